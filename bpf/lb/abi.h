@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Everything that C and Python share: keys, values, enums.
+ *
+ * Python derives its numpy dtypes from the BTF of the loaded maps: a field whose type is __be16 or __be32
+ * becomes big-endian, all others are in host order. The enums are mirrored in ebpflb/core/abi.py; a unit test
+ * parses this file and compares. Change a struct here and SCHEMA_VERSION in ebpflb/datapath/layout.py moves on.
+ *
+ * FAMILY (4 or 6) is set by the build. One source, two programs, two sets of maps.
+ */
+#ifndef LB_ABI_H
+#define LB_ABI_H
+
+#if FAMILY == 4
+typedef struct {
+	__be32 word[1];
+} addr_t;
+#elif FAMILY == 6
+typedef struct {
+	__be32 word[4];
+} addr_t;
+#else
+#error "FAMILY must be 4 or 6"
+#endif
+
+/* What a frontend is; decides which traffic policy applies and at which hooks it is served. */
+enum lb_frontend_kind {
+	LB_KIND_CLUSTER_IP = 1,
+	LB_KIND_NODE_PORT = 2, /* its key has the unspecified address: any address in node_addrs */
+	LB_KIND_LOAD_BALANCER = 3,
+	LB_KIND_EXTERNAL_IP = 4,
+};
+
+enum lb_algorithm {
+	LB_ALGORITHM_RANDOM = 1,
+	LB_ALGORITHM_MAGLEV = 2,
+};
+
+/* Bits of lb_frontend.flags */
+enum lb_frontend_flag {
+	LB_FRONTEND_LOCAL_POLICY = 1, /* the policy of this frontend's scope is Local */
+	LB_FRONTEND_HAS_BACKENDS = 2, /* some usable backend exists somewhere: an empty set means DROP, else REJECT */
+};
+
+enum lb_backend_state {
+	LB_BACKEND_NONE = 0,	 /* no such backend; `generation` stays, so that an id's next user is a new backend */
+	LB_BACKEND_ACTIVE = 1,	 /* named by some range: takes new flows */
+	LB_BACKEND_DRAINING = 2, /* serves the flows it has, takes no new ones */
+};
+
+/* Bits of lb_backend.flags */
+enum lb_backend_flag {
+	LB_BACKEND_LOCAL = 1, /* on this node: the stack delivers, no SNAT */
+};
+
+/* Bits of lb_member.sets: the sets of a service that name a backend; checked before affinity is honoured. */
+enum lb_member_set {
+	LB_MEMBER_CLUSTER = 1,
+	LB_MEMBER_LOCAL = 2,
+};
+
+/* Bits of lb_flow.flags */
+enum lb_flow_flag {
+	LB_FLOW_REPLY = 1,	/* this entry restores the reply; without it, it translates the request */
+	LB_FLOW_AT_EGRESS = 2,	/* acts where packets leave a device; without it, where they enter */
+	LB_FLOW_FORWARD = 4,	/* after the rewrite: route here and redirect (the stack would drop it as martian) */
+	LB_FLOW_HAIRPIN = 8,	/* after the rewrite: back out of the device it came in by */
+	LB_FLOW_SNAT = 16,	/* the source was rewritten to an address of this node */
+};
+
+/* Bits of lb_flow.seen: what this direction has carried. Python derives the state of the pair from both entries. */
+enum lb_flow_seen {
+	LB_SEEN_SYN = 1,
+	LB_SEEN_DATA = 2, /* any TCP packet but a SYN without ACK; any UDP packet */
+	LB_SEEN_FIN = 4,
+	LB_SEEN_RST = 8,
+};
+
+/* Index of the per-CPU array `counters`. One for every verdict and every drop reason. Numbers are never reused. */
+enum lb_counter {
+	LB_COUNTER_SOCK_TRANSLATED = 0,	       /* socket hooks: the destination was rewritten */
+	LB_COUNTER_SOCK_PASSED = 1,	       /* socket hooks: no Service claims the destination */
+	LB_COUNTER_SOCK_REJECTED = 2,	       /* socket hooks: no backend, ECONNREFUSED */
+	LB_COUNTER_SOCK_RESTORED = 3,	       /* recvmsg, getpeername: the Service's address was shown */
+	LB_COUNTER_PASSED = 4,		       /* packet hooks: not ours */
+	LB_COUNTER_DELIVERED = 5,	       /* rewritten, the stack delivers */
+	LB_COUNTER_FORWARDED = 6,	       /* rewritten and redirected to the next hop */
+	LB_COUNTER_HAIRPINNED = 7,	       /* rewritten and sent back out of its device */
+	LB_COUNTER_REPLY_RESTORED = 8,	       /* a reply got the frontend's address back at egress */
+	LB_COUNTER_FLOW_CREATED = 9,	       /* a pair of flow entries was made */
+	LB_COUNTER_FLOW_RESELECTED = 10,       /* a flow's backend was gone or closed: a new backend was chosen */
+	LB_COUNTER_REJECTED = 11,	       /* packet hooks: no backend anywhere, RST or port unreachable sent */
+	LB_COUNTER_AFFINITY_HIT = 12,	       /* the client's remembered backend was used */
+	LB_COUNTER_DROP_MALFORMED = 13,	       /* a header of a packet to a Service does not parse */
+	LB_COUNTER_DROP_NO_LOCAL_BACKEND = 14, /* policy Local and no backend on this node */
+	LB_COUNTER_DROP_NO_SNAT_ADDRESS = 15,  /* the device towards the backend has no address */
+	LB_COUNTER_DROP_NO_SNAT_PORT = 16,     /* every tried source port was taken */
+	LB_COUNTER_DROP_FLOW_TABLE_FULL = 17,  /* the pair could not be stored */
+	LB_COUNTER_DROP_NO_ROUTE = 18,	       /* the FIB has no usable route to the next hop */
+	LB_COUNTER_DROP_TOO_BIG = 19,	       /* larger than the MTU towards the next hop */
+	LB_COUNTER_DROP_TTL = 20,	       /* the TTL would reach zero here */
+	LB_COUNTER_DROP_REWRITE = 21,	       /* the kernel refused to change the packet */
+	LB_COUNTER_DROP_DEAD_SLOT = 22,	       /* a slot names no live backend: the tables are inconsistent */
+	LB_COUNTER_PASSED_FRAGMENT = 23,       /* a fragment, left to the stack */
+	LB_COUNTER_MAX = 24,
+};
+
+struct lb_frontend_key {
+	addr_t address;
+	__be16 port;
+	u8 protocol; /* IPPROTO_* */
+	u8 pad;
+};
+
+/* Positions [offset, offset + count) of `slots`, counted in u32 slots. */
+struct lb_range {
+	u32 offset;
+	u32 count;
+};
+
+struct lb_frontend {
+	u32 service_id; /* one per service port: names the owner of affinity and of flows */
+	u8 kind;	/* enum lb_frontend_kind */
+	u8 algorithm;	/* enum lb_algorithm */
+	u8 flags;	/* enum lb_frontend_flag */
+	u8 pad;
+	u32 affinity_timeout; /* seconds; 0: none */
+	struct lb_range cluster;
+	struct lb_range local;
+};
+
+struct lb_slot_line {
+	u32 backend_id[16]; /* array values are padded to 8 bytes: lines of 64 waste nothing */
+};
+
+struct lb_backend {
+	addr_t address;
+	__be16 port;
+	u8 protocol;
+	u8 state; /* enum lb_backend_state */
+	u8 flags; /* enum lb_backend_flag */
+	u8 pad[3];
+	u32 generation; /* distinguishes successive users of one id; flows and affinity carry it */
+};
+
+struct lb_service {
+	char name[192]; /* namespace/name:port/PROTOCOL, NUL-padded: for people, and to restore ids */
+};
+
+struct lb_member_key {
+	u32 service_id;
+	u32 backend_id;
+};
+
+struct lb_member {
+	u32 sets; /* enum lb_member_set */
+};
+
+struct lb_affinity_key {
+	u64 netns_cookie; /* socket hooks: the client's network namespace; 0 at packet hooks */
+	addr_t client;	  /* packet hooks: the source address; zero at socket hooks */
+	u32 service_id;
+#if FAMILY == 6
+	u32 pad;
+#endif
+};
+
+struct lb_affinity {
+	u32 backend_id;
+	u32 generation;
+	u32 last_used; /* jiffies, low 32 bits */
+};
+
+/* The 5-tuple as seen on the wire at this hook. */
+struct lb_tuple {
+	addr_t saddr;
+	addr_t daddr;
+	__be16 sport;
+	__be16 dport;
+	u8 protocol;
+	u8 pad[3];
+};
+
+/*
+ * One direction of a translated flow: what the tuple becomes, completely. Two entries make a flow; each is enough
+ * to carry its direction alone. The other entry's key is the reverse of (this key's protocol, to_*).
+ */
+struct lb_flow {
+	addr_t to_saddr;
+	addr_t to_daddr;
+	__be16 to_sport;
+	__be16 to_dport;
+	u32 backend_id;
+	u32 generation; /* of the backend */
+	u32 service_id;
+	u32 last_seen; /* jiffies, low 32 bits */
+	u8 flags;      /* enum lb_flow_flag */
+	u8 seen;       /* enum lb_flow_seen */
+	u8 pad[2];
+};
+
+/* A socket and an address: of the backend it talks to (sock_origins), of the frontend it dialled (sock_choices). */
+struct lb_sock_key {
+	u64 cookie;
+	addr_t address;
+	__be16 port;
+	u8 protocol;
+	u8 pad;
+};
+
+struct lb_sock_origin {
+	addr_t address; /* the frontend as dialled */
+	__be16 port;
+	u16 pad;
+	u32 backend_id;
+	u32 generation;
+};
+
+struct lb_sock_choice {
+	u32 backend_id;
+	u32 generation;
+	u32 service_id;
+};
+
+struct lb_node_addr {
+	u32 flags; /* reserved, 0 */
+};
+
+struct lb_device {
+	addr_t snat_address; /* source of packets masqueraded out of this device; zero: none */
+};
+
+#endif

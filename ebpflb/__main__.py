@@ -1,0 +1,5 @@
+"""``python -m ebpflb``."""
+
+from ebpflb.cli import main
+
+main()

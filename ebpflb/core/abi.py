@@ -1,0 +1,125 @@
+"""The enums of ``bpf/lb/abi.h``, for Python. A unit test parses that file and compares every name and number.
+
+Knows nothing of struct layouts: those come from the kernel's BTF (``datapath/layout.py``).
+"""
+
+from enum import IntEnum, IntFlag
+
+
+class Family(IntEnum):
+    """An IP family; the number is the one of the build flag ``-DFAMILY``."""
+
+    IPV4 = 4
+    IPV6 = 6
+
+    @property
+    def address_bytes(self) -> int:
+        """Length of an address in bytes."""
+        return 4 if self is Family.IPV4 else 16
+
+
+class Protocol(IntEnum):
+    """IANA protocol numbers of the transports that a Service can name."""
+
+    TCP = 6
+    UDP = 17
+    SCTP = 132
+
+
+class FrontendKind(IntEnum):
+    """``enum lb_frontend_kind``."""
+
+    CLUSTER_IP = 1
+    NODE_PORT = 2
+    LOAD_BALANCER = 3
+    EXTERNAL_IP = 4
+
+
+class Algorithm(IntEnum):
+    """``enum lb_algorithm``."""
+
+    RANDOM = 1
+    MAGLEV = 2
+
+
+class FrontendFlag(IntFlag):
+    """``enum lb_frontend_flag``."""
+
+    LOCAL_POLICY = 1
+    HAS_BACKENDS = 2
+
+
+class BackendState(IntEnum):
+    """``enum lb_backend_state``."""
+
+    NONE = 0
+    ACTIVE = 1
+    DRAINING = 2
+
+
+class BackendFlag(IntFlag):
+    """``enum lb_backend_flag`` (``LB_BACKEND_LOCAL``)."""
+
+    LOCAL = 1
+
+
+class MemberSet(IntFlag):
+    """``enum lb_member_set``."""
+
+    CLUSTER = 1
+    LOCAL = 2
+
+
+class FlowFlag(IntFlag):
+    """``enum lb_flow_flag``."""
+
+    REPLY = 1
+    AT_EGRESS = 2
+    FORWARD = 4
+    HAIRPIN = 8
+    SNAT = 16
+
+
+class FlowSeen(IntFlag):
+    """``enum lb_flow_seen``."""
+
+    SYN = 1
+    DATA = 2
+    FIN = 4
+    RST = 8
+
+
+class Counter(IntEnum):
+    """``enum lb_counter`` without its ``MAX``: the index of the per-CPU array ``counters``."""
+
+    SOCK_TRANSLATED = 0
+    SOCK_PASSED = 1
+    SOCK_REJECTED = 2
+    SOCK_RESTORED = 3
+    PASSED = 4
+    DELIVERED = 5
+    FORWARDED = 6
+    HAIRPINNED = 7
+    REPLY_RESTORED = 8
+    FLOW_CREATED = 9
+    FLOW_RESELECTED = 10
+    REJECTED = 11
+    AFFINITY_HIT = 12
+    DROP_MALFORMED = 13
+    DROP_NO_LOCAL_BACKEND = 14
+    DROP_NO_SNAT_ADDRESS = 15
+    DROP_NO_SNAT_PORT = 16
+    DROP_FLOW_TABLE_FULL = 17
+    DROP_NO_ROUTE = 18
+    DROP_TOO_BIG = 19
+    DROP_TTL = 20
+    DROP_REWRITE = 21
+    DROP_DEAD_SLOT = 22
+    PASSED_FRAGMENT = 23
+
+
+SLOTS_PER_LINE = 16
+"""Slots in one value of the map ``slots`` (``struct lb_slot_line``)."""
+
+SERVICE_NAME_BYTES = 192
+"""Length of ``lb_service.name``, NUL-padded."""

@@ -1,0 +1,176 @@
+"""The frozen model: what a source delivers and what ``compile_tables`` reads. Knows no wire format and no map.
+
+    manifest bytes -> (manifest.py) -> Service, EndpointSlice, Node --+
+    netlink facts  -> (host/)       -> Host --------------------------+--> Snapshot --> compile_tables
+
+Addresses are ``bytes`` in network byte order, 4 (IPv4) or 16 (IPv6) of them: hashable, compact, and what maps hold.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from ebpflb.core.abi import Algorithm, Family, Protocol
+
+ObjectKey = tuple[str, str]
+"""(namespace, name)."""
+
+
+def format_address(address: bytes) -> str:
+    """Return the usual text of a 4- or 16-byte address (RFC 5952 for IPv6)."""
+    return str(ip_address(address))
+
+
+def format_endpoint(address: bytes, port: int) -> str:
+    """Return ``10.0.0.1:80`` or ``[fd00::1]:80``."""
+    text = format_address(address)
+    return f"[{text}]:{port}" if len(address) == Family.IPV6.address_bytes else f"{text}:{port}"
+
+
+def parse_address(text: str) -> bytes:
+    """Return the address of ``text`` as 4 or 16 bytes.
+
+    IPv4 leading zeros are read as decimal, as Kubernetes' "sloppy" parser does (``010.0.0.1`` is ``10.0.0.1``).
+    Raises ``ValueError`` for anything else.
+    """
+    text = text.strip()
+    if ":" not in text:
+        text = ".".join(str(int(part)) if part.isascii() and part.isdigit() else part for part in text.split("."))
+        return IPv4Address(text).packed
+    return IPv6Address(text).packed
+
+
+def family_of(address: bytes) -> Family:
+    """Return the family of a packed address."""
+    return Family.IPV4 if len(address) == Family.IPV4.address_bytes else Family.IPV6
+
+
+class ServiceType(StrEnum):
+    """``spec.type``."""
+
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+    EXTERNAL_NAME = "ExternalName"
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One element of ``spec.ports``."""
+
+    name: str
+    protocol: Protocol
+    port: int
+    node_port: int = 0
+    """0: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Service that this proxy must serve: filtered by its labels, canonical addresses, defaults filled in."""
+
+    namespace: str
+    name: str
+    type: ServiceType
+    ports: tuple[ServicePort, ...]
+    cluster_ips: tuple[bytes, ...] = ()
+    """At most one per family; empty for ExternalName and headless."""
+    external_ips: tuple[bytes, ...] = ()
+    load_balancer_ips: tuple[bytes, ...] = ()
+    """``status.loadBalancer.ingress`` with ``ipMode`` VIP or unset."""
+    internal_local: bool = False
+    external_local: bool = False
+    affinity_timeout_s: int = 0
+    """0: ``sessionAffinity: None``."""
+    algorithm: Algorithm | None = None
+    """From the annotation ``ebpflb.io/algorithm``; ``None``: random for ClusterIP, Maglev for external frontends."""
+
+    @property
+    def key(self) -> ObjectKey:
+        """(namespace, name)."""
+        return (self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPort:
+    """One element of a slice's ``ports``, with name and number present."""
+
+    name: str
+    protocol: Protocol
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One element of a slice's ``endpoints``: ``addresses[0]`` and the conditions with their defaults filled in."""
+
+    address: bytes
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    node_name: str = ""
+    for_nodes: tuple[str, ...] = ()
+    for_zones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSlice:
+    """A slice of addressType IPv4 or IPv6 that names a Service."""
+
+    namespace: str
+    name: str
+    service_name: str
+    family: Family
+    ports: tuple[EndpointPort, ...]
+    endpoints: tuple[Endpoint, ...]
+
+    @property
+    def key(self) -> ObjectKey:
+        """(namespace, name)."""
+        return (self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The own Node object."""
+
+    name: str
+    zone: str = ""
+    addresses: tuple[bytes, ...] = ()
+    """InternalIP first, then ExternalIP."""
+    pod_cidrs: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> ObjectKey:
+        """Nodes have no namespace."""
+        return ("", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device that masqueraded packets may leave by."""
+
+    ifindex: int
+    name: str
+    addresses: tuple[bytes, ...]
+    """Global-scope addresses, primary first; the first of a family is the SNAT source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What netlink says of this machine."""
+
+    addresses: frozenset[bytes] = frozenset()
+    """Every local address but loopback ones."""
+    devices: tuple[Device, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a compilation sees."""
+
+    node: Node
+    services: Mapping[ObjectKey, Service] = field(default_factory=dict)
+    slices: Mapping[ObjectKey, EndpointSlice] = field(default_factory=dict)
+    host: Host = Host()

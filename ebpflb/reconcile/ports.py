@@ -1,0 +1,96 @@
+"""What the reconcile loop needs from the outside, as protocols: sources that deliver objects, a store that holds rows.
+
+    Source --> Sink (the loop's inbox)          loop --> MapStore (BPF maps, or the fake with kernel semantics)
+
+No implementation lives here. ``kube`` and ``files`` implement Source, ``datapath`` and ``reconcile.fake`` implement
+MapStore, the loop implements Sink.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from ebpflb.core.abi import Family
+from ebpflb.core.model import EndpointSlice, Host, Node, ObjectKey, Service
+from ebpflb.core.tables import Range, Slots, TableName, Tables
+from ebpflb.errors import MapError, ObjectError
+
+
+class Kind(StrEnum):
+    """The kinds of object a source delivers."""
+
+    SERVICE = "Service"
+    ENDPOINT_SLICE = "EndpointSlice"
+    NODE = "Node"
+
+
+ModelObject = Service | EndpointSlice | Node
+
+
+class Sink(Protocol):
+    """Where a source puts what it sees. Thread-safe; never blocks on maps; never raises for an object's content."""
+
+    def replace(self, kind: Kind, objects: Iterable[ModelObject], refused: Iterable[ObjectError] = ()) -> None:
+        """Take a complete list: objects of this kind that are not in it are gone. Marks the kind as listed."""
+
+    def upsert(self, kind: Kind, obj: ModelObject) -> None:
+        """Take one added or changed object."""
+
+    def delete(self, kind: Kind, key: ObjectKey) -> None:
+        """Forget one object; unknown keys are no error. Also forgets a refusal of that object."""
+
+    def refuse(self, kind: Kind, key: ObjectKey, error: ObjectError) -> None:
+        """Record that an object was not understood. Its last good state stays."""
+
+    def host(self, host: Host) -> None:
+        """Take what netlink says of this machine."""
+
+    def source_error(self, message: str) -> None:
+        """Record why the source is not up to date (an empty message: it is again). Shown by ``status``."""
+
+
+class Source(Protocol):
+    """Delivers Services, EndpointSlices and the own Node until told to stop."""
+
+    def run(self, sink: Sink, stop: threading.Event) -> None:
+        """Deliver until ``stop`` is set. Reconnects by itself; raises ``EbpflbError`` only for what cannot heal."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """One row that the store did not take."""
+
+    table: TableName
+    key: Any
+    error: MapError
+
+
+class MapStore(Protocol):
+    """The maps of one family. One writer. Every call may fail for some rows and take the others."""
+
+    @property
+    def family(self) -> Family:
+        """The family whose maps these are."""
+
+    def read(self) -> Tables:
+        """Read all rows, and the contents of every range that a frontend names."""
+
+    def put(self, table: TableName, rows: Mapping[Any, Any]) -> list[RowFailure]:
+        """Insert or replace rows; return those that failed (``MapFullError`` when there is no room)."""
+
+    def delete(self, table: TableName, keys: Iterable[Any]) -> list[RowFailure]:
+        """Remove rows; a missing row is no failure. A deleted backend keeps its generation in its array entry."""
+
+    def write_slots(self, ranges: Mapping[Range, Slots]) -> None:
+        """Copy backend ids into ranges. Raises ``MapError`` when a range lies outside the map."""
+
+    def max_generation(self) -> int:
+        """Return the highest backend generation in the map, deleted backends included."""
+
+    def capacity(self, table: TableName) -> int:
+        """Return ``max_entries`` of a table's map."""
+
+    def slot_capacity(self) -> int:
+        """Return the number of u32 slots."""
