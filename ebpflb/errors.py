@@ -40,7 +40,7 @@ class ObjectError(EbpflbError):
 
 
 class PrerequisiteError(EbpflbError):
-    """This machine lacks something: a privilege, a kernel feature, bcc, bpffs, a cgroup v2 tree."""
+    """The machine lacks something: a privilege, a kernel feature, bcc, bpffs, a cgroup v2 tree."""
 
     exit_code = 3
 

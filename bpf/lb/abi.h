@@ -112,10 +112,10 @@ struct lb_frontend_key {
 	u8 pad;
 };
 
-/* Positions [offset, offset + count) of `slots`, counted in u32 slots. */
+/* Positions [offset, offset + length) of `slots`, counted in u32 slots. */
 struct lb_range {
 	u32 offset;
-	u32 count;
+	u32 length;
 };
 
 struct lb_frontend {

@@ -1,0 +1,1 @@
+"""Measures and shows the product: namespaces as nodes, load, the demo."""

@@ -36,9 +36,7 @@ def parse_address(text: str) -> bytes:
     """
     text = text.strip()
     if ":" not in text:
-        text = ".".join(
-            str(int(part)) if part.isascii() and part.isdigit() else part for part in text.split(".")
-        )
+        text = ".".join(str(int(part)) if part.isascii() and part.isdigit() else part for part in text.split("."))
         return IPv4Address(text).packed
     return IPv6Address(text).packed
 

@@ -38,10 +38,10 @@ class FrontendKey(NamedTuple):
 
 
 class Range(NamedTuple):
-    """Positions [offset, offset + count) of ``slots``; (0, 0) is the empty range."""
+    """Positions [offset, offset + length) of ``slots``; (0, 0) is the empty range."""
 
     offset: int
-    count: int
+    length: int
 
 
 EMPTY_RANGE = Range(0, 0)

@@ -1,0 +1,1 @@
+"""The Kubernetes API as a source. The only place that knows the API client."""

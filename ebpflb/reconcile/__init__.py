@@ -1,0 +1,1 @@
+"""Turns what sources deliver into what the maps hold: one loop, one interpreter of plans."""

@@ -32,9 +32,7 @@ ModelObject = Service | EndpointSlice | Node
 class Sink(Protocol):
     """Where a source puts what it sees. Thread-safe; never blocks on maps; never raises for an object's content."""
 
-    def replace(
-        self, kind: Kind, objects: Iterable[ModelObject], refused: Iterable[ObjectError] = ()
-    ) -> None:
+    def replace(self, kind: Kind, objects: Iterable[ModelObject], refused: Iterable[ObjectError] = ()) -> None:
         """Take a complete list: objects of this kind that are not in it are gone. Marks the kind as listed."""
 
     def upsert(self, kind: Kind, obj: ModelObject) -> None:
