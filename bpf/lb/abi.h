@@ -4,7 +4,8 @@
  *
  * Python derives its numpy dtypes from the BTF of the loaded maps: a field whose type is __be16 or __be32
  * becomes big-endian, all others are in host order. The enums are mirrored in ebpflb/core/abi.py; a unit test
- * parses this file and compares. Change a struct here and SCHEMA_VERSION in ebpflb/datapath/layout.py moves on.
+ * parses this file and compares. Change a struct here and SCHEMA_VERSION in ebpflb/datapath/layout.py moves
+ * on.
  *
  * FAMILY (4 or 6) is set by the build. One source, two programs, two sets of maps.
  */
@@ -39,11 +40,13 @@ enum lb_algorithm {
 /* Bits of lb_frontend.flags */
 enum lb_frontend_flag {
 	LB_FRONTEND_LOCAL_POLICY = 1, /* the policy of this frontend's scope is Local */
-	LB_FRONTEND_HAS_BACKENDS = 2, /* some usable backend exists somewhere: an empty set means DROP, else REJECT */
+	LB_FRONTEND_HAS_BACKENDS =
+		2, /* some usable backend exists somewhere: an empty set means DROP, else REJECT */
 };
 
 enum lb_backend_state {
-	LB_BACKEND_NONE = 0,	 /* no such backend; `generation` stays, so that an id's next user is a new backend */
+	LB_BACKEND_NONE =
+		0, /* no such backend; `generation` stays, so that an id's next user is a new backend */
 	LB_BACKEND_ACTIVE = 1,	 /* named by some range: takes new flows */
 	LB_BACKEND_DRAINING = 2, /* serves the flows it has, takes no new ones */
 };
@@ -61,14 +64,16 @@ enum lb_member_set {
 
 /* Bits of lb_flow.flags */
 enum lb_flow_flag {
-	LB_FLOW_REPLY = 1,	/* this entry restores the reply; without it, it translates the request */
-	LB_FLOW_AT_EGRESS = 2,	/* acts where packets leave a device; without it, where they enter */
-	LB_FLOW_FORWARD = 4,	/* after the rewrite: route here and redirect (the stack would drop it as martian) */
-	LB_FLOW_HAIRPIN = 8,	/* after the rewrite: back out of the device it came in by */
-	LB_FLOW_SNAT = 16,	/* the source was rewritten to an address of this node */
+	LB_FLOW_REPLY = 1,     /* this entry restores the reply; without it, it translates the request */
+	LB_FLOW_AT_EGRESS = 2, /* acts where packets leave a device; without it, where they enter */
+	LB_FLOW_FORWARD =
+		4, /* after the rewrite: route here and redirect (the stack would drop it as martian) */
+	LB_FLOW_HAIRPIN = 8, /* after the rewrite: back out of the device it came in by */
+	LB_FLOW_SNAT = 16,   /* the source was rewritten to an address of this node */
 };
 
-/* Bits of lb_flow.seen: what this direction has carried. Python derives the state of the pair from both entries. */
+/* Bits of lb_flow.seen: what this direction has carried. Python derives the state of the pair from both
+ * entries. */
 enum lb_flow_seen {
 	LB_SEEN_SYN = 1,
 	LB_SEEN_DATA = 2, /* any TCP packet but a SYN without ACK; any UDP packet */
@@ -76,22 +81,23 @@ enum lb_flow_seen {
 	LB_SEEN_RST = 8,
 };
 
-/* Index of the per-CPU array `counters`. One for every verdict and every drop reason. Numbers are never reused. */
+/* Index of the per-CPU array `counters`. One for every verdict and every drop reason. Numbers are never
+ * reused. */
 enum lb_counter {
-	LB_COUNTER_SOCK_TRANSLATED = 0,	       /* socket hooks: the destination was rewritten */
-	LB_COUNTER_SOCK_PASSED = 1,	       /* socket hooks: no Service claims the destination */
-	LB_COUNTER_SOCK_REJECTED = 2,	       /* socket hooks: no backend, ECONNREFUSED */
-	LB_COUNTER_SOCK_RESTORED = 3,	       /* recvmsg, getpeername: the Service's address was shown */
-	LB_COUNTER_PASSED = 4,		       /* packet hooks: not ours */
-	LB_COUNTER_DELIVERED = 5,	       /* rewritten, the stack delivers */
-	LB_COUNTER_FORWARDED = 6,	       /* rewritten and redirected to the next hop */
-	LB_COUNTER_HAIRPINNED = 7,	       /* rewritten and sent back out of its device */
-	LB_COUNTER_REPLY_RESTORED = 8,	       /* a reply got the frontend's address back at egress */
-	LB_COUNTER_FLOW_CREATED = 9,	       /* a pair of flow entries was made */
-	LB_COUNTER_FLOW_RESELECTED = 10,       /* a flow's backend was gone or closed: a new backend was chosen */
-	LB_COUNTER_REJECTED = 11,	       /* packet hooks: no backend anywhere, RST or port unreachable sent */
-	LB_COUNTER_AFFINITY_HIT = 12,	       /* the client's remembered backend was used */
-	LB_COUNTER_DROP_MALFORMED = 13,	       /* a header of a packet to a Service does not parse */
+	LB_COUNTER_SOCK_TRANSLATED = 0,	 /* socket hooks: the destination was rewritten */
+	LB_COUNTER_SOCK_PASSED = 1,	 /* socket hooks: no Service claims the destination */
+	LB_COUNTER_SOCK_REJECTED = 2,	 /* socket hooks: no backend, ECONNREFUSED */
+	LB_COUNTER_SOCK_RESTORED = 3,	 /* recvmsg, getpeername: the Service's address was shown */
+	LB_COUNTER_PASSED = 4,		 /* packet hooks: not ours */
+	LB_COUNTER_DELIVERED = 5,	 /* rewritten, the stack delivers */
+	LB_COUNTER_FORWARDED = 6,	 /* rewritten and redirected to the next hop */
+	LB_COUNTER_HAIRPINNED = 7,	 /* rewritten and sent back out of its device */
+	LB_COUNTER_REPLY_RESTORED = 8,	 /* a reply got the frontend's address back at egress */
+	LB_COUNTER_FLOW_CREATED = 9,	 /* a pair of flow entries was made */
+	LB_COUNTER_FLOW_RESELECTED = 10, /* a flow's backend was gone or closed: a new backend was chosen */
+	LB_COUNTER_REJECTED = 11,	 /* packet hooks: no backend anywhere, RST or port unreachable sent */
+	LB_COUNTER_AFFINITY_HIT = 12,	 /* the client's remembered backend was used */
+	LB_COUNTER_DROP_MALFORMED = 13,	 /* a header of a packet to a Service does not parse */
 	LB_COUNTER_DROP_NO_LOCAL_BACKEND = 14, /* policy Local and no backend on this node */
 	LB_COUNTER_DROP_NO_SNAT_ADDRESS = 15,  /* the device towards the backend has no address */
 	LB_COUNTER_DROP_NO_SNAT_PORT = 16,     /* every tried source port was taken */
@@ -182,8 +188,8 @@ struct lb_tuple {
 };
 
 /*
- * One direction of a translated flow: what the tuple becomes, completely. Two entries make a flow; each is enough
- * to carry its direction alone. The other entry's key is the reverse of (this key's protocol, to_*).
+ * One direction of a translated flow: what the tuple becomes, completely. Two entries make a flow; each is
+ * enough to carry its direction alone. The other entry's key is the reverse of (this key's protocol, to_*).
  */
 struct lb_flow {
 	addr_t to_saddr;
@@ -199,7 +205,8 @@ struct lb_flow {
 	u8 pad[2];
 };
 
-/* A socket and an address: of the backend it talks to (sock_origins), of the frontend it dialled (sock_choices). */
+/* A socket and an address: of the backend it talks to (sock_origins), of the frontend it dialled
+ * (sock_choices). */
 struct lb_sock_key {
 	u64 cookie;
 	addr_t address;

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The ground every other header stands on: kernel types, address operations, time, helpers that bcc 0.26
+ * declares wrongly or not at all, and the counters. Pure but for count().
+ */
+#ifndef LB_BASE_H
+#define LB_BASE_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include "lb/config.h"
+#include "lb/abi.h"
+#include "lb/maps.h"
+
+#define LB_ADDR_WORDS ((int)(sizeof(addr_t) / sizeof(__be32)))
+
+/* bpf_get_netns_cookie: sock_addr since 5.7. */
+static u64 (*lb_get_netns_cookie)(void *ctx) = (void *)122;
+/* bpf_redirect_neigh: 5.10; bcc 0.26 declares it without its arguments. */
+static long (*lb_redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int plen,
+				 u64 flags) = (void *)152;
+/* bpf_set_retval: 5.18. */
+static int (*lb_set_retval)(int retval) = (void *)187;
+
+static __always_inline void lb_count(u32 counter)
+{
+	u64 *value = counters.lookup(&counter);
+
+	if (value)
+		*value += 1;
+}
+
+/* Free, unlike bpf_ktime_get_ns(). 32 bits wrap after 49 days at 1000 Hz: compare by signed difference only.
+ */
+static __always_inline u32 lb_now(void)
+{
+	return (u32)bpf_jiffies64();
+}
+
+static __always_inline bool lb_addr_equal(const addr_t *a, const addr_t *b)
+{
+	__be32 difference = 0;
+
+#pragma unroll
+	for (int i = 0; i < LB_ADDR_WORDS; i++)
+		difference |= a->word[i] ^ b->word[i];
+	return !difference;
+}
+
+static __always_inline bool lb_addr_is_zero(const addr_t *a)
+{
+	const addr_t zero = {};
+
+	return lb_addr_equal(a, &zero);
+}
+
+/* 127.0.0.0/8 or ::1 */
+static __always_inline bool lb_addr_is_loopback(const addr_t *a)
+{
+#if FAMILY == 4
+	return (a->word[0] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+#else
+	return !(a->word[0] | a->word[1] | a->word[2]) && a->word[3] == bpf_htonl(1);
+#endif
+}
+
+/* Jenkins' one-at-a-time finish over 32-bit words: enough to spread clients over a Maglev table. */
+static __always_inline u32 lb_hash_word(u32 hash, u32 word)
+{
+	hash += word;
+	hash += hash << 10;
+	return hash ^ (hash >> 6);
+}
+
+static __always_inline u32 lb_hash_final(u32 hash)
+{
+	hash += hash << 3;
+	hash ^= hash >> 11;
+	return hash + (hash << 15);
+}
+
+#endif

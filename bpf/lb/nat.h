@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The one place where a packet is rewritten: addresses, ports, TTL, checksums. All pointers into the packet
+ * are dead afterwards. The l4 helper keeps CHECKSUM_PARTIAL right (only the pseudo header counts there) and
+ * leaves a UDP checksum of zero alone, as RFC 768 asks.
+ */
+#ifndef LB_NAT_H
+#define LB_NAT_H
+
+#include "lb/base.h"
+#include "lb/packet.h"
+
+/* One's-complement difference that turns the sum of `from` into that of `to`, as bpf_l*_csum_replace wants
+ * it. */
+static __always_inline u64 lb_csum_difference(const void *from, const void *to, int words)
+{
+	const u32 *old = from;
+	const u32 *new = to;
+	u64 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < words; i++)
+		sum += (u64)(u32)~old[i] + new[i];
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
+static __always_inline u32 lb_l4_csum_offset(const struct lb_packet *packet)
+{
+	return packet->l4_offset + (packet->tuple.protocol == IPPROTO_TCP
+					    ? __builtin_offsetof(struct tcphdr, check)
+					    : __builtin_offsetof(struct udphdr, check));
+}
+
+/* Addresses (and TTL): the network header and its part in the transport checksum. Returns 0 or a negative
+ * errno. */
+static __always_inline int lb_rewrite_l3(struct __sk_buff *skb, const struct lb_packet *packet,
+					 const addr_t to[2], bool decrement_ttl)
+{
+	const addr_t *from = &packet->tuple.saddr; /* saddr, daddr: adjacent, as on the wire */
+	u64 difference = lb_csum_difference(from, to, 2 * LB_ADDR_WORDS);
+	u8 ttl = packet->ttl - 1;
+	int error;
+
+	error = bpf_l4_csum_replace(skb, lb_l4_csum_offset(packet), 0, difference,
+				    BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0);
+	if (error)
+		return error;
+#if FAMILY == 4
+	error = bpf_l3_csum_replace(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, check), 0,
+				    difference, 0);
+	if (!error && decrement_ttl)
+		error = bpf_l3_csum_replace(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, check),
+					    bpf_htons(packet->ttl << 8), bpf_htons(ttl << 8), 2);
+	if (!error && decrement_ttl)
+		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, ttl), &ttl,
+					    1, 0);
+	if (!error)
+		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, saddr), to,
+					    2 * sizeof(addr_t), 0);
+#else
+	if (decrement_ttl)
+		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct ipv6hdr, hop_limit),
+					    &ttl, 1, 0);
+	if (!error)
+		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct ipv6hdr, saddr), to,
+					    2 * sizeof(addr_t), 0);
+#endif
+	return error;
+}
+
+/* Ports: adjacent at the start of TCP and UDP alike. */
+static __always_inline int lb_rewrite_ports(struct __sk_buff *skb, const struct lb_packet *packet,
+					    const __be16 to[2])
+{
+	u64 difference = lb_csum_difference(&packet->tuple.sport, to, 1);
+	int error = bpf_l4_csum_replace(skb, lb_l4_csum_offset(packet), 0, difference, BPF_F_MARK_MANGLED_0);
+
+	return error ? error : bpf_skb_store_bytes(skb, packet->l4_offset, to, 2 * sizeof(__be16), 0);
+}
+
+/* Makes `packet` what `flow` says. Returns false when the kernel refused: the packet may be half changed,
+ * drop it. */
+static __always_inline bool lb_rewrite(struct __sk_buff *skb, const struct lb_packet *packet,
+				       const struct lb_flow *flow, bool decrement_ttl)
+{
+	const addr_t addresses[2] = {flow->to_saddr, flow->to_daddr};
+	const __be16 ports[2] = {flow->to_sport, flow->to_dport};
+
+	return !lb_rewrite_l3(skb, packet, addresses, decrement_ttl) && !lb_rewrite_ports(skb, packet, ports);
+}
+
+#endif

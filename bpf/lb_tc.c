@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Packet hooks at tc, direct action:
+ *
+ *	lb_uplink_in	ingress of uplinks: traffic from outside, replies to masqueraded flows
+ *	lb_pod_in	ingress of pod devices (host side of the veth): pods that the socket hooks do not
+ *cover, hairpin lb_out		egress of both: replies get the frontend's address back
+ *
+ * Three steps at each: flow lookup; on a miss frontend lookup; on a hit of that, choice of a backend and
+ *creation of the flow's two entries. Decisions are made in lb/translate.h, carried out here, in one switch.
+ */
+#include "lb/base.h"
+#include "lb/packet.h"
+#include "lb/translate.h"
+#include "lb/reject.h"
+
+/* Lets other software's filters on the same hook see the packet. */
+#define LB_TC_NEXT TC_ACT_UNSPEC
+
+static __always_inline int lb_swap_macs(struct __sk_buff *skb)
+{
+	u8 macs[2 * ETH_ALEN];
+	int error = bpf_skb_load_bytes(skb, 0, macs, sizeof(macs));
+
+	if (!error)
+		error = bpf_skb_store_bytes(skb, 0, macs + ETH_ALEN, ETH_ALEN, 0);
+	if (!error)
+		error = bpf_skb_store_bytes(skb, ETH_ALEN, macs, ETH_ALEN, 0);
+	return error;
+}
+
+/* Rewrite first: a packet that the kernel refuses to change must not leave half translated. */
+static __always_inline int lb_act(struct __sk_buff *skb, struct lb_packet *packet,
+				  struct lb_translation *translation, enum lb_verdict verdict)
+{
+	bool forwarded = verdict == LB_FORWARD;
+
+	if (verdict == LB_DELIVER || verdict == LB_FORWARD || verdict == LB_HAIRPIN) {
+		if (!lb_rewrite(skb, packet, &translation->flow, forwarded))
+			verdict = lb_drop(LB_COUNTER_DROP_REWRITE);
+	}
+	switch (verdict) {
+	case LB_DELIVER:
+		lb_count(translation->flow.flags & LB_FLOW_AT_EGRESS ? LB_COUNTER_REPLY_RESTORED
+								     : LB_COUNTER_DELIVERED);
+		return LB_TC_NEXT;
+	case LB_FORWARD:
+		lb_count(LB_COUNTER_FORWARDED);
+		return lb_redirect_neigh(translation->hop.ifindex, &translation->hop.neighbour,
+					 sizeof(translation->hop.neighbour), 0);
+	case LB_HAIRPIN:
+		if (lb_swap_macs(skb)) {
+			lb_count(LB_COUNTER_DROP_REWRITE);
+			return TC_ACT_SHOT;
+		}
+		lb_count(LB_COUNTER_HAIRPINNED);
+		return bpf_redirect(skb->ifindex, 0);
+	case LB_REJECT:
+		return lb_reject(skb, packet);
+	case LB_DROP:
+		return TC_ACT_SHOT;
+	default:
+		lb_count(LB_COUNTER_PASSED);
+		return LB_TC_NEXT;
+	}
+}
+
+static __always_inline int lb_ingress(struct __sk_buff *skb, enum lb_side side)
+{
+	struct lb_translation translation = {};
+	struct lb_packet packet = {};
+	enum lb_verdict verdict = lb_parse(skb, &packet);
+
+	if (verdict == LB_CONTINUE)
+		verdict = lb_translate_ingress(skb, &packet, side, &translation);
+	return lb_act(skb, &packet, &translation, verdict);
+}
+
+int LB_NAME(lb_uplink_in)(struct __sk_buff *skb)
+{
+	return lb_ingress(skb, LB_FROM_UPLINK);
+}
+
+int LB_NAME(lb_pod_in)(struct __sk_buff *skb)
+{
+	return lb_ingress(skb, LB_FROM_POD);
+}
+
+int LB_NAME(lb_out)(struct __sk_buff *skb)
+{
+	struct lb_translation translation = {};
+	struct lb_packet packet = {};
+	enum lb_verdict verdict = lb_parse(skb, &packet);
+
+	if (verdict == LB_CONTINUE)
+		verdict = lb_translate_egress(&packet, &translation);
+	return lb_act(skb, &packet, &translation, verdict);
+}

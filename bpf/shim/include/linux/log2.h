@@ -1,0 +1,2 @@
+/* Included by bcc's helpers.h, used by none of our programs. */
+#pragma once

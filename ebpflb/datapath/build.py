@@ -1,0 +1,211 @@
+"""Builds the programs of one family for this node, unless a build of the same source and constants is already pinned.
+
+    BuildSpec + bpf/*.c --> key --> pinned under progs/<key>? --yes--> adopted, nothing is compiled
+                                                              --no---> child (compiler.py) --> pinned
+
+Knows nothing of what the maps mean. The maps themselves are created and pinned by bcc at the first load.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from ebpflb.core.abi import SLOTS_PER_LINE, Family
+from ebpflb.datapath.programs import PROGRAMS, Program
+from ebpflb.datapath.source import bpf_directory, inline_source
+from ebpflb.errors import BuildError, PrerequisiteError
+
+_COMPILE_SECONDS = 120
+_BCC_REMEDY = (
+    "install the distribution's package (apt-get install python3-bpfcc) and run ebpflb with the distribution's "
+    "python3 or in a virtual environment made by it with --system-site-packages; PyPI's bcc is another thing"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MapSizes:
+    """``max_entries`` of each map of a family."""
+
+    frontends: int = 65_536
+    backends: int = 131_072
+    services: int = 65_536
+    members: int = 262_144
+    slots: int = 4_194_304
+    """u32 slots; 16 of them are one map entry of 64 bytes."""
+    flows: int = 524_288
+    """Entries; a flow takes two. Memory is taken as flows come (BPF_F_NO_PREALLOC)."""
+    affinity: int = 65_536
+    sockets: int = 65_536
+    node_addrs: int = 1_024
+    devices: int = 1_024
+
+    def flags(self) -> list[str]:
+        """Return the compiler flags of ``bpf/lb/config.h``."""
+        sizes = {item.name: getattr(self, item.name) for item in fields(self)}
+        sizes["slot_lines"] = sizes.pop("slots") // SLOTS_PER_LINE
+        return [f"-DLB_MAX_{name.upper()}={size}" for name, size in sizes.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """Everything that is a compile-time constant of the programs."""
+
+    family: Family
+    maps: Path
+    """Folder on bpffs where the maps are, or will be, pinned."""
+    progs: Path
+    """Folder on bpffs; the programs are pinned at ``progs/<key>/<program>``."""
+    hz: int
+    """Jiffies per second."""
+    host_netns_cookie: int
+    """Of the network namespace in which the node's own processes live (``SO_NETNS_COOKIE``)."""
+    hairpin_address: bytes
+    """Source of packets that a pod sends itself through a Service; network byte order."""
+    have_set_retval: bool = True
+    """Kernel 5.18: the socket hooks can refuse with ECONNREFUSED."""
+    sizes: MapSizes = MapSizes()
+
+    def flags(self) -> list[str]:
+        """Return the compiler flags of ``bpf/lb/config.h``."""
+        words = [self.hairpin_address[i : i + 4] for i in range(0, len(self.hairpin_address), 4)]
+        hairpin = ",".join(str(int.from_bytes(word, sys.byteorder)) for word in words)
+        return [
+            f"-DFAMILY={self.family.value}",
+            f'-DLB_PIN_DIR="{self.maps}"',
+            f"-DLB_HZ={self.hz}",
+            f"-DLB_HOST_NETNS_COOKIE={self.host_netns_cookie}ULL",
+            f"-DLB_HAVE_SET_RETVAL={int(self.have_set_retval)}",
+            f"-DLB_HAIRPIN_ADDRESS={hairpin}",
+            *self.sizes.flags(),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Pinned programs of one family."""
+
+    key: str
+    pins: Mapping[str, Path]
+    """Program stem -> pin."""
+    compiled: bool
+    """False: an earlier build was adopted."""
+    seconds: float
+    instructions: Mapping[str, int]
+    """Program stem -> instructions before the verifier's rewriting; empty for an adopted build."""
+
+
+def bcc_version() -> str:
+    """Return the version of the distribution's bcc without importing it (an import costs 63 MB).
+
+    Raises ``PrerequisiteError`` when there is none, or when it is the unrelated package of that name on PyPI.
+    """
+    spec = find_spec("bcc")
+    if spec is None or spec.origin is None:
+        raise PrerequisiteError("python module bcc is not installed", remedy=_BCC_REMEDY)
+    if not (Path(spec.origin).parent / "libbcc.py").is_file():
+        raise PrerequisiteError(f"{spec.origin} is not the BPF compiler collection", remedy=_BCC_REMEDY)
+    try:
+        return version("bcc")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def build_programs(spec: BuildSpec) -> Build:
+    """Return the pinned programs of ``spec``, compiling only what is not there yet.
+
+    Raises ``PrerequisiteError`` without bcc, ``BuildError`` with the compiler's or the verifier's words.
+    """
+    began = time.monotonic()
+    directory = bpf_directory()
+    texts = {source: inline_source(source, directory) for source in sorted({item.source for item in PROGRAMS})}
+    key = _key(spec, texts)
+    final = spec.progs / key
+    pins = {program.stem: final / program.name(spec.family) for program in PROGRAMS}
+    if all(pin.exists() for pin in pins.values()):
+        return Build(key, pins, compiled=False, seconds=time.monotonic() - began, instructions={})
+    staging = spec.progs / f"{key}-staging"
+    remove_build(staging)
+    remove_build(final)
+    staging.mkdir(parents=True)
+    spec.maps.mkdir(parents=True, exist_ok=True)
+    instructions = _compile(spec, texts, directory / "shim", staging)
+    staging.rename(final)
+    return Build(key, pins, compiled=True, seconds=time.monotonic() - began, instructions=instructions)
+
+
+def remove_build(folder: Path) -> None:
+    """Unpin a build's programs; a missing folder is no error."""
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def _key(spec: BuildSpec, texts: Mapping[str, str]) -> str:
+    content = json.dumps([spec.flags(), texts, bcc_version(), platform.release()])
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+
+
+def _compile(spec: BuildSpec, texts: Mapping[str, str], shim: Path, staging: Path) -> dict[str, int]:
+    job = {
+        "shim": str(shim),
+        "kernel": _kernel_version_code(),
+        "cflags": [*spec.flags(), *_include_flags()],
+        "units": [
+            {"text": text, "programs": [_program_job(p, spec.family, staging) for p in PROGRAMS if p.source == source]}
+            for source, text in texts.items()
+        ],
+    }
+    child = subprocess.run(
+        [sys.executable, "-m", "ebpflb.datapath.compiler"],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        timeout=_COMPILE_SECONDS,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    if child.returncode != 0:
+        remove_build(staging)
+        raise BuildError(
+            f"the {spec.family.name} programs do not build on kernel {platform.release()}:\n{child.stderr.strip()}",
+            remedy="run `ebpflb doctor`; if it finds nothing, report this text",
+        )
+    sizes: dict[str, int] = json.loads(child.stdout.splitlines()[-1])
+    return {program.stem: sizes[program.name(spec.family)] for program in PROGRAMS}
+
+
+def _program_job(program: Program, family: Family, staging: Path) -> dict[str, str | int]:
+    name = program.name(family)
+    return {
+        "name": name,
+        "type": program.type,
+        "attach_type": program.attach_type(family),
+        "pin": str(staging / name),
+    }
+
+
+def _include_flags() -> list[str]:
+    """UAPI headers come after the shim's: the distribution's linux-libc-dev is all that is needed."""
+    folders = ["/usr/include"]
+    multiarch = sysconfig.get_config_var("MULTIARCH")
+    if multiarch:
+        folders.append(f"/usr/include/{multiarch}")
+    return [flag for folder in folders for flag in ("-idirafter", folder)]
+
+
+def _kernel_version_code() -> int:
+    """KERNEL_VERSION of the running kernel: bcc would look for it in headers that are not installed."""
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", platform.release())
+    major, minor, patch = (int(part or 0) for part in match.groups()) if match else (5, 10, 0)
+    return (major << 16) + (minor << 8) + min(patch, 255)

@@ -1,0 +1,46 @@
+"""The short-lived child that compiles, loads and pins: ``python -m ebpflb.datapath.compiler < job.json``.
+
+The agent never maps LLVM's memory, and a crash of the compiler cannot take it down. This is the only module that
+imports bcc. What bcc warns about (a kernel newer than it knows) goes to stderr, which the parent shows on failure only.
+
+    job (JSON on stdin) --> bcc --> pins --> instruction counts (JSON, the last line of stdout)
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+
+def _build_unit(unit: dict[str, Any], cflags: list[str]) -> dict[str, int]:
+    from bcc import BPF, lib  # noqa: PLC0415 - bcc reads its environment when it compiles
+
+    module = BPF(text=unit["text"].encode(), cflags=cflags)
+    instructions = {}
+    for program in unit["programs"]:
+        name = program["name"].encode()
+        function = module.load_func(name, program["type"], attach_type=program["attach_type"])
+        if lib.bpf_obj_pin(function.fd, program["pin"].encode()) != 0:
+            raise OSError(f"cannot pin {program['name']} at {program['pin']}")
+        instructions[program["name"]] = lib.bpf_function_size(module.module, name) // 8
+    return instructions
+
+
+def main() -> int:
+    """Run one job; exit code 0 and JSON on stdout, or 1 and the reason on stderr."""
+    job = json.load(sys.stdin)
+    os.environ["BCC_KERNEL_SOURCE"] = job["shim"]
+    os.environ["BCC_LINUX_VERSION_CODE"] = str(job["kernel"])
+    instructions: dict[str, int] = {}
+    try:
+        for unit in job["units"]:
+            instructions |= _build_unit(unit, job["cflags"])
+    except Exception as error:  # noqa: BLE001 - bcc raises bare Exception
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"\n{json.dumps(instructions)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The table of BPF programs: their names, sources, types, and where each is attached.
+
+A program's name in the kernel is its stem and the family's number: ``lb_connect4``. At most 15 characters.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ebpflb.core.abi import Family
+
+BPF_PROG_TYPE_SCHED_CLS = 3
+BPF_PROG_TYPE_CGROUP_SOCK_ADDR = 18
+NO_ATTACH_TYPE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One function of ``bpf/*.c`` that becomes a program, in each family."""
+
+    stem: str
+    source: str
+    type: int
+    attach_types: Mapping[Family, int] = field(default_factory=dict)
+    """``enum bpf_attach_type`` for cgroup programs."""
+
+    def name(self, family: Family) -> str:
+        """Return the name that ``bpftool prog`` shows."""
+        return f"{self.stem}{family.value}"
+
+    def attach_type(self, family: Family) -> int:
+        """Return the expected attach type, or ``NO_ATTACH_TYPE``."""
+        return self.attach_types.get(family, NO_ATTACH_TYPE)
+
+
+def _socket_hook(stem: str, ipv4: int, ipv6: int) -> Program:
+    attach_types = {Family.IPV4: ipv4, Family.IPV6: ipv6}
+    return Program(stem, "lb_sock.c", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, attach_types)
+
+
+SOCKET_PROGRAMS = (
+    _socket_hook("lb_connect", 10, 11),
+    _socket_hook("lb_sendmsg", 14, 15),
+    _socket_hook("lb_recvmsg", 19, 20),
+    _socket_hook("lb_getpeername", 29, 30),
+)
+"""Attached to a cgroup; the numbers are BPF_CGROUP_INET4_CONNECT and its kin."""
+
+UPLINK_IN = Program("lb_uplink_in", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
+POD_IN = Program("lb_pod_in", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
+OUT = Program("lb_out", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
+
+PACKET_PROGRAMS = (UPLINK_IN, POD_IN, OUT)
+"""Attached by tc: ``UPLINK_IN`` and ``POD_IN`` at the ingress of a device, ``OUT`` at the egress of either."""
+
+PROGRAMS = SOCKET_PROGRAMS + PACKET_PROGRAMS
