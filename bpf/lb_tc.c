@@ -29,17 +29,27 @@ static __always_inline int lb_swap_macs(struct __sk_buff *skb)
 	return error;
 }
 
-/* Rewrite first: a packet that the kernel refuses to change must not leave half translated. */
-static __always_inline int lb_act(struct __sk_buff *skb, struct lb_packet *packet,
-				  struct lb_translation *translation, enum lb_verdict verdict)
+/* Changes the packet as the verdict asks. A packet that the kernel refuses to change is dropped: it may be
+ * half done. */
+static __always_inline enum lb_verdict lb_change(struct __sk_buff *skb, const struct lb_packet *packet,
+						 const struct lb_flow *flow, enum lb_verdict verdict)
 {
-	bool forwarded = verdict == LB_FORWARD;
+	bool changed = true;
 
-	if (verdict == LB_DELIVER || verdict == LB_FORWARD || verdict == LB_HAIRPIN) {
-		if (!lb_rewrite(skb, packet, &translation->flow, forwarded))
-			verdict = lb_drop(LB_COUNTER_DROP_REWRITE);
-	}
-	switch (verdict) {
+	if (verdict == LB_DELIVER || verdict == LB_FORWARD || verdict == LB_HAIRPIN)
+		changed = lb_rewrite(skb, packet, flow, verdict == LB_FORWARD);
+	if (verdict == LB_REJECT)
+		changed = !lb_reject(skb, packet);
+	if (changed && (verdict == LB_HAIRPIN || verdict == LB_REJECT))
+		changed = !lb_swap_macs(skb);
+	return changed ? verdict : lb_drop(LB_COUNTER_DROP_REWRITE);
+}
+
+/* `back`: the flags of bpf_redirect() that send an answer to where the packet came from. */
+static __always_inline int lb_act(struct __sk_buff *skb, const struct lb_packet *packet,
+				  struct lb_translation *translation, enum lb_verdict verdict, u64 back)
+{
+	switch (lb_change(skb, packet, &translation->flow, verdict)) {
 	case LB_DELIVER:
 		lb_count(translation->flow.flags & LB_FLOW_AT_EGRESS ? LB_COUNTER_REPLY_RESTORED
 								     : LB_COUNTER_DELIVERED);
@@ -49,14 +59,11 @@ static __always_inline int lb_act(struct __sk_buff *skb, struct lb_packet *packe
 		return lb_redirect_neigh(translation->hop.ifindex, &translation->hop.neighbour,
 					 sizeof(translation->hop.neighbour), 0);
 	case LB_HAIRPIN:
-		if (lb_swap_macs(skb)) {
-			lb_count(LB_COUNTER_DROP_REWRITE);
-			return TC_ACT_SHOT;
-		}
 		lb_count(LB_COUNTER_HAIRPINNED);
 		return bpf_redirect(skb->ifindex, 0);
 	case LB_REJECT:
-		return lb_reject(skb, packet);
+		lb_count(LB_COUNTER_REJECTED);
+		return bpf_redirect(skb->ifindex, back);
 	case LB_DROP:
 		return TC_ACT_SHOT;
 	default:
@@ -73,7 +80,7 @@ static __always_inline int lb_ingress(struct __sk_buff *skb, enum lb_side side)
 
 	if (verdict == LB_CONTINUE)
 		verdict = lb_translate_ingress(skb, &packet, side, &translation);
-	return lb_act(skb, &packet, &translation, verdict);
+	return lb_act(skb, &packet, &translation, verdict, 0);
 }
 
 int LB_NAME(lb_uplink_in)(struct __sk_buff *skb)
@@ -94,5 +101,5 @@ int LB_NAME(lb_out)(struct __sk_buff *skb)
 
 	if (verdict == LB_CONTINUE)
 		verdict = lb_translate_egress(&packet, &translation);
-	return lb_act(skb, &packet, &translation, verdict);
+	return lb_act(skb, &packet, &translation, verdict, BPF_F_INGRESS);
 }

@@ -164,6 +164,22 @@ static __always_inline enum lb_verdict lb_translate_ingress(struct __sk_buff *sk
 	return lb_open(skb, packet, side, frontend, translation);
 }
 
+/*
+ * Before 5.18 the socket hooks cannot answer ECONNREFUSED: a node's own packet to a Service without backends
+ * gets here as it was dialled, and is refused here. Later kernels do not compile the look-up.
+ */
+static __always_inline enum lb_verdict lb_refuse_at_egress(const struct lb_packet *packet)
+{
+#if !LB_HAVE_SET_RETVAL
+	struct lb_frontend *frontend =
+		lb_frontend_lookup(&packet->tuple.daddr, packet->tuple.dport, packet->tuple.protocol, false);
+
+	if (frontend && !(frontend->flags & LB_FRONTEND_HAS_BACKENDS) && !packet->is_rst)
+		return LB_REJECT;
+#endif
+	return LB_PASS;
+}
+
 /* Replies of flows that kept their client's address: the stack has routed them, only the source is wrong. */
 static __always_inline enum lb_verdict lb_translate_egress(struct lb_packet *packet,
 							   struct lb_translation *translation)
@@ -171,7 +187,7 @@ static __always_inline enum lb_verdict lb_translate_egress(struct lb_packet *pac
 	struct lb_flow *flow = flows.lookup(&packet->tuple);
 
 	if (!flow || !(flow->flags & LB_FLOW_AT_EGRESS))
-		return LB_PASS;
+		return lb_refuse_at_egress(packet);
 	lb_flow_touch(flow, packet);
 	translation->flow = *flow;
 	return LB_DELIVER;
