@@ -1,0 +1,109 @@
+"""Starts, kills, restarts and cleans up one agent per node of a lab; knows the command line, not what is behind it.
+
+Lab, manifest folder -> Agents -> `ebpflb run` on each node -> ready -> kill, start, dump -> `ebpflb cleanup`
+"""
+
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ebpflb.bench.process import Running
+from ebpflb.bench.signals import shielded
+from ebpflb.bench.topology import Lab, Node
+from ebpflb.errors import EbpflbError
+
+BPFFS = Path("/sys/fs/bpf")
+READY = re.compile(r"(?<!not )\bready\b")
+READY_SECONDS = 45.0
+"""Three agents compile at once on two cores."""
+
+
+class Agent:
+    """The agent of one node: a process that comes and goes, and an instance that stays."""
+
+    def __init__(self, lab: Lab, node: Node, manifests: Path, flags: Sequence[str] = (), bpffs: Path = BPFFS) -> None:
+        self.node = node
+        self.instance = f"{lab.id}-{node.name}"
+        self._manifests = manifests
+        self._flags = tuple(flags)
+        self._bpffs = bpffs
+        self._running: Running | None = None
+
+    @property
+    def running(self) -> Running:
+        """The process; an agent that was never started has none."""
+        if self._running is None:
+            raise EbpflbError(f"lab: the agent of {self.node.name} was not started", remedy="call start() first")
+        return self._running
+
+    def start(self) -> None:
+        """Start the process; ``wait_ready`` says when it has programmed the node."""
+        arguments = ["run", "--manifests", str(self._manifests), "--node-name", self.node.name]
+        arguments += ["--uplink-devices", self.node.uplink, "--pod-devices", "pod*"]
+        arguments += ["--cgroup", str(self.node.cgroup), *self._scope(), *self._flags]
+        self._running = self.node.popen_module("ebpflb", arguments)
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Wait for the line in which the agent says that its first snapshot is in the maps."""
+        self.running.wait_for_line(lambda line: READY.search(line) is not None, seconds)
+
+    def kill(self) -> None:
+        """SIGKILL, by pid."""
+        self.running.kill()
+
+    def stop(self) -> int:
+        """SIGTERM, and wait; return the exit code."""
+        return self.running.stop()
+
+    def command(self, verb: str, *arguments: str) -> str:
+        """Run ``ebpflb VERB`` for this instance on its node and return what it printed."""
+        return self.node.run([sys.executable, "-m", "ebpflb", verb, *self._scope(), *arguments]).stdout
+
+    def cleanup(self) -> None:
+        """End the process and remove every trace of the instance."""
+        if self._running is not None:
+            self._running.stop()
+            self.command("cleanup")
+
+    def _scope(self) -> list[str]:
+        return ["--bpffs", str(self._bpffs), "--instance", self.instance]
+
+
+class Agents:
+    """Context manager: one ready agent per node over one manifest folder; cleaned up after the block."""
+
+    def __init__(self, lab: Lab, manifests: Path, flags: Sequence[str] = ()) -> None:
+        self.manifests = manifests
+        self._agents = [Agent(lab, node, manifests, flags) for node in lab.nodes]
+        self._undo = ExitStack()
+
+    def __getitem__(self, node: int) -> Agent:
+        """Return the agent of a node by its number, from 1."""
+        return self._agents[node - 1]
+
+    def __enter__(self) -> Self:
+        """Start all at once, wait for each."""
+        with ExitStack() as undo:
+            undo.callback(self._cleanup)
+            for agent in self._agents:
+                agent.start()
+            for agent in self._agents:
+                agent.wait_ready()
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Clean up every instance; a failure of one does not spare the others."""
+        self._undo.close()
+
+    def _cleanup(self) -> None:
+        with shielded(signal.SIGINT, signal.SIGTERM), ExitStack() as each:
+            for agent in self._agents:
+                each.callback(agent.cleanup)

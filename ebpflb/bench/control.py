@@ -1,0 +1,61 @@
+"""Starts the lab's servers and load tools at a place and reads their results; the tools are servers.py and load.py.
+
+Place, arguments -> start_server, measure, start_load, transfer -> Report, BulkReport
+"""
+
+import json
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from ebpflb.bench.load import BulkReport
+from ebpflb.bench.process import Running
+from ebpflb.bench.report import Report, parse_report
+from ebpflb.bench.topology import Place
+
+SERVERS = "ebpflb.bench.servers"
+LOAD = "ebpflb.bench.load"
+
+
+def start_server(place: Place, tcp: Sequence[int] = (8080,), udp: Sequence[int] = (), *, name: str = "") -> Running:
+    """Start a backend at a place and wait until it listens; it answers with the place's name unless given another."""
+    ports = [word for port in tcp for word in ("--tcp", str(port))]
+    ports += [word for port in udp for word in ("--udp", str(port))]
+    server = place.popen_module(SERVERS, ["--name", name or place.name, *ports])
+    server.wait_for_line(lambda line: line == "ready")
+    return server
+
+
+def measure(place: Place, *arguments: str, seconds: float = 60.0) -> Report:
+    """Run the load tool to its end; ``arguments`` must say ``--count`` or ``--seconds``."""
+    return parse_report(place.run_module(LOAD, arguments, seconds=seconds))
+
+
+def transfer(place: Place, target: str, megabytes: int = 100, *, seconds: float = 120.0) -> BulkReport:
+    """Transfer up and down and return what became of it."""
+    arguments = ["bulk", target, "--megabytes", str(megabytes), "--timeout", "10"]
+    return BulkReport(**json.loads(place.run_module(LOAD, arguments, seconds=seconds)))
+
+
+class Load:
+    """The load tool running at a place until it is stopped; in a ``with`` block the first request has been made."""
+
+    def __init__(self, place: Place, *arguments: str) -> None:
+        self._running = place.popen_module(LOAD, arguments)
+
+    def __enter__(self) -> Self:
+        """Wait until load flows."""
+        self._running.wait_for_line(lambda line: line == "ready")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End it, if ``stop`` did not."""
+        self._running.stop()
+
+    def stop(self) -> Report:
+        """Stop it and return what it saw."""
+        self._running.tell("stop")
+        self._running.wait(15.0)
+        return parse_report("\n".join(self._running.lines()))

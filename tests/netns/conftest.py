@@ -1,0 +1,36 @@
+"""The labs that netns tests share. A module takes one by name; its pods answer on TCP 8080 and UDP 5353."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ebpflb.bench.topology import Lab
+from ebpflb.bench.wiring import PodNetwork
+from tests.netns.lab_agents import serve_everywhere
+
+UNCOVERED = (3, 2)
+"""The pod whose sockets no socket hook sees: only the packet hooks can serve it."""
+
+
+@pytest.fixture(scope="module")
+def lab_routed() -> Iterator[Lab]:
+    """Three nodes with two pods each, on routed veths; pod 2 of node-3 is uncovered."""
+    with Lab("routed", pod_network=PodNetwork.ROUTED, uncovered=[UNCOVERED]) as lab:
+        serve_everywhere(lab)
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def lab_bridged() -> Iterator[Lab]:
+    """The same on a bridge."""
+    with Lab("bridged", pod_network=PodNetwork.BRIDGED, uncovered=[UNCOVERED]) as lab:
+        serve_everywhere(lab)
+        yield lab
+
+
+@pytest.fixture(scope="module", params=[PodNetwork.ROUTED, PodNetwork.BRIDGED])
+def lab_either(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """One after the other: for what must hold on both pod networks."""
+    with Lab(str(request.param), pod_network=request.param, uncovered=[UNCOVERED]) as lab:
+        serve_everywhere(lab)
+        yield lab

@@ -1,0 +1,36 @@
+"""Puts agents and backends on a lab for the netns tests: what each test module shares, and nothing about what it tests.
+
+manifests (text) -> write_manifests -> folder -> agents_on(lab, folder) -> Agents, ready
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ebpflb.bench.agents import Agents
+from ebpflb.bench.control import start_server
+from ebpflb.bench.topology import Lab
+
+TCP_PORT = 8080
+UDP_PORT = 5353
+
+
+def write_manifests(folder: Path, manifests: Mapping[str, str]) -> None:
+    """Write each manifest under its file name, replacing it in one step as editors and kubectl-like tools do."""
+    for name, text in manifests.items():
+        aside = folder / f".{name}.new"
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(folder / name)
+
+
+def serve_everywhere(lab: Lab) -> None:
+    """Start a backend in every pod; it answers with the pod's name on TCP 8080 and UDP 5353."""
+    for pod in lab.pods:
+        start_server(pod, tcp=[TCP_PORT], udp=[UDP_PORT])
+
+
+@contextmanager
+def agents_on(lab: Lab, manifests: Path, *flags: str) -> Iterator[Agents]:
+    """Run a ready agent on each node for the length of the block, and clean up after."""
+    with Agents(lab, manifests, flags) as agents:
+        yield agents

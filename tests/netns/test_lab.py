@@ -1,0 +1,199 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ebpflb.bench import topology
+from ebpflb.bench.cgroups import find_mount, processes
+from ebpflb.bench.control import Load, measure, start_server, transfer
+from ebpflb.bench.namespaces import list_namespaces
+from ebpflb.bench.topology import Lab, Place
+from ebpflb.errors import EbpflbError
+
+pytestmark = pytest.mark.root
+
+HOLD_A_LAB = """
+import sys
+from ebpflb.bench.control import start_server
+from ebpflb.bench.topology import Lab
+with Lab("held", nodes=1, pods_per_node=1) as lab:
+    start_server(lab.pod(1, 1))
+    print(lab.id, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module", params=["routed", "bridged"])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with Lab("test", pod_network=request.param, uncovered=[(3, 2)]) as built:
+        for pod in built.pods:
+            start_server(pod, udp=[5353])
+        start_server(built.node(2))
+        yield built
+
+
+def remains(lab_id: str, cgroup: Path) -> list[str]:
+    return list_namespaces(lab_id) + ([str(cgroup)] if cgroup.exists() else [])
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+@pytest.mark.parametrize("server", [(1, 2), (2, 1), (3, 2)])
+def test_pods_reach_pods_and_keep_their_address(lab: Lab, kind: str, server: tuple[int, int]) -> None:
+    pod = lab.pod(*server)
+    port = 8080 if kind == "tcp" else 5353
+    report = measure(lab.pod(1, 1), kind, f"{pod.address}:{port}", "--count", "3")
+    assert report.by_backend == {pod.name: 3}
+    assert report.clients == ["10.244.1.11"]
+    assert report.peers == [f"{pod.address}:{port}"]
+
+
+def test_client_reaches_nodes_but_neither_pods_nor_services(lab: Lab) -> None:
+    assert measure(lab.client, "tcp", "192.168.100.2:8080", "--count", "1").by_backend == {"node-2": 1}
+    for unreachable in ("10.244.2.11:8080", "10.96.0.10:80"):
+        assert measure(lab.client, "tcp", unreachable, "--count", "1").failures == {"ENETUNREACH": 1}
+
+
+def test_nodes_reach_pods_everywhere(lab: Lab) -> None:
+    for pod in lab.pods:
+        assert measure(lab.node(1), "tcp", f"{pod.address}:8080", "--count", "1").by_backend == {pod.name: 1}
+
+
+def test_addresses_and_devices(lab: Lab) -> None:
+    assert [node.address for node in lab.nodes] == ["192.168.100.1", "192.168.100.2", "192.168.100.3"]
+    assert [pod.address for pod in lab.node(2).pods] == ["10.244.2.11", "10.244.2.12"]
+    devices = lab.node(3).run(["ip", "-o", "link"]).stdout
+    for device in (lab.node(3).uplink, *(pod.device for pod in lab.node(3).pods)):
+        assert f" {device}@" in devices
+
+
+def test_nodes_have_a_route_to_services(lab: Lab) -> None:
+    assert "dev uplink0" in lab.node(1).run(["ip", "route", "get", "10.96.0.10"]).stdout
+
+
+def test_large_transfers_arrive_intact(lab: Lab) -> None:
+    report = transfer(lab.pod(1, 1), "10.244.2.11:8080", megabytes=20)
+    assert report.length == 20_000_000
+    assert report.intact_up
+    assert report.intact_down
+
+
+def test_checksum_offload_is_left_on(lab: Lab) -> None:
+    features = lab.pod(1, 1).run(["ethtool", "-k", "eth0"]).stdout
+    assert "tx-checksumming: on" in features
+    assert "tcp-segmentation-offload: on" in features
+
+
+def test_processes_run_in_the_cgroup_of_their_place(lab: Lab) -> None:
+    covered, uncovered = lab.pod(3, 1), lab.pod(3, 2)
+    assert covered.cgroup.is_relative_to(lab.node(3).cgroup)
+    assert not uncovered.cgroup.is_relative_to(lab.node(3).cgroup)
+    for place in (covered, uncovered):
+        own = place.run(["cat", "/proc/self/cgroup"]).stdout
+        assert f"0::/{place.cgroup.relative_to(lab.cgroup.parent)}\n" in own
+        assert len(processes(place.cgroup)) == 1
+
+
+def test_bpffs_is_visible_inside(lab: Lab) -> None:
+    assert lab.node(1).run(["stat", "-f", "-c", "%T", "/sys/fs/bpf"]).stdout.strip() == "bpf_fs"
+
+
+def test_a_kept_connection_that_loses_its_server_is_reported(lab: Lab) -> None:
+    server = start_server(lab.pod(2, 2), tcp=[9000], name="short-lived")
+    with Load(lab.pod(1, 1), "tcp", "10.244.2.12:9000", "--rate", "200", "--keep") as load:
+        server.kill()
+        # A second load sees the refusal, so the first has met the end of its connection too once it is stopped.
+        assert measure(lab.pod(1, 1), "tcp", "10.244.2.12:9000", "--count", "1").failures == {"ECONNREFUSED": 1}
+        report = load.stop()
+    assert report.breaks == 1
+    assert report.by_backend.keys() == {"short-lived"}
+    assert report.failed >= 1
+
+
+def test_steady_load_has_no_failures(lab: Lab) -> None:
+    with Load(lab.pod(1, 1), "udp", "10.244.2.11:5353", "--rate", "500", "--connected", "--keep") as load:
+        report = load.stop()
+    assert report.failed == 0
+    assert report.breaks == 0
+    assert report.answered >= 1
+
+
+def test_http_clients_are_served(lab: Lab) -> None:
+    script = (
+        "import http.client, json\n"
+        "connection = http.client.HTTPConnection('10.244.2.11', 8080, timeout=3)\n"
+        "for _ in range(2):\n"
+        "    connection.request('GET', '/')\n"
+        "    print(json.load(connection.getresponse())['name'])\n"
+    )
+    assert lab.pod(1, 1).run([sys.executable, "-c", script]).stdout.split() == ["node-2-pod-1"] * 2
+
+
+def test_client_routes_services_through_node_1_when_asked() -> None:
+    with Lab("test", nodes=1, pods_per_node=0, route_services=True) as lab:
+        assert "via 192.168.100.1" in lab.client.run(["ip", "route", "get", "10.96.0.10"]).stdout
+
+
+def test_mtu_is_set_on_every_link() -> None:
+    with Lab("test", nodes=2, pods_per_node=1, pod_network="bridged", mtu=9000) as lab:
+        places: list[Place] = [*lab.nodes, *lab.pods, lab.client]
+        for place in places:
+            links = [line for line in place.run(["ip", "-o", "link"]).stdout.splitlines() if " lo: " not in line]
+            assert links
+            assert all("mtu 9000" in line for line in links)
+
+
+def test_two_labs_live_side_by_side_and_go() -> None:
+    with Lab("test", nodes=1, pods_per_node=1) as one, Lab("test", nodes=1, pods_per_node=1) as other:
+        for lab in (one, other):
+            start_server(lab.pod(1, 1), name=lab.id)
+        for lab in (one, other):
+            assert measure(lab.node(1), "tcp", "10.244.1.11:8080", "--count", "1").by_backend == {lab.id: 1}
+    for lab in (one, other):
+        assert remains(lab.id, lab.cgroup) == []
+
+
+def test_a_failure_half_way_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topology, "pod_batch", lambda *_: ["link set no-such-device up"])
+    lab = Lab("test", nodes=2, pods_per_node=1)
+    with pytest.raises(EbpflbError, match=f"failed in {lab.id}-node-1-pod-1: .*no-such-device"), lab:
+        pass
+    assert remains(lab.id, lab.cgroup) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_nothing(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", HOLD_A_LAB]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        lab_id = owner.stdout.readline().strip()
+        assert list_namespaces(f"{lab_id}-")
+        owner.send_signal(number)
+        assert owner.wait(20) != 0
+    assert remains(f"{lab_id}-", find_mount() / lab_id) == []
+
+
+def test_a_command_that_fails_is_named() -> None:
+    with (
+        Lab("test", nodes=1, pods_per_node=0) as lab,
+        pytest.raises(EbpflbError, match=r"`ls /no-such-folder` on node-1 exited with 2: .*No such file"),
+    ):
+        lab.node(1).run(["ls", "/no-such-folder"])
+
+
+def test_a_process_that_ends_before_it_is_ready_shows_its_last_words() -> None:
+    with Lab("test", nodes=1, pods_per_node=1) as lab:
+        start_server(lab.pod(1, 1))
+        with pytest.raises(EbpflbError, match=r"exited with 1; (.|\n)*Address already in use"):
+            start_server(lab.pod(1, 1))
+
+
+def test_a_lab_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(EbpflbError, match="needs root"), Lab("test"):
+        pass
