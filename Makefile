@@ -1,0 +1,57 @@
+# Two commands do everything on a fresh Debian 12 machine: `make demo` and `make test`. Both set the machine up first
+# (apt packages, then .venv), are quick when repeated, and never ask.
+
+PYTHON  := .venv/bin/python
+# bcc is a Debian package for Debian's python3: another python3 first on PATH does not see it.
+SYSTEM_PYTHON := /usr/bin/python3
+PACKAGES := python3 python3-venv python3-bpfcc linux-libc-dev libbpf1 bpftool iproute2 iptables nftables \
+	clang-format ca-certificates git make procps
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+C_FILES := $(wildcard bpf/*.c bpf/lb/*.h bpf/shim/include/*/*.h bpf/shim/include/*/*/*.h)
+
+.PHONY: help setup check format unit test demo clean
+
+help:
+	@echo "make demo    three nodes, pods and a client as namespaces; real connections through our programs"
+	@echo "make test    make check, then the tests that need root"
+	@echo "make check   format, lint, types, layers, unit and property tests"
+	@echo "make setup   apt packages and .venv (the others do this by themselves)"
+	@echo "make format  rewrite Python and C in the project's format"
+	@echo "make clean   remove .venv and caches"
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.lock pyproject.toml
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		echo "setup: apt-get install" $$missing; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+	@echo "setup: .venv"
+	@$(SYSTEM_PYTHON) -m venv --clear --system-site-packages .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+check: setup
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	clang-format --dry-run -Werror $(C_FILES)
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m pytest tests -m "not root" -q --cov --cov-report=term:skip-covered
+
+test: check
+	$(SUDO) $(PYTHON) -m pytest tests -m root -q
+
+demo: setup
+	@$(SUDO) $(PYTHON) -m ebpflb.bench.demo
+
+format: setup
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+	clang-format -i $(C_FILES)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
