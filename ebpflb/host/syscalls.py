@@ -1,0 +1,78 @@
+"""The system calls that Python 3.11 does not offer: bpf, setns, mount. Decides nothing; raises ``OSError``.
+
+Must not know what a program or a namespace is used for. ``datapath`` reaches maps through libbpf; this module stays
+free of it, because ``ebpflb doctor`` must still run on a machine where libbpf is missing.
+
+    probe, tc -> bpf(2)        namespaces -> setns(2)        mounts -> mount(2)
+"""
+
+import ctypes
+import os
+import platform
+import struct
+from pathlib import Path
+from typing import Final
+
+CLONE_NEWNET: Final = 0x40000000
+_BPF_PROG_LOAD: Final = 5
+_BPF_OBJ_GET: Final = 7
+_BPF_CALL_NUMBERS: Final = {
+    "x86_64": 321,
+    "aarch64": 280,
+    "riscv64": 280,
+    "loongarch64": 280,
+    "ppc64le": 361,
+    "s390x": 351,
+    "armv7l": 386,
+}
+_ATTR_BYTES: Final = 128
+"""Size of the attribute block handed to bpf(2); older kernels accept it as long as what they don't know is zero."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    number = _BPF_CALL_NUMBERS.get(platform.machine())
+    if number is None:
+        raise OSError(f"bpf(2) has no known number on {platform.machine()}")
+    block = ctypes.create_string_buffer(attributes.ljust(_ATTR_BYTES, b"\0"), _ATTR_BYTES)
+    arguments = (ctypes.c_long(number), ctypes.c_int(command), block, ctypes.c_uint(_ATTR_BYTES))
+    return _checked(_libc.syscall(*arguments), "bpf")
+
+
+def open_pinned(path: Path) -> int:
+    """Return a descriptor of the program or map pinned at ``path``."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    return _bpf(_BPF_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
+
+
+def load_program(kind: int, attach_type: int, instructions: bytes, name: bytes = b"ebpflb_probe") -> int:
+    """Load raw instructions as a program of ``enum bpf_prog_type`` ``kind``; return its descriptor."""
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    licence = ctypes.create_string_buffer(b"GPL")
+    # prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, prog_name,
+    # prog_ifindex, expected_attach_type
+    attributes = struct.pack(
+        "=IIQQIIQII16sII",
+        *(kind, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(licence)),
+        *(0, 0, 0, 0, 0, name, 0, attach_type),
+    )
+    return _bpf(_BPF_PROG_LOAD, attributes)
+
+
+def setns(namespace: int, kind: int) -> None:
+    """Move the calling thread, and no other, into the namespace that an open descriptor names."""
+    _checked(_libc.setns(ctypes.c_int(namespace), ctypes.c_int(kind)), "setns")
+
+
+def mount(source: str, target: str, filesystem: str) -> None:
+    """Mount a pseudo file system with default flags."""
+    arguments = (os.fsencode(source), os.fsencode(target), os.fsencode(filesystem), ctypes.c_ulong(0), None)
+    _checked(_libc.mount(*arguments), "mount")

@@ -1,0 +1,219 @@
+"""Attaches programs to devices at clsact's two hooks, and takes exactly those away again.
+
+Decides what has to change, and whether clsact may go. Must not know what a program does, nor
+remember anything: whether we created a device's clsact is told to the caller, who keeps it.
+
+    device, programs -> attach -> words, clsact_created        detach, list_ours
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pyroute2.netlink.rtnl import (
+    RTM_DELQDISC,
+    RTM_DELTFILTER,
+    RTM_GETLINK,
+    RTM_GETQDISC,
+    RTM_GETTFILTER,
+    RTM_NEWQDISC,
+    RTM_NEWTFILTER,
+)
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
+
+from ebpflb.core.abi import Family
+from ebpflb.errors import EbpflbError, PrerequisiteError
+from ebpflb.host import syscalls
+from ebpflb.host.inventory import Link
+from ebpflb.host.rtnetlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message, NetlinkError, Rtnetlink
+from ebpflb.host.tc_messages import (
+    CLSACT_PARENT,
+    PARENTS,
+    Attached,
+    FilterMessage,
+    TcHook,
+    clsact_message,
+    filter_message,
+    filter_options,
+    parse_filter,
+)
+
+__all__ = ["AttachReport", "Attached", "TcHook", "TcProgram", "attach", "detach", "list_ours"]
+
+_VANISHED: Final = frozenset({errno.ENODEV, errno.ENXIO})
+
+
+@dataclass(frozen=True, slots=True)
+class TcProgram:
+    """A loaded program and where it belongs."""
+
+    name: str
+    """As in the filter's name: ``lb_uplink_in4``."""
+    hook: TcHook
+    family: Family
+    """Decides which packets reach it: by protocol."""
+    source: int | Path
+    """An open descriptor, which stays the caller's, or a pin."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachReport:
+    """What ``attach`` did."""
+
+    changes: tuple[str, ...]
+    """In words, for the log; empty when everything was in place."""
+    clsact_created: bool
+    """For ``detach``: only then may clsact be removed."""
+
+
+def attach(device: Link, programs: Sequence[TcProgram], instance: str) -> AttachReport:
+    """Put programs on a device, replacing this instance's earlier ones atomically; others' filters stay.
+
+    A device that vanishes meanwhile is no error. Raises ``EbpflbError`` for anything else that the kernel refuses.
+    """
+    changes: list[str] = []
+    created = False
+    with _socket() as netlink, _vanishing(device, "attach"):
+        created = _ensure_clsact(netlink, device)
+        if created:
+            changes.append(f"{device.name}: created clsact")
+        running = {(found.hook, found.program): found.program_id for found in _ours(netlink, device, instance)}
+        for program in programs:
+            with _descriptor_of(program) as descriptor:
+                program_id = _program_id(descriptor)
+                before = running.get((program.hook, program.name))
+                if before != program_id:
+                    _replace_filter(netlink, device, program, instance, descriptor)
+                    verb = "attached" if before is None else "replaced"
+                    changes.append(f"{device.name}: {verb} {program.name} at {program.hook} (program {program_id})")
+    return AttachReport(tuple(changes), created)
+
+
+def detach(device: Link, instance: str, *, remove_clsact: bool) -> list[str]:
+    """Remove this instance's filters from a device; then clsact, if told to and nothing else is on it."""
+    changes: list[str] = []
+    with _socket() as netlink, _vanishing(device, "detach"):
+        for found in _ours(netlink, device, instance):
+            message = filter_message(device, found.hook, found.family, instance)
+            with _already_gone():
+                netlink.request(message, RTM_DELTFILTER)
+                changes.append(f"{device.name}: detached {found.program} from {found.hook}")
+        if remove_clsact and _is_bare(netlink, device):
+            with _already_gone():
+                netlink.request(clsact_message(device), RTM_DELQDISC)
+                changes.append(f"{device.name}: removed clsact")
+    return changes
+
+
+def list_ours(instance: str | None = None) -> list[Attached]:
+    """Return the filters of one instance, or of all, on all devices of the calling thread's network namespace."""
+    with _socket() as netlink:
+        with_clsact = {
+            message["index"] for message in netlink.dump(tcmsg(), RTM_GETQDISC) if message["parent"] == CLSACT_PARENT
+        }
+        links = netlink.dump(ifinfmsg(), RTM_GETLINK)
+        devices = [Link(link["index"], link.get_attr("IFLA_IFNAME")) for link in links if link["index"] in with_clsact]
+        return [found for device in devices for found in _ours(netlink, device, instance)]
+
+
+def _socket() -> Rtnetlink:
+    return Rtnetlink(parsers={RTM_NEWTFILTER: FilterMessage})
+
+
+@contextmanager
+def _vanishing(device: Link, action: str) -> Iterator[None]:
+    """Let a vanished device pass; name the device in every other refusal."""
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code in _VANISHED:
+            return
+        raise EbpflbError(
+            f"device {device.name}: {action}: the kernel refused a tc change ({error.args[-1]})",
+            remedy=f"look at other filters with: tc filter show dev {device.name} ingress",
+        ) from error
+
+
+@contextmanager
+def _already_gone() -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code not in {errno.ENOENT, errno.EINVAL}:
+            raise
+
+
+def _ensure_clsact(netlink: Rtnetlink, device: Link) -> bool:
+    try:
+        netlink.request(clsact_message(device), RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise
+    else:
+        return True
+    for found in netlink.dump(tcmsg(), RTM_GETQDISC):
+        if (found["index"], found["parent"]) == (device.ifindex, CLSACT_PARENT) and found.get_attr(
+            "TCA_KIND"
+        ) == "ingress":
+            raise PrerequisiteError(
+                f"device {device.name}: has an ingress qdisc, which has no egress hook",
+                remedy=f"let its owner use clsact, or remove it: tc qdisc del dev {device.name} ingress",
+            )
+    return False
+
+
+def _replace_filter(netlink: Rtnetlink, device: Link, program: TcProgram, instance: str, descriptor: int) -> None:
+    message = filter_message(device, program.hook, program.family, instance)
+    message["attrs"].append(filter_options(instance, program.name, descriptor))
+    netlink.request(message, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def _filters(netlink: Rtnetlink, device: Link, hook: TcHook) -> list[Message]:
+    request = tcmsg()
+    request["index"] = device.ifindex
+    request["parent"] = PARENTS[hook]
+    return netlink.dump(request, RTM_GETTFILTER)
+
+
+def _is_bare(netlink: Rtnetlink, device: Link) -> bool:
+    return not any(_filters(netlink, device, hook) for hook in TcHook)
+
+
+def _ours(netlink: Rtnetlink, device: Link, instance: str | None) -> Iterator[Attached]:
+    for hook in TcHook:
+        for message in _filters(netlink, device, hook):
+            found = parse_filter(message, device, hook)
+            if found is not None and instance in {None, found.instance}:
+                yield found
+
+
+@contextmanager
+def _descriptor_of(program: TcProgram) -> Iterator[int]:
+    if isinstance(program.source, int):
+        yield program.source
+        return
+    try:
+        descriptor = syscalls.open_pinned(program.source)
+    except OSError as error:
+        raise EbpflbError(
+            f"program {program.name}: the pin {program.source} cannot be opened ({error.strerror})",
+            remedy="restart the agent: it builds and pins what is missing",
+        ) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _program_id(descriptor: int) -> int | None:
+    """Return the kernel's id of a program, from the one place that needs no privilege and no libbpf."""
+    for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "prog_id":
+            return int(value)
+    return None

@@ -1,0 +1,213 @@
+"""The watcher against real links and addresses in a namespace of the test."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from ebpflb.core.model import Host
+from ebpflb.errors import EbpflbError
+from ebpflb.host import netlink
+from ebpflb.host.inventory import DeviceRole, Link
+from ebpflb.host.netlink import HostWatcher
+from ebpflb.host.rtnetlink import Rtnetlink
+from tests.netns.host_helpers import enter, inside, namespace, run
+
+pytestmark = pytest.mark.root
+
+Call = tuple[str, object]
+PATIENCE_S = 20
+
+
+class Calls:
+    """Everything the watcher said, in order."""
+
+    def __init__(self) -> None:
+        self.queue: queue.Queue[Call] = queue.Queue()
+        self.refuse_next = False
+
+    def host(self, host: Host) -> None:
+        self.queue.put(("host", host))
+
+    def device(self, role: DeviceRole, link: Link) -> None:
+        if self.refuse_next:
+            self.refuse_next = False
+            raise EbpflbError(f"device {link.name}: refused by the test")
+        self.queue.put((f"{role}+", link.name))
+
+    def gone(self, role: DeviceRole, link: Link) -> None:
+        self.queue.put((f"{role}-", link.name))
+
+    def next_device(self) -> Call:
+        while True:
+            call = self.queue.get(timeout=PATIENCE_S)
+            if call[0] != "host":
+                return call
+
+    def next_host(self, matches: Callable[[Host], bool]) -> Host:
+        while True:
+            call = self.queue.get(timeout=PATIENCE_S)
+            if isinstance(call[1], Host) and matches(call[1]):
+                return call[1]
+
+
+@pytest.fixture
+def node() -> Iterator[Path]:
+    with namespace("nl") as path, inside(path):
+        yield path
+
+
+@contextmanager
+def watching(path: Path) -> Iterator[Calls]:
+    calls = Calls()
+    stop = threading.Event()
+    watcher = HostWatcher(["up*"], ["pod*", "up*", "br*"], calls.host, calls.device, calls.gone)
+    failures: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            enter(path)
+            watcher.run(stop)
+        except BaseException as error:  # noqa: BLE001  # carried to the test's thread
+            failures.append(error)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    try:
+        yield calls
+    finally:
+        stop.set()
+        thread.join(2)
+        assert not thread.is_alive(), "the watcher did not stop"
+        assert failures == []
+
+
+def add(name: str) -> None:
+    run("ip", "link", "add", name, "type", "veth", "peer", "name", f"far-{name}")
+
+
+def packed(text: str) -> bytes:
+    return ip_address(text).packed
+
+
+def test_reports_what_is_there_at_start(node: Path) -> None:
+    add("up0")
+    add("other0")
+    run("ip", "link", "set", "other0", "up")
+    run("ip", "link", "set", "far-other0", "up")
+    run("ip", "addr", "add", "192.0.2.9/24", "dev", "up0")
+    run("ip", "addr", "add", "192.0.2.10/24", "dev", "up0")
+    run("ip", "addr", "add", "198.51.100.1/24", "dev", "up0")
+    run("ip", "addr", "add", "169.254.7.7/16", "scope", "link", "dev", "up0")
+    run("ip", "addr", "add", "203.0.113.1/32", "dev", "lo")
+    run("ip", "addr", "add", "2001:db8::9/64", "nodad", "dev", "other0")
+    with watching(node) as calls:
+        host = calls.next_host(lambda _: True)
+        assert calls.next_device() == ("uplink+", "up0")
+    (device,) = host.devices
+    assert device.addresses == tuple(map(packed, ["192.0.2.9", "198.51.100.1", "192.0.2.10"]))
+    assert {*device.addresses, *map(packed, ["169.254.7.7", "203.0.113.1", "2001:db8::9"])} == host.addresses
+
+
+def test_devices_that_appear_rename_and_vanish(node: Path) -> None:
+    with watching(node) as calls:
+        add("up0")
+        assert calls.next_device() == ("uplink+", "up0")
+        run("ip", "link", "add", "br0", "type", "bridge")
+        add("pod0")
+        assert calls.next_device() == ("pod+", "pod0")
+        run("ip", "link", "set", "pod0", "master", "br0")
+        run("ip", "link", "set", "pod0", "nomaster")
+        run("ip", "link", "set", "pod0", "name", "up7")
+        assert calls.next_device() == ("pod-", "pod0")
+        assert calls.next_device() == ("uplink+", "up7")
+        run("ip", "link", "set", "up7", "name", "idle7")
+        assert calls.next_device() == ("uplink-", "up7")
+        run("ip", "link", "set", "idle7", "name", "pod8")
+        assert calls.next_device() == ("pod+", "pod8")
+        run("ip", "link", "del", "pod8")
+        assert calls.next_device() == ("pod-", "pod8")
+
+
+def test_a_device_that_leaves_and_returns_is_announced_again(node: Path) -> None:
+    add("up0")
+    with namespace("nl2") as away, watching(node) as calls:
+        assert calls.next_device() == ("uplink+", "up0")
+        run("ip", "link", "set", "up0", "netns", away.name)
+        assert calls.next_device() == ("uplink-", "up0")
+        run("ip", "-n", away.name, "link", "set", "up0", "netns", node.name)
+        assert calls.next_device() == ("uplink+", "up0")
+
+
+def test_follows_addresses(node: Path) -> None:
+    add("up0")
+    with watching(node) as calls:
+        calls.next_host(lambda host: not host.addresses)
+        run("ip", "addr", "add", "192.0.2.1/24", "dev", "up0")
+        host = calls.next_host(lambda host: packed("192.0.2.1") in host.addresses)
+        assert host.devices[0].addresses == (packed("192.0.2.1"),)
+        run("ip", "addr", "add", "192.0.2.2", "peer", "192.0.2.99", "dev", "up0")
+        calls.next_host(lambda host: packed("192.0.2.2") in host.addresses)
+        run("ip", "addr", "del", "192.0.2.1/24", "dev", "up0")
+        host = calls.next_host(lambda host: packed("192.0.2.1") not in host.addresses)
+        assert host.addresses == {packed("192.0.2.2")}
+
+
+def test_an_ipv6_address_counts_once_duplicate_detection_is_done(node: Path) -> None:
+    add("up0")
+    with watching(node) as calls:
+        assert calls.next_device() == ("uplink+", "up0")
+        run("ip", "addr", "add", "2001:db8::1/64", "dev", "up0")
+        run("ip", "link", "set", "up0", "up")
+        run("ip", "link", "set", "far-up0", "up")
+        calls.next_host(lambda host: host.devices[0].addresses == (packed("2001:db8::1"),))
+
+
+def test_nothing_is_lost_when_the_kernel_drops_events(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow handler and a tiny buffer: the kernel drops events, the watcher reads everything again."""
+    slow = threading.Event()
+    overruns: list[None] = []
+    reread = HostWatcher._read_everything
+
+    class TinyBuffer(Rtnetlink):
+        def __init__(self, groups: int = 0) -> None:
+            super().__init__(groups)
+            self._socket.socket.setsockopt(1, 8, 4096)
+
+    def count(watcher: HostWatcher, netlink_socket: Rtnetlink) -> None:
+        overruns.append(None)
+        reread(watcher, netlink_socket)
+
+    def hold(calls: Calls, role: DeviceRole, link: Link) -> None:
+        calls.queue.put((f"{role}+", link.name))
+        assert slow.wait(PATIENCE_S)
+
+    monkeypatch.setattr(netlink, "Rtnetlink", TinyBuffer)
+    monkeypatch.setattr(HostWatcher, "_read_everything", count)
+    monkeypatch.setattr(Calls, "device", hold)
+    with watching(node) as calls:
+        add("up0")
+        assert calls.next_device() == ("uplink+", "up0")
+        for number in range(30):
+            add(f"pod{number}")
+        run("ip", "link", "del", "pod0")
+        run("ip", "link", "del", "up0")
+        slow.set()
+        assert calls.next_device() == ("uplink-", "up0")
+        expected = {("pod+", f"pod{number}") for number in range(1, 30)}
+        while expected:
+            expected.discard(calls.next_device())
+    assert len(overruns) > 1
+
+
+def test_a_refused_device_is_tried_again(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink, "RETRY_SECONDS", 0.05)
+    with watching(node) as calls:
+        calls.refuse_next = True
+        add("up0")
+        assert calls.next_device() == ("uplink+", "up0")
+    assert not calls.refuse_next
