@@ -48,12 +48,17 @@ def call(name: str, *arguments: object) -> int:
 
 def failure(operation: str, subject: str, number: int) -> MapError | PrerequisiteError:
     """Return the error for a failed call: what was tried, on what, why, and what to do."""
-    reason = f"{operation} {subject}: {os.strerror(number)}" if number else f"{operation} {subject}"
     if number in {errno.EPERM, errno.EACCES}:
-        return PrerequisiteError(reason, remedy=_PRIVILEGE_REMEDY)
+        return PrerequisiteError(f"{operation} {subject}: {os.strerror(number)}", remedy=_PRIVILEGE_REMEDY)
+    return map_error(operation, subject, number)
+
+
+def map_error(operation: str, subject: str, number: int) -> MapError:
+    """Return the error for a row or a map: ``MapFullError`` for E2BIG."""
+    message = f"{operation} {subject}: {os.strerror(number)}"
     if number == errno.E2BIG:
-        return MapFullError(reason, remedy="raise the map's max_entries in the configuration")
-    return MapError(reason)
+        return MapFullError(message, remedy="give the map more entries in the configuration")
+    return MapError(message)
 
 
 class Handle:

@@ -40,7 +40,8 @@ class RowError:
 
     index: int
     """Position in the arrays given."""
-    error: MapError
+    errno: int
+    """E2BIG: the map is full, or the array has no such index."""
 
 
 class BpfMap:
@@ -118,7 +119,7 @@ class BpfMap:
             token = after
 
     def update(self, keys: Rows, values: Rows) -> list[RowError]:
-        """Write rows, new or not; return those that failed (``MapFullError`` where there is no room)."""
+        """Write rows, new or not; return those that failed."""
         if self._cpus:
             raise MapError(f"update {self.info.name}: a per-CPU map is written by programs only")
         keys, values = np.ascontiguousarray(keys, self.layout.key), np.ascontiguousarray(values, self.layout.value)
@@ -156,7 +157,7 @@ class BpfMap:
                 raise self._failure(operation, -result)
             failed = start + count.value
             if -result != ignored:
-                yield RowError(failed, self._row_error(operation, -result, keys[failed].tobytes()))
+                yield RowError(failed, -result)
             start = failed + 1
 
     def _lookup_batch(self, token: bytes | None, room: int) -> tuple[int, bytes, Rows, Rows]:
@@ -198,12 +199,6 @@ class BpfMap:
     def _failure(self, operation: str, number: int, key: bytes = b"") -> EbpflbError:
         subject = f"map {self.info.name} key {key.hex()}" if key else f"map {self.info.name}"
         return libbpf.failure(operation, subject, number)
-
-    def _row_error(self, operation: str, number: int, key: bytes) -> MapError:
-        error = self._failure(operation, number, key)
-        if not isinstance(error, MapError):
-            raise error
-        return error
 
 
 def _layout(path: Path, info: libbpf.MapInfo) -> Layout:

@@ -1,0 +1,178 @@
+"""The pinned maps of one family as a ``MapStore``: rows in, rows out; slots by one copy through mmap.
+
+Decides how rows travel, not which ones: arrays by batch syscalls, slots without any. Rows that do not fit their
+fields fail alone, as rows that the kernel refuses do. Never creates a map.
+
+    rows --codec--> arrays --maps--> kernel                  Slots --mmap--> kernel
+"""
+
+import mmap
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ebpflb.core.abi import SLOTS_PER_LINE, BackendState, Family
+from ebpflb.core.tables import Range, Slots, TableName, Tables
+from ebpflb.datapath import libbpf
+from ebpflb.datapath.codec import pack_keys, pack_values, unpack
+from ebpflb.datapath.layout import check_layout
+from ebpflb.datapath.maps import BpfMap, RowError, Rows
+from ebpflb.datapath.pins import Pins
+from ebpflb.errors import MapError
+from ebpflb.reconcile.describe import describe_key
+from ebpflb.reconcile.layout import check_key, check_row
+from ebpflb.reconcile.ports import RowFailure
+
+_SLOT_BYTES = 4
+
+
+def open_map(pins: Pins, family: Family, name: str) -> BpfMap:
+    """Open a map by its name and check its layout; raises ``LayoutError`` when it is not this schema's."""
+    opened = BpfMap.open(pins.map(family, name))
+    try:
+        check_layout(name, family, opened.layout)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
+
+
+class PinnedMapStore:
+    """A ``MapStore`` over an instance's pins. A context manager; one thread at a time."""
+
+    def __init__(self, pins: Pins, family: Family) -> None:
+        self._family = family
+        with ExitStack() as stack:
+            self._maps = {table: stack.enter_context(open_map(pins, family, table.value)) for table in TableName}
+            slots = stack.enter_context(open_map(pins, family, "slots"))
+            self._slot_capacity = slots.info.max_entries * SLOTS_PER_LINE
+            self._memory = stack.enter_context(_mapped(slots, self._slot_capacity * _SLOT_BYTES))
+            self._resources = stack.pop_all()
+        self._slots: Slots = np.frombuffer(self._memory, np.uint32)
+
+    def close(self) -> None:
+        """Close every map."""
+        self._slots = np.empty(0, np.uint32)  # a mapping that an array still views cannot be closed
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every map."""
+        self.close()
+
+    @property
+    def family(self) -> Family:
+        """The family whose maps these are."""
+        return self._family
+
+    def capacity(self, table: TableName) -> int:
+        """Return ``max_entries`` of a table's map."""
+        return self._maps[table].info.max_entries
+
+    def slot_capacity(self) -> int:
+        """Return the number of u32 slots."""
+        return self._slot_capacity
+
+    def max_generation(self) -> int:
+        """Return the highest backend generation in the map, deleted backends included."""
+        return int(self._maps[TableName.BACKENDS].read()[1]["generation"].max())
+
+    def read(self) -> Tables:
+        """Read all rows, and the contents of every range inside the map that a frontend names."""
+        rows = {table.value: unpack(table, *self._maps[table].read()) for table in TableName}
+        frontends = rows[TableName.FRONTENDS.value].values()
+        spans = {span for frontend in frontends for span in (frontend.cluster, frontend.local) if span.length}
+        slots = {span: self._slice(span).copy() for span in spans if self._holds(span)}
+        return Tables(family=self._family, slots=slots, **rows)
+
+    def put(self, table: TableName, rows: Mapping[Any, Any]) -> list[RowFailure]:
+        """Insert or replace rows; return those that failed."""
+        try:
+            return self._update(table, list(rows), list(rows.values()))
+        except (ValueError, OverflowError):
+            refused = self._refused(table, rows, rows)
+            good = {key: value for key, value in rows.items() if key not in refused}
+            return [*refused.values(), *self._update(table, list(good), list(good.values()))]
+
+    def delete(self, table: TableName, keys: Iterable[Any]) -> list[RowFailure]:
+        """Remove rows; a missing row is no failure. A deleted backend keeps its generation in its array entry."""
+        keys = list(keys)
+        try:
+            return self._remove(table, keys)
+        except (ValueError, OverflowError):
+            refused = self._refused(table, keys, {})
+            return [*refused.values(), *self._remove(table, [key for key in keys if key not in refused])]
+
+    def write_slots(self, ranges: Mapping[Range, Slots]) -> None:
+        """Copy backend ids into ranges. Raises ``MapError`` when a range lies outside the map; then none is written."""
+        for span, ids in ranges.items():
+            if not self._holds(span) or len(ids) != span.length:
+                raise MapError(
+                    f"write slots {span.offset}+{span.length}: {len(ids)} ids, the map holds {self._slot_capacity}"
+                )
+        for span, ids in ranges.items():
+            self._slice(span)[:] = ids
+
+    def _update(self, table: TableName, keys: Sequence[Any], values: Collection[Any]) -> list[RowFailure]:
+        packed = pack_keys(table, self._family, keys), pack_values(table, self._family, values)
+        return _failures("put", table, keys, self._maps[table].update(*packed))
+
+    def _remove(self, table: TableName, keys: Sequence[Any]) -> list[RowFailure]:
+        packed = pack_keys(table, self._family, keys)
+        if table is not TableName.BACKENDS:
+            return _failures("delete", table, keys, self._maps[table].delete(packed))
+        errors = self._maps[table].update(packed, self._cleared(packed))
+        return _failures("delete", table, keys, errors)
+
+    def _cleared(self, backend_ids: Rows) -> Rows:
+        """Return what is left of deleted backends: their generation."""
+        backends = self._maps[TableName.BACKENDS]
+        values = np.zeros(len(backend_ids), backends.layout.value)
+        values["state"] = BackendState.NONE
+        for index, backend_id in enumerate(backend_ids):
+            entry = backends.lookup(backend_id)
+            if entry is not None:
+                values["generation"][index] = entry["generation"]
+        return values
+
+    def _refused(self, table: TableName, keys: Iterable[Any], rows: Mapping[Any, Any]) -> dict[Any, RowFailure]:
+        """Return the rows (the keys, where there are no values) that do not fit their fields."""
+        failures: dict[Any, RowFailure] = {}
+        for key in keys:
+            try:
+                if key in rows:
+                    check_row(self._family, table, key, rows[key])
+                else:
+                    check_key(self._family, table, key)
+            except MapError as error:
+                failures[key] = RowFailure(table, key, error)
+        return failures
+
+    def _holds(self, span: Range) -> bool:
+        return 0 <= span.offset <= span.offset + span.length <= self._slot_capacity
+
+    def _slice(self, span: Range) -> Slots:
+        return self._slots[span.offset : span.offset + span.length]
+
+
+def _mapped(slots: BpfMap, length: int) -> mmap.mmap:
+    try:
+        return mmap.mmap(slots.fileno(), length)
+    except OSError as error:
+        raise libbpf.failure("map into memory", f"map {slots.info.name}", error.errno or 0) from error
+
+
+def _failures(operation: str, table: TableName, keys: Sequence[Any], errors: Iterable[RowError]) -> list[RowFailure]:
+    return [
+        RowFailure(table, key, libbpf.map_error(operation, f"{table.value} {describe_key(table, key)}", error.errno))
+        for error in errors
+        for key in (keys[error.index],)
+    ]
