@@ -1,0 +1,73 @@
+"""Decides which endpoints an EndpointSlice contributes.
+
+Knows no Service, and not which endpoints are chosen (``topology.py``).
+
+RawSlice --> EndpointSlice | Invisible, or FieldError
+"""
+
+from ebpflb.core import fields
+from ebpflb.core.abi import Family
+from ebpflb.core.decode import FieldError
+from ebpflb.core.metadata import HEADLESS_LABEL, NO_METADATA, SERVICE_NAME_LABEL, Invisible, object_key
+from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, family_of
+from ebpflb.core.schema import RawEndpoint, RawEndpointPort, RawHint, RawSlice
+
+_ADDRESS_TYPES: dict[str, Family | None] = {**fields.FAMILIES, "FQDN": None}
+
+
+def read_slice(raw: RawSlice) -> EndpointSlice | Invisible:
+    """Return the slice, or why this proxy has nothing to do with it.
+
+    The headless label hides a slice, the proxy name's does not: the Service that carries that one is invisible itself.
+    """
+    metadata = raw.metadata or NO_METADATA
+    namespace, name = object_key(metadata)
+    labels = metadata.labels or {}
+    family = fields.word("addressType", raw.address_type, _ADDRESS_TYPES)
+    service_name = labels.get(SERVICE_NAME_LABEL, "")
+    reason = ""
+    if HEADLESS_LABEL in labels:
+        reason = f"it carries the label {HEADLESS_LABEL}"
+    elif not service_name:
+        reason = f"it has no label {SERVICE_NAME_LABEL}"
+    if reason or family is None:
+        return Invisible("EndpointSlice", namespace, name, reason or "its addressType is FQDN")
+    return EndpointSlice(
+        namespace,
+        name,
+        fields.object_name(f"metadata.labels[{SERVICE_NAME_LABEL}]", service_name),
+        family,
+        ports=tuple(_endpoint_port(f"ports[{at}]", port) for at, port in enumerate(raw.ports or ()) if port.port),
+        endpoints=tuple(_endpoint(f"endpoints[{at}]", each, family) for at, each in enumerate(raw.endpoints or ())),
+    )
+
+
+def _endpoint_port(path: str, raw: RawEndpointPort) -> EndpointPort:
+    return EndpointPort(
+        name=fields.port_name(f"{path}.name", raw.name),
+        protocol=fields.protocol(f"{path}.protocol", raw.protocol),
+        port=fields.port_number(f"{path}.port", raw.port),
+    )
+
+
+def _endpoint(path: str, raw: RawEndpoint, family: Family) -> Endpoint:
+    if not raw.addresses:
+        raise FieldError(f"{path}.addresses", "is missing or empty", "give the endpoint an address")
+    address = fields.routable_address(f"{path}.addresses[0]", raw.addresses[0])
+    if family_of(address) is not family:
+        problem = f"{fields.shown(raw.addresses[0])} is not of the slice's addressType"
+        raise FieldError(f"{path}.addresses[0]", problem, "keep one slice per family")
+    given, hints = raw.conditions, raw.hints
+    return Endpoint(
+        address,
+        ready=given is None or given.ready is not False,
+        serving=given is None or given.serving is not False,
+        terminating=given is not None and given.terminating is True,
+        node_name=raw.node_name or "",
+        for_nodes=_hinted(hints.for_nodes) if hints else (),
+        for_zones=_hinted(hints.for_zones) if hints else (),
+    )
+
+
+def _hinted(hints: list[RawHint] | None) -> tuple[str, ...]:
+    return tuple(hint.name for hint in hints or () if hint.name)
