@@ -15,6 +15,8 @@
 #include "lb/backend.h"
 #include "lb/packet.h"
 
+#define LB_EEXIST 17
+
 /* The key of the entry that translates the other direction. */
 static __always_inline struct lb_tuple lb_flow_partner_key(const struct lb_flow *flow, u8 protocol)
 {
@@ -83,23 +85,26 @@ static __always_inline void lb_flow_remove(struct lb_tuple *key, const struct lb
 /*
  * Claims a source port towards the backend by inserting the reply entry: the client's own if nobody has it,
  * else others. The insertion is atomic, so two CPUs never give one port to two flows. Updates
- * request->to_sport.
+ * request->to_sport. Returns 0, -EEXIST when every tried port is taken, or another negative errno when the
+ * table takes no entry.
  */
-static __always_inline bool lb_flow_reserve_reply(struct lb_flow *request, const struct lb_flow *reply,
-						  u8 protocol)
+static __always_inline int lb_flow_reserve_reply(struct lb_flow *request, const struct lb_flow *reply,
+						 u8 protocol)
 {
 	u32 candidate = bpf_get_prandom_u32();
+	int error = 0;
 
 	for (int i = 0; i < LB_SNAT_ATTEMPTS; i++) {
 		struct lb_tuple key = lb_flow_partner_key(request, protocol);
 
-		if (!flows.insert(&key, (struct lb_flow *)reply))
-			return true;
+		error = flows.insert(&key, (struct lb_flow *)reply);
+		if (error != -LB_EEXIST)
+			break;
 		request->to_sport =
 			bpf_htons(LB_SNAT_PORT_MIN +
 				  (candidate + i * 7919) % (LB_SNAT_PORT_MAX - LB_SNAT_PORT_MIN + 1));
 	}
-	return false;
+	return error;
 }
 
 /* The reply's flags follow from the request's: it is restored where the packet comes back to. */
@@ -131,11 +136,14 @@ static __always_inline enum lb_verdict lb_flow_create(struct lb_packet *packet, 
 	};
 	struct lb_tuple reply_key;
 	struct lb_flow *winner;
+	int error;
 
 	request->last_seen = reply.last_seen;
 	request->seen = packet->seen;
-	if (!lb_flow_reserve_reply(request, &reply, packet->tuple.protocol))
-		return lb_drop(LB_COUNTER_DROP_NO_SNAT_PORT);
+	error = lb_flow_reserve_reply(request, &reply, packet->tuple.protocol);
+	if (error)
+		return lb_drop(error == -LB_EEXIST ? LB_COUNTER_DROP_NO_SNAT_PORT
+						   : LB_COUNTER_DROP_FLOW_TABLE_FULL);
 	if (!flows.insert(&packet->tuple, request)) {
 		lb_count(LB_COUNTER_FLOW_CREATED);
 		return LB_CONTINUE;
