@@ -141,7 +141,8 @@ class ProgInfo:
     """Hash of the instructions, in hexadecimal."""
 
 
-def _read_info(handle: Handle, info: ctypes.Structure) -> None:
+def read_info(handle: Handle, info: ctypes.Structure) -> None:
+    """Fill a structure of ``bpfabi`` with what the kernel says of an object."""
     size = ctypes.c_uint32(ctypes.sizeof(info))
     result = call("bpf_obj_get_info_by_fd", handle.fileno(), ctypes.byref(info), ctypes.byref(size))
     if result < 0:
@@ -151,7 +152,7 @@ def _read_info(handle: Handle, info: ctypes.Structure) -> None:
 def map_info(handle: Handle) -> MapInfo:
     """Return what the kernel says of a map."""
     info = bpfabi.MapInfo()
-    _read_info(handle, info)
+    read_info(handle, info)
     return MapInfo(
         id=info.id,
         name=info.name.decode(),
@@ -169,7 +170,7 @@ def map_info(handle: Handle) -> MapInfo:
 def prog_info(handle: Handle) -> ProgInfo:
     """Return what the kernel says of a program."""
     info = bpfabi.ProgInfo()
-    _read_info(handle, info)
+    read_info(handle, info)
     return ProgInfo(id=info.id, name=info.name.decode(), type=info.type, tag=bytes(info.tag).hex())
 
 
@@ -178,10 +179,10 @@ def btf_bytes(btf_id: int) -> bytes:
     subject = f"BTF {btf_id}"
     with own("open", subject, call("bpf_btf_get_fd_by_id", btf_id)) as handle:
         info = bpfabi.BtfInfo()
-        _read_info(handle, info)
+        read_info(handle, info)
         buffer = ctypes.create_string_buffer(info.btf_size)
         info = bpfabi.BtfInfo(btf=ctypes.addressof(buffer), btf_size=len(buffer))
-        _read_info(handle, info)
+        read_info(handle, info)
         return buffer.raw
 
 
