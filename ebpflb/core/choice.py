@@ -1,0 +1,97 @@
+"""Decides which sets and which algorithm a frontend uses, and what its ranges contain then.
+
+Knows policies, selections, backend ids and Maglev; knows nothing of positions in ``slots`` or of limits.
+
+    Exposure --needs_of, algorithm_of--> Needs, Algorithm
+    Selection, backend ids --contents_for--> Contents --> Arena.place
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ebpflb.core.abi import Algorithm, FrontendKind
+from ebpflb.core.expand import Exposure
+from ebpflb.core.maglev import maglev_table, table_size
+from ebpflb.core.tables import BackendKey, Slots
+from ebpflb.core.topology import Candidate, Selection
+
+
+class Needs(NamedTuple):
+    """Which sets the frontends of a service port read."""
+
+    cluster: bool
+    local: bool
+
+
+class Contents(NamedTuple):
+    """Backend ids of both sets; an empty array where a set is empty or not needed."""
+
+    cluster: Slots
+    local: Slots
+    local_prefix: int
+    """Local is the first so many of cluster, and needs no range of its own; then ``local`` is empty."""
+
+
+def needs_of(exposure: Exposure, kind: FrontendKind) -> Needs:
+    """Return the sets that a frontend reads. With policy Local an external one still sends pods to the cluster set."""
+    local = exposure.is_local_policy(kind)
+    return Needs(cluster=not local or kind is not FrontendKind.CLUSTER_IP, local=local)
+
+
+def union_of(needs: Iterable[Needs]) -> Needs:
+    """Return the sets that at least one of several frontends reads."""
+    needs = list(needs)
+    return Needs(any(need.cluster for need in needs), any(need.local for need in needs))
+
+
+def algorithm_of(exposure: Exposure, kind: FrontendKind) -> Algorithm:
+    """Return the Service's algorithm; by default clients from outside keep their backend on whichever node."""
+    default = Algorithm.RANDOM if kind is FrontendKind.CLUSTER_IP else Algorithm.MAGLEV
+    return exposure.service.algorithm or default
+
+
+NOTHING: Slots = np.empty(0, dtype=np.uint32)
+
+Ids = Mapping[BackendKey, int]
+
+
+def contents_for(algorithm: Algorithm, selection: Selection, needs: Needs, ids: Ids) -> Contents:
+    """Return the contents of the ranges that frontends with this algorithm need."""
+    local_first = algorithm is Algorithm.RANDOM
+    fill: Callable[[Sequence[Candidate], Ids], Slots] = _list if local_first else _maglev
+    cluster = fill(selection.cluster, ids) if needs.cluster else NOTHING
+    if not needs.local or not selection.local:
+        return Contents(cluster, NOTHING, 0)
+    count = len(selection.local)
+    if local_first and needs.cluster and selection.cluster[:count] == selection.local:
+        return Contents(cluster, NOTHING, count)
+    return Contents(cluster, fill(selection.local, ids), 0)
+
+
+def _list(candidates: Sequence[Candidate], ids: Ids) -> Slots:
+    return np.array([ids[candidate.key] for candidate in candidates], dtype=np.uint32)
+
+
+def _maglev(candidates: Sequence[Candidate], ids: Ids) -> Slots:
+    """Return the Maglev table of backend ids.
+
+    A backend is hashed by its address and by its rank among the ports that share the address, not by the port:
+    the many ports of a Service whose pods are the same then share one computation, and send a client to one pod.
+    """
+    ordered = sorted(candidates, key=lambda candidate: candidate.key)
+    rank: dict[bytes, int] = {}
+    identities = []
+    for candidate in ordered:
+        address = candidate.key.address
+        rank[address] = rank.get(address, -1) + 1
+        identities.append(address + rank[address].to_bytes(2, "big"))
+    numbers = np.array([ids[candidate.key] for candidate in ordered], dtype=np.uint32)
+    return numbers[_indexes(tuple(identities))] if identities else NOTHING
+
+
+@lru_cache(maxsize=1024)
+def _indexes(identities: tuple[bytes, ...]) -> Slots:
+    return maglev_table(identities, [1] * len(identities), table_size(len(identities)))

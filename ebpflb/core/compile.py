@@ -1,0 +1,82 @@
+"""Decides every row of the maps of one family, from everything that is known.
+
+Knows the whole snapshot, the limits and what was allocated before; knows nothing of what the maps hold now, of
+syscalls or of time. Never raises for what a snapshot contains: what does not fit is refused, Service by Service.
+
+    Snapshot, Allocation --compile_tables--> Tables, Allocation', Refusals --> diff, reconcile loop
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ebpflb.core.abi import Family
+from ebpflb.core.draft import Draft, Limits, Member
+from ebpflb.core.expand import (
+    Exposure,
+    Refusal,
+    expand_service,
+    merge_candidates,
+    settle_claims,
+    slices_by_service,
+)
+from ebpflb.core.ids import Allocation
+from ebpflb.core.model import EndpointSlice, Host, Node, Snapshot
+from ebpflb.core.tables import Tables
+from ebpflb.core.topology import select
+
+__all__ = ["Allocation", "Compiled", "Limits", "Refusal", "compile_tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The result of one compilation."""
+
+    tables: Tables
+    allocation: Allocation
+    """Goes into the next compilation, whether or not the plan could be applied in full."""
+    refused: tuple[Refusal, ...]
+
+
+def compile_tables(snapshot: Snapshot, family: Family, previous: Allocation, limits: Limits) -> Compiled:
+    """Compile the snapshot. Pure: equal arguments, equal results; no argument is changed."""
+    slices = slices_by_service(snapshot.slices.values(), family)
+    exposures, refused = settle_claims(
+        (exposure for service in snapshot.services.values() for exposure in expand_service(service, family)),
+        previous.owners,
+    )
+    draft = Draft(family, previous, limits)
+    for group in _by_service(exposures, previous):
+        listed = slices.get(group[0].service.key, ())
+        refusal = draft.add_service([_member(exposure, listed, family, snapshot.node) for exposure in group])
+        if refusal is not None:
+            refused.append(refusal)
+    draft.add_draining()
+    tables, allocation = draft.finish(_node_addrs(snapshot.host, family), _devices(snapshot.host, family))
+    return Compiled(tables, allocation, tuple(refused))
+
+
+def _by_service(exposures: Iterable[Exposure], previous: Allocation) -> list[list[Exposure]]:
+    """Group the exposures by Service; Services already programmed come first, so that they fit first."""
+    in_order = sorted(exposures, key=lambda exposure: exposure.service.key)
+    groups = [list(group) for _, group in groupby(in_order, key=lambda exposure: exposure.service.key)]
+    groups.sort(key=lambda group: not any(exposure.name in previous.services for exposure in group))
+    return groups
+
+
+def _member(exposure: Exposure, slices: Sequence[EndpointSlice], family: Family, node: Node) -> Member:
+    candidates = merge_candidates(exposure.port, slices, family, node.name)
+    return Member(exposure, candidates, select(candidates, node.name, node.zone))
+
+
+def _node_addrs(host: Host, family: Family) -> dict[bytes, int]:
+    return {address: 0 for address in sorted(host.addresses) if len(address) == family.address_bytes}
+
+
+def _devices(host: Host, family: Family) -> dict[int, bytes]:
+    sources = {}
+    for device in host.devices:
+        source = next((address for address in device.addresses if len(address) == family.address_bytes), None)
+        if source is not None:
+            sources[device.ifindex] = source
+    return sources

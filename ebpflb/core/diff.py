@@ -1,0 +1,82 @@
+"""Decides the steps from the rows that the maps hold to the rows that they should hold.
+
+Knows rows and the order that keeps every frontend whole; knows nothing of what rows mean to a Service, of
+syscalls or of failures.
+
+    Tables (desired), Tables (actual) --diff--> Plan --> reconcile/apply
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ebpflb.core.abi import BackendState
+from ebpflb.core.tables import Backend, Delete, Plan, Put, Range, Slots, Step, TableName, Tables, WriteSlots
+
+_PUT_FIRST = (TableName.SERVICES, TableName.BACKENDS, TableName.MEMBERS, TableName.NODE_ADDRS, TableName.DEVICES)
+_DELETE_LAST = (TableName.MEMBERS, TableName.BACKENDS, TableName.SERVICES, TableName.NODE_ADDRS, TableName.DEVICES)
+
+
+def diff(desired: Tables, actual: Tables) -> Plan:
+    """Return the steps that turn ``actual`` into ``desired``, in the order of ``Plan``.
+
+    A backend that goes from active to draining is put after the frontends, with the removals: until then some
+    frontend may still send it new flows. Contents of ranges that no frontend names any more are left as they are.
+    """
+    return Plan(tuple(step for step in _steps(desired, actual) if not _is_empty(step)))
+
+
+def _steps(desired: Tables, actual: Tables) -> Iterator[Step]:
+    changed = {table: _changed(desired.rows(table), actual.rows(table)) for table in TableName}
+    gone = {table: _gone(desired.rows(table), actual.rows(table)) for table in TableName}
+    closing = {
+        backend_id: backend
+        for backend_id, backend in changed[TableName.BACKENDS].items()
+        if _is_closing(backend, actual.backends.get(backend_id))
+    }
+    for backend_id in closing:
+        del changed[TableName.BACKENDS][backend_id]
+
+    yield Delete(TableName.FRONTENDS, gone[TableName.FRONTENDS])
+    for table in _PUT_FIRST:
+        yield Put(table, changed[table])
+    yield WriteSlots(_unwritten(desired.slots, actual.slots))
+    yield Put(TableName.FRONTENDS, changed[TableName.FRONTENDS])
+    yield Put(TableName.BACKENDS, closing)
+    for table in _DELETE_LAST:
+        yield Delete(table, gone[table])
+
+
+def _changed(desired: Mapping[Any, Any], actual: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: row for key, row in desired.items() if actual.get(key) != row}
+
+
+def _gone(desired: Mapping[Any, Any], actual: Mapping[Any, Any]) -> tuple[Any, ...]:
+    return tuple(key for key in actual if key not in desired)
+
+
+def _is_closing(desired: Backend, actual: Backend | None) -> bool:
+    return (
+        actual is not None
+        and actual.state is BackendState.ACTIVE
+        and desired == actual._replace(state=BackendState.DRAINING, flags=desired.flags)
+    )
+
+
+def _unwritten(desired: Mapping[Range, Slots], actual: Mapping[Range, Slots]) -> dict[Range, Slots]:
+    return {
+        where: contents
+        for where, contents in desired.items()
+        if where not in actual or not np.array_equal(actual[where], contents)
+    }
+
+
+def _is_empty(step: Step) -> bool:
+    match step:
+        case Put():
+            return not step.rows
+        case Delete():
+            return not step.keys
+        case WriteSlots():
+            return not step.ranges

@@ -1,0 +1,12 @@
+"""One hypothesis profile: the same examples on every run, so that a failure in CI is a failure on the desk."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ebpflb",
+    derandomize=True,
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ebpflb")

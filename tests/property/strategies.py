@@ -1,0 +1,124 @@
+"""Random snapshots from a small universe: few names, addresses and ports, so that they meet and collide often."""
+
+from hypothesis import strategies as st
+
+from ebpflb.core.abi import Algorithm, Family, Protocol
+from ebpflb.core.draft import Limits
+from ebpflb.core.model import (
+    Device,
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
+    Host,
+    Node,
+    Service,
+    ServicePort,
+    ServiceType,
+    Snapshot,
+)
+
+NODES = ("n1", "n2", "n3")
+ZONES = ("", "z1", "z2")
+NAMESPACES = ("blue", "red")
+NAMES = ("a", "b", "c")
+PORT_NAMES = ("", "dns", "http")
+ROOMY = Limits(frontends=4096, backends=4096, services=4096, slots=1 << 20)
+
+families = st.sampled_from(Family)
+protocols = st.sampled_from(Protocol)
+
+
+def addresses(family: Family, prefix: int, count: int = 6) -> st.SearchStrategy[bytes]:
+    """Addresses of one family; prefixes keep frontends and backends apart."""
+    filler = bytes(family.address_bytes - 2)
+    return st.integers(1, count).map(lambda host: bytes([prefix]) + filler + bytes([host]))
+
+
+def either_family(prefix: int) -> st.SearchStrategy[bytes]:
+    return families.flatmap(lambda family: addresses(family, prefix))
+
+
+service_ports = st.lists(
+    st.builds(
+        ServicePort,
+        name=st.sampled_from(PORT_NAMES),
+        protocol=protocols,
+        port=st.sampled_from((53, 80)),
+        node_port=st.sampled_from((0, 30000, 30001)),
+    ),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+
+
+@st.composite
+def services(draw: st.DrawFn, namespace: str, name: str) -> Service:
+    dual = draw(st.tuples(addresses(Family.IPV4, 10), addresses(Family.IPV6, 10)))
+    external = st.lists(either_family(20), max_size=2).map(tuple)
+    return Service(
+        namespace=namespace,
+        name=name,
+        type=draw(st.sampled_from(ServiceType)),
+        ports=draw(service_ports),
+        cluster_ips=draw(st.sampled_from((dual, dual[::-1], dual[:1], dual[1:], ()))),
+        external_ips=draw(external),
+        load_balancer_ips=draw(external),
+        internal_local=draw(st.booleans()),
+        external_local=draw(st.booleans()),
+        affinity_timeout_s=draw(st.sampled_from((0, 60))),
+        algorithm=draw(st.sampled_from((None, Algorithm.RANDOM, Algorithm.MAGLEV))),
+    )
+
+
+def endpoints(family: Family) -> st.SearchStrategy[Endpoint]:
+    return st.builds(
+        Endpoint,
+        address=addresses(family, 30) | either_family(30),
+        ready=st.booleans(),
+        serving=st.booleans(),
+        terminating=st.booleans(),
+        node_name=st.sampled_from(("", *NODES)),
+        for_nodes=st.lists(st.sampled_from(NODES), max_size=2).map(tuple),
+        for_zones=st.lists(st.sampled_from(ZONES[1:]), max_size=2).map(tuple),
+    )
+
+
+@st.composite
+def slices(draw: st.DrawFn, number: int) -> EndpointSlice:
+    family = draw(families)
+    offered = st.builds(
+        EndpointPort, name=st.sampled_from(PORT_NAMES), protocol=protocols, port=st.sampled_from((8053, 8080))
+    )
+    return EndpointSlice(
+        namespace=draw(st.sampled_from(NAMESPACES)),
+        name=f"slice-{number}",
+        service_name=draw(st.sampled_from(NAMES)),
+        family=family,
+        ports=draw(st.lists(offered, min_size=1, max_size=3).map(tuple)),
+        endpoints=draw(st.lists(endpoints(family), max_size=4).map(tuple)),
+    )
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    keys = draw(st.sets(st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(NAMES)), max_size=5))
+    listed = [draw(slices(number)) for number in range(draw(st.integers(0, 6)))]
+    host_addresses = st.frozensets(either_family(40), max_size=3)
+    devices = st.builds(
+        Device, ifindex=st.integers(1, 3), name=st.just("eth"), addresses=st.lists(either_family(40)).map(tuple)
+    )
+    return Snapshot(
+        node=Node(draw(st.sampled_from(("", *NODES))), draw(st.sampled_from(ZONES))),
+        services={key: draw(services(*key)) for key in sorted(keys)},
+        slices={each.key: each for each in draw(st.permutations(listed))},
+        host=Host(draw(host_addresses), tuple(draw(st.lists(devices, max_size=2)))),
+    )
+
+
+limits = st.builds(
+    Limits,
+    frontends=st.integers(0, 8),
+    backends=st.integers(0, 8),
+    services=st.integers(0, 8),
+    slots=st.sampled_from((0, 16, 40, 320, 600, 1 << 12)),
+)
