@@ -1,0 +1,149 @@
+"""What this kernel's BPF can do, found out by loading the smallest program that needs it.
+
+Decides nothing from version numbers: distributions carry features back. Must not know the real programs.
+
+    Feature (kind, hook, instructions) -> bpf(BPF_PROG_LOAD) -> Finding
+"""
+
+import errno
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ebpflb.host import syscalls
+from ebpflb.host.finding import Finding, Level
+from ebpflb.host.netns_cookie import netns_cookie
+from ebpflb.host.sock_diag import can_destroy
+
+_SCHED_CLS: Final = 3  # enum bpf_prog_type
+_CGROUP_SOCK_ADDR: Final = 18
+_INET4_CONNECT: Final = 10  # enum bpf_attach_type
+_INET4_GETPEERNAME: Final = 29
+_GET_NETNS_COOKIE: Final = 122  # enum bpf_func_id
+_REDIRECT_NEIGH: Final = 152
+_SET_RETVAL: Final = 187
+
+
+def _set_register(number: int, value: int) -> bytes:
+    return struct.pack("=BBhi", 0xB7, number, 0, value)
+
+
+def _call(helper: int) -> bytes:
+    return struct.pack("=BBhi", 0x85, 0, 0, helper)
+
+
+_RETURN_1: Final = _set_register(0, 1) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something a program needs of the kernel."""
+
+    name: str
+    kind: int
+    attach_type: int
+    body: bytes
+    """Instructions before ``return 1``; register 1 holds the context."""
+    since: str
+    without: str
+    """What is lost; for the user."""
+    needed: bool
+
+
+FEATURES: Final = (
+    Feature(
+        "bpf redirect_neigh",
+        *(_SCHED_CLS, 0, b"".join(_set_register(number, 0) for number in (1, 2, 3, 4)) + _call(_REDIRECT_NEIGH)),
+        *("5.10", "packets to backends on other nodes cannot be forwarded", True),
+    ),
+    Feature(
+        "bpf netns cookie",
+        *(_CGROUP_SOCK_ADDR, _INET4_CONNECT, _call(_GET_NETNS_COOKIE)),
+        *("5.7", "the socket programs cannot tell pods apart and do not load", True),
+    ),
+    Feature(
+        "cgroup getpeername",
+        *(_CGROUP_SOCK_ADDR, _INET4_GETPEERNAME, b""),
+        *("5.8", "getpeername() shows the backend's address in place of the Service's", False),
+    ),
+    Feature(
+        "bpf set_retval",
+        *(_CGROUP_SOCK_ADDR, _INET4_CONNECT, _set_register(1, -errno.ECONNREFUSED) + _call(_SET_RETVAL)),
+        *("5.18", "connections to a Service without backends are refused per packet, not at connect()", False),
+    ),
+)
+
+Loader = Callable[[int, int, bytes], int]
+
+
+def probe_feature(feature: Feature, load: Loader = syscalls.load_program) -> Finding:
+    """Try to load the feature's program."""
+    try:
+        os.close(load(feature.kind, feature.attach_type, feature.body + _RETURN_1))
+    except OSError as error:
+        if error.errno in {errno.EPERM, errno.EACCES} and not _may_load(load):
+            detail = "unknown: loading programs is not permitted"
+            return Finding(feature.name, Level.WARNING, detail, "run doctor as root")
+        level = Level.ERROR if feature.needed else Level.WARNING
+        detail = f"missing ({os.strerror(error.errno or 0)}): {feature.without}"
+        return Finding(feature.name, level, detail, f"use Linux {feature.since} or later")
+    return Finding(feature.name, Level.OK, "usable")
+
+
+def _may_load(load: Loader) -> bool:
+    try:
+        os.close(load(_SCHED_CLS, 0, _RETURN_1))
+    except OSError:
+        return False
+    return True
+
+
+def probe_jit(load: Loader = syscalls.load_program) -> Finding:
+    """Load a program and look whether the kernel translated it to machine code."""
+    try:
+        descriptor = load(_SCHED_CLS, 0, _RETURN_1)
+    except OSError as error:
+        detail = f"no BPF program can be loaded ({os.strerror(error.errno or 0)})"
+        return Finding("bpf jit", Level.ERROR, detail, "run as root on a kernel with CONFIG_BPF_SYSCALL")
+    try:
+        facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+    finally:
+        os.close(descriptor)
+    if "prog_jited:\t1" in facts:
+        return Finding("bpf jit", Level.OK, "programs run as machine code")
+    detail = "programs are interpreted: several times slower per packet"
+    return Finding("bpf jit", Level.WARNING, detail, "sysctl -w net.core.bpf_jit_enable=1")
+
+
+def probe_socket_features() -> list[Finding]:
+    """Ask for what the socket layer outside BPF must offer."""
+    destroy = (
+        Finding("sock_diag destroy", Level.OK, "usable")
+        if can_destroy()
+        else Finding(
+            "sock_diag destroy",
+            Level.WARNING,
+            "missing: UDP clients connected to a removed backend wait for their own timeout",
+            "use a kernel with CONFIG_INET_UDP_DIAG and CONFIG_INET_DIAG_DESTROY",
+        )
+    )
+    cookie = netns_cookie()
+    readable = (
+        Finding("netns cookie", Level.OK, f"this network namespace is {cookie}")
+        if cookie is not None
+        else Finding(
+            "netns cookie",
+            Level.WARNING,
+            "SO_NETNS_COOKIE is missing: processes on the node are not told from pods by cookie",
+            "use Linux 5.14 or later",
+        )
+    )
+    return [destroy, readable]
+
+
+def probe_features() -> list[Finding]:
+    """Run every probe of this module."""
+    return [*(probe_feature(feature) for feature in FEATURES), probe_jit(), *probe_socket_features()]
