@@ -80,7 +80,6 @@ class Agents:
     def __init__(self, lab: Lab, manifests: Path, flags: Sequence[str] = ()) -> None:
         self.manifests = manifests
         self._agents = [Agent(lab, node, manifests, flags) for node in lab.nodes]
-        self._undo = ExitStack()
 
     def __getitem__(self, node: int) -> Agent:
         """Return the agent of a node by its number, from 1."""
@@ -88,22 +87,29 @@ class Agents:
 
     def __enter__(self) -> Self:
         """Start all at once, wait for each."""
-        with ExitStack() as undo:
-            undo.callback(self._cleanup)
+        try:
             for agent in self._agents:
                 agent.start()
             for agent in self._agents:
                 agent.wait_ready()
-            self._undo = undo.pop_all()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Clean up every instance; a failure of one does not spare the others."""
-        self._undo.close()
+        try:
+            with shielded(signal.SIGINT, signal.SIGTERM), ExitStack() as each:
+                for agent in self._agents:
+                    each.callback(agent.cleanup)
+        except EbpflbError:
+            # What went wrong first is what the user must read, not that tidying up after it failed too.
+            if error is None:
+                raise
 
-    def _cleanup(self) -> None:
-        with shielded(signal.SIGINT, signal.SIGTERM), ExitStack() as each:
-            for agent in self._agents:
-                each.callback(agent.cleanup)
+    def last_words(self) -> dict[str, str]:
+        """Return each agent's last lines, by node name, for an error message."""
+        return {agent.node.name: agent.running.tail() for agent in self._agents}

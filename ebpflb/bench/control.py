@@ -59,3 +59,7 @@ class Load:
         self._running.tell("stop")
         self._running.wait(15.0)
         return parse_report("\n".join(self._running.lines()))
+
+    def flow(self, seconds: float) -> None:
+        """Let it run for a while; an end before that is an error."""
+        self._running.expect_alive(seconds)

@@ -95,6 +95,12 @@ class Running:
         problem = f"exited with {self.process.wait()}" if self._ended else f"was not ready after {seconds:.0f} s"
         raise EbpflbError(f"lab: {self.name} {problem}; its last words: {self.tail() or '(none)'}")
 
+    def expect_alive(self, seconds: float) -> None:
+        """Let time pass; an exit meanwhile is an error."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(seconds)
+            raise EbpflbError(f"lab: {self.name} exited with {code}; its last words: {self.tail()}")
+
     def tell(self, line: str) -> None:
         """Write one line to its stdin."""
         assert self.process.stdin is not None

@@ -81,12 +81,6 @@ def test_large_transfers_arrive_intact(lab: Lab) -> None:
     assert report.intact_down
 
 
-def test_checksum_offload_is_left_on(lab: Lab) -> None:
-    features = lab.pod(1, 1).run(["ethtool", "-k", "eth0"]).stdout
-    assert "tx-checksumming: on" in features
-    assert "tcp-segmentation-offload: on" in features
-
-
 def test_processes_run_in_the_cgroup_of_their_place(lab: Lab) -> None:
     covered, uncovered = lab.pod(3, 1), lab.pod(3, 2)
     assert covered.cgroup.is_relative_to(lab.node(3).cgroup)
