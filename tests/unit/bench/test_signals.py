@@ -25,11 +25,17 @@ def test_someone_elses_handler_is_left_alone() -> None:
 
 
 def test_a_shielded_block_finishes_before_ctrl_c_arrives() -> None:
-    finished = False
-    with pytest.raises(KeyboardInterrupt), shielded(signal.SIGINT):
-        signal.raise_signal(signal.SIGINT)
-        finished = True
-    assert finished
+    steps: list[str] = []
+
+    def interrupted_removal() -> None:
+        with shielded(signal.SIGINT):
+            signal.raise_signal(signal.SIGINT)
+            steps.append("removed")
+        steps.append("unreachable")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_removal()
+    assert steps == ["removed"]
 
 
 def test_other_threads_may_build_labs_too() -> None:
