@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +28,7 @@ from ebpflb.datapath.source import bpf_directory, inline_source
 from ebpflb.errors import BuildError, PrerequisiteError
 
 _COMPILE_SECONDS = 120
+_INITIAL_NETNS = "lb_get_netns_cookie(NULL)"
 _BCC_REMEDY = (
     "install the distribution's package (apt-get install python3-bpfcc) and run ebpflb with the distribution's "
     "python3 or in a virtual environment made by it with --system-site-packages; PyPI's bcc is another thing"
@@ -69,23 +70,25 @@ class BuildSpec:
     """Folder on bpffs; the programs are pinned at ``progs/<key>/<program>``."""
     hz: int
     """Jiffies per second."""
-    host_netns_cookie: int
-    """Of the network namespace in which the node's own processes live (``SO_NETNS_COOKIE``)."""
+    host_netns_cookie: int | None
+    """Of the network namespace in which the node's own processes live (``SO_NETNS_COOKIE``, 5.14). ``None``: the
+    initial one, which older kernels tell to programs only."""
     hairpin_address: bytes
     """Source of packets that a pod sends itself through a Service; network byte order."""
     have_set_retval: bool = True
     """Kernel 5.18: the socket hooks can refuse with ECONNREFUSED."""
-    sizes: MapSizes = MapSizes()
+    sizes: MapSizes = field(default_factory=MapSizes)
 
     def flags(self) -> list[str]:
         """Return the compiler flags of ``bpf/lb/config.h``."""
         words = [self.hairpin_address[i : i + 4] for i in range(0, len(self.hairpin_address), 4)]
+        cookie = self.host_netns_cookie
         hairpin = ",".join(str(int.from_bytes(word, sys.byteorder)) for word in words)
         return [
             f"-DFAMILY={self.family.value}",
             f'-DLB_PIN_DIR="{self.maps}"',
             f"-DLB_HZ={self.hz}",
-            f"-DLB_HOST_NETNS_COOKIE={self.host_netns_cookie}ULL",
+            f"-DLB_HOST_NETNS_COOKIE={_INITIAL_NETNS if cookie is None else f'{cookie}ULL'}",
             f"-DLB_HAVE_SET_RETVAL={int(self.have_set_retval)}",
             f"-DLB_HAIRPIN_ADDRESS={hairpin}",
             *self.sizes.flags(),

@@ -1,0 +1,54 @@
+"""What an agent is told, as a value. Knows no flag's name and no file format."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ebpflb.core.abi import Family
+from ebpflb.datapath.build import MapSizes
+from ebpflb.datapath.pins import Pins
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """One agent's settings."""
+
+    node_name: str
+    manifests: Path | None = None
+    """A folder of manifests; ``None``: the Kubernetes API."""
+    kubeconfig: Path | None = None
+    """``None`` without ``manifests``: the service account of the pod that the agent runs in."""
+    uplink_devices: tuple[str, ...] = ()
+    """Glob patterns of device names."""
+    pod_devices: tuple[str, ...] = ()
+    cgroup: Path | None = None
+    """cgroup v2 folder whose processes the socket hooks cover; ``None``: no socket hooks."""
+    bpffs: Path = Path("/sys/fs/bpf")
+    instance: str = "default"
+    state_dir: Path = Path("/run/ebpflb")
+    families: tuple[Family, ...] = (Family.IPV4,)
+    sizes: MapSizes = field(default_factory=MapSizes)
+
+    @property
+    def pins(self) -> Pins:
+        """Where the instance's maps, programs and links are pinned."""
+        return Pins(self.bpffs, self.instance)
+
+    @property
+    def status_path(self) -> Path:
+        """The file that ``ebpflb status`` reads."""
+        return status_path(self.state_dir, self.instance)
+
+    @property
+    def clsact_path(self) -> Path:
+        """The file that names the devices whose clsact this instance created."""
+        return clsact_path(self.state_dir, self.instance)
+
+
+def status_path(state_dir: Path, instance: str) -> Path:
+    """Return the status file of an instance."""
+    return state_dir / f"{instance}.status.json"
+
+
+def clsact_path(state_dir: Path, instance: str) -> Path:
+    """Return the file that names the devices whose clsact an instance created, one a line."""
+    return state_dir / f"{instance}.clsact"

@@ -1,0 +1,164 @@
+"""The life of an agent: what is started in which order, and how it ends.
+
+At the end everything stays pinned and attached: traffic goes on. ``ebpflb cleanup`` takes it away.
+"""
+
+import logging
+import platform
+import re
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from ebpflb.agent.config import AgentConfig
+from ebpflb.agent.hooks import Hooks
+from ebpflb.agent.sweeping import Sweeping
+from ebpflb.core.abi import Family
+from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
+from ebpflb.datapath.clock import JiffiesClock
+from ebpflb.datapath.store import PinnedMapStore
+from ebpflb.errors import UsageError
+from ebpflb.files.folder import FolderSource
+from ebpflb.host.lock import InstanceLock
+from ebpflb.host.mounts import ensure_bpffs
+from ebpflb.host.netlink import HostWatcher
+from ebpflb.host.netns_cookie import netns_cookie
+from ebpflb.reconcile.inbox import Inbox
+from ebpflb.reconcile.loop import ReconcileLoop
+from ebpflb.reconcile.ports import Source
+from ebpflb.reconcile.status import Status, StatusFile
+
+log = logging.getLogger(__name__)
+
+HAIRPIN_ADDRESSES = {
+    Family.IPV4: bytes([169, 254, 77, 1]),
+    Family.IPV6: bytes.fromhex("fe80 0000 0000 0000 0000 eb9f 0000 0001"),
+}
+"""Link-local (RFC 3927, RFC 4291): nobody routes them, and a pod answers them by its default route."""
+
+_SET_RETVAL_KERNEL = (5, 18)
+
+
+def run_agent(config: AgentConfig, stop: threading.Event) -> None:
+    """Run until ``stop`` is set. Raises ``EbpflbError`` when the agent cannot start or cannot go on."""
+    ensure_bpffs(config.bpffs)
+    with ExitStack() as stack:
+        stack.enter_context(InstanceLock(config.instance, config.state_dir))
+        source = make_source(config)
+        clock = stack.enter_context(JiffiesClock())
+        builds = build_all(config, clock.hz)
+        stores = {family: stack.enter_context(PinnedMapStore(config.pins, family)) for family in config.families}
+        hooks = Hooks(config, builds)
+        hooks.attach_sockets()
+        inbox = Inbox(config.node_name)
+        watcher = HostWatcher(
+            config.uplink_devices, config.pod_devices, inbox.host, hooks.attach_device, hooks.detach_device
+        )
+        sweeping = stack.enter_context(Sweeping(config, clock))
+        loop = ReconcileLoop(
+            stores,
+            inbox,
+            config.node_name,
+            on_applied=sweeping.on_applied,
+            on_status=_StatusReport(StatusFile(config.status_path)),
+        )
+        remove_other_builds(config, builds)
+        _run_together(
+            stop,
+            {
+                "netlink": watcher.run,
+                "source": lambda end: source.run(inbox, end),
+                "sweep": sweeping.run,
+                "reconcile": loop.run,
+            },
+        )
+    log.info("stopped instance=%s traffic=%s", config.instance, "goes on")
+
+
+def make_source(config: AgentConfig) -> Source:
+    """Return the source that the configuration asks for; raises ``UsageError`` when it cannot be used."""
+    if config.manifests is not None:
+        return FolderSource(config.manifests, config.node_name)
+    from ebpflb.kube.watch import KubeSource  # noqa: PLC0415 - the API client costs a folder user 40 MB for nothing
+
+    return KubeSource(config.kubeconfig, config.node_name)
+
+
+def build_all(config: AgentConfig, hz: int) -> dict[Family, Build]:
+    """Return the pinned programs of every family, built or adopted."""
+    return {family: _build(config, family, hz) for family in config.families}
+
+
+def remove_other_builds(config: AgentConfig, builds: Mapping[Family, Build]) -> None:
+    """Unpin the programs of earlier versions. Filters and links hold their own references until replaced."""
+    for family, build in builds.items():
+        for folder in config.pins.progs(family).iterdir():
+            if folder.name != build.key:
+                remove_build(folder)
+                log.info("build removed family=%s key=%s", family.name, folder.name)
+
+
+def _build(config: AgentConfig, family: Family, hz: int) -> Build:
+    pins = config.pins
+    pins.create_folders(family)
+    spec = BuildSpec(
+        family=family,
+        maps=pins.maps(family),
+        progs=pins.progs(family),
+        hz=hz,
+        host_netns_cookie=netns_cookie(),
+        hairpin_address=HAIRPIN_ADDRESSES[family],
+        have_set_retval=_kernel_version() >= _SET_RETVAL_KERNEL,
+        sizes=config.sizes,
+    )
+    build = build_programs(spec)
+    log.info(
+        "build %s family=%s key=%s seconds=%.2f",
+        "compiled" if build.compiled else "adopted",
+        family.name,
+        build.key,
+        build.seconds,
+    )
+    return build
+
+
+def _kernel_version() -> tuple[int, int]:
+    match = re.match(r"(\d+)\.(\d+)", platform.release())
+    if match is None:
+        raise UsageError(f"kernel release {platform.release()} has no version number", remedy="report this text")
+    return int(match[1]), int(match[2])
+
+
+class _StatusReport:
+    """Writes each status to its file, and says once when the first snapshot is in the maps."""
+
+    def __init__(self, file: StatusFile) -> None:
+        self._file = file
+        self._is_ready = False
+
+    def __call__(self, status: Status) -> None:
+        self._file.write(status)
+        if status.last_change_applied_at is not None and not self._is_ready:
+            self._is_ready = True
+            log.info("ready node=%s services=%d", status.node_name, status.objects.get("Service", 0))
+
+
+def _run_together(stop: threading.Event, parts: Mapping[str, Callable[[threading.Event], None]]) -> None:
+    """Run each part in a thread until ``stop`` is set or one of them ends; then end all, and raise what one raised."""
+    failures: list[BaseException] = []
+
+    def guarded(run: Callable[[threading.Event], None]) -> None:
+        try:
+            run(stop)
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
+            failures.append(error)
+        finally:
+            stop.set()
+
+    threads = [threading.Thread(target=guarded, args=(run,), name=name) for name, run in parts.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]

@@ -1,0 +1,117 @@
+"""Sweeps flows and closes stale UDP sockets: now and then, and at once when a backend has vanished.
+
+Runs beside the loop, so that a long flow table never delays a change of the maps. What is over, and which sockets are
+stale, is decided in ``datapath``; ``host`` closes them.
+
+    loop: on_applied(vanished) --wake--> each family: flows swept, sock_origins -> stale sockets -> destroyed
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from ebpflb.agent.config import AgentConfig
+from ebpflb.core.abi import Family
+from ebpflb.core.tables import Backend, Tables
+from ebpflb.datapath.clock import JiffiesClock
+from ebpflb.datapath.maps import BpfMap
+from ebpflb.datapath.store import open_map
+from ebpflb.datapath.sweep import FlowSweeper, read_backends, stale_sockets
+from ebpflb.errors import EbpflbError
+from ebpflb.host.sockets import StaleSocket, destroy_udp_sockets
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 10.0
+"""Between sweeps: a third of the shortest timeout, so no flow outlives it by much."""
+
+
+@dataclass(frozen=True, slots=True)
+class _FamilyMaps:
+    family: Family
+    sweeper: FlowSweeper
+    backends: BpfMap
+    sock_origins: BpfMap
+
+
+class Sweeping:
+    """A context manager that owns the maps it reads; ``run`` is one thread's work."""
+
+    def __init__(self, config: AgentConfig, clock: JiffiesClock) -> None:
+        self._wanted = threading.Event()
+        self._backend_vanished = False
+        with ExitStack() as stack:
+            self._families = [_open(stack, config, family, clock) for family in config.families]
+            self._resources = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the maps."""
+        self._resources.close()
+
+    def on_applied(self, family: Family, tables: Tables, vanished: Mapping[int, Backend]) -> None:
+        """Hear from the loop what it has written: a vanished backend is swept after at once."""
+        log.debug("applied family=%s frontends=%d vanished=%d", family.name, len(tables.frontends), len(vanished))
+        if vanished:
+            self._backend_vanished = True
+            self._wanted.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Sweep until ``stop`` is set. A failing sweep is logged and tried again: it must not end the agent."""
+        threading.Thread(target=self._wake_at, args=(stop,), name="sweep-stop", daemon=True).start()
+        self._backend_vanished = True  # a predecessor may have been killed between removing a backend and sweeping
+        while not stop.is_set():
+            self._sweep_all()
+            self._wanted.wait(PERIOD_S)
+            self._wanted.clear()
+
+    def _wake_at(self, stop: threading.Event) -> None:
+        stop.wait()
+        self._wanted.set()
+
+    def _sweep_all(self) -> None:
+        vanished, self._backend_vanished = self._backend_vanished, False
+        for maps in self._families:
+            try:
+                result = maps.sweeper.sweep()
+                closed = _close_stale(maps) if vanished else 0
+            except EbpflbError as error:
+                self._backend_vanished |= vanished
+                log.warning("sweep_failed family=%s error=%s", maps.family.name, error)
+                continue
+            removed = sum(result.removed.values())
+            level = logging.INFO if removed or closed else logging.DEBUG
+            log.log(
+                level,
+                "sweep family=%s entries=%d removed=%d reasons=%s sockets_closed=%d",
+                maps.family.name,
+                result.examined,
+                removed,
+                dict(result.removed),
+                closed,
+            )
+
+
+def _open(stack: ExitStack, config: AgentConfig, family: Family, clock: JiffiesClock) -> _FamilyMaps:
+    opened = {
+        name: stack.enter_context(open_map(config.pins, family, name)) for name in ("flows", "backends", "sock_origins")
+    }
+    return _FamilyMaps(
+        family, FlowSweeper(opened["flows"], opened["backends"], clock), opened["backends"], opened["sock_origins"]
+    )
+
+
+def _close_stale(maps: _FamilyMaps) -> int:
+    stale = stale_sockets(*maps.sock_origins.read(), read_backends(maps.backends))
+    closed = destroy_udp_sockets([StaleSocket(each.cookie, each.address, each.port) for each in stale.sockets])
+    maps.sock_origins.delete(stale.keys)
+    return closed
