@@ -21,6 +21,7 @@ from ebpflb.bench.cgroups import find_mount, subtree
 from ebpflb.bench.namespaces import list_namespaces
 
 BPFFS = Path("/sys/fs/bpf")
+STATE_FOLDER = Path("/run/ebpflb")
 SESSION_MARK = "EBPFLB_TEST_SESSION"
 SESSION_LOCK = Path("/run/ebpflb-tests.lock")
 PROGRAM_PREFIX = "lb_"
@@ -38,6 +39,8 @@ class Residue:
     cgroups: frozenset[str]
     programs: frozenset[str]
     processes: frozenset[str]
+    state: frozenset[str]
+    """Locks and status files of agents that were given no folder of their own."""
 
 
 def snapshot(mark: str) -> Residue:
@@ -50,6 +53,7 @@ def snapshot(mark: str) -> Residue:
         cgroups=frozenset(str(path) for path in subtree(find_mount())),
         programs=frozenset(_programs()),
         processes=frozenset(_marked_processes(mark)),
+        state=frozenset(str(path) for path in STATE_FOLDER.rglob("*")),
     )
 
 

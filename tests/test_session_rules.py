@@ -81,8 +81,8 @@ def test_root_tests_are_skipped_without_root(tmp_path: Path) -> None:
 
 def test_leftovers_name_what_is_new_only() -> None:
     empty: frozenset[str] = frozenset()
-    before = Residue(frozenset({"old"}), frozenset({"lo"}), empty, empty, empty, empty, empty)
-    after = Residue(frozenset({"old", "new"}), empty, empty, frozenset({"/sys/fs/bpf/x"}), empty, empty, empty)
+    before = Residue(frozenset({"old"}), frozenset({"lo"}), empty, empty, empty, empty, empty, empty)
+    after = Residue(frozenset({"old", "new"}), empty, empty, frozenset({"/sys/fs/bpf/x"}), empty, empty, empty, empty)
     assert leftovers(before, after) == ["namespaces: new", "pins: /sys/fs/bpf/x"]
     assert leftovers(before, before) == []
 

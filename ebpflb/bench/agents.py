@@ -26,12 +26,12 @@ READY_SECONDS = 45.0
 class Agent:
     """The agent of one node: a process that comes and goes, and an instance that stays."""
 
-    def __init__(self, lab: Lab, node: Node, manifests: Path, flags: Sequence[str] = (), bpffs: Path = BPFFS) -> None:
+    def __init__(self, lab: Lab, node: Node, manifests: Path, state: Path, flags: Sequence[str] = ()) -> None:
         self.node = node
         self.instance = f"{lab.id}-{node.name}"
         self._manifests = manifests
+        self._state = state
         self._flags = tuple(flags)
-        self._bpffs = bpffs
         self._running: Running | None = None
 
     @property
@@ -71,15 +71,17 @@ class Agent:
             self.command("cleanup")
 
     def _scope(self) -> list[str]:
-        return ["--bpffs", str(self._bpffs), "--instance", self.instance]
+        return ["--bpffs", str(BPFFS), "--state-dir", str(self._state), "--instance", self.instance]
 
 
 class Agents:
-    """Context manager: one ready agent per node over one manifest folder; cleaned up after the block."""
+    """Context manager: one ready agent per node over one manifest folder; cleaned up after the block.
 
-    def __init__(self, lab: Lab, manifests: Path, flags: Sequence[str] = ()) -> None:
-        self.manifests = manifests
-        self._agents = [Agent(lab, node, manifests, flags) for node in lab.nodes]
+    Locks and status files go to ``state``, which is its owner's to remove, as the manifests are.
+    """
+
+    def __init__(self, lab: Lab, manifests: Path, state: Path, flags: Sequence[str] = ()) -> None:
+        self._agents = [Agent(lab, node, manifests, state, flags) for node in lab.nodes]
 
     def __getitem__(self, node: int) -> Agent:
         """Return the agent of a node by its number, from 1."""

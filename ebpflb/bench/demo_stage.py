@@ -19,7 +19,7 @@ from ebpflb.bench.topology import Lab, Place, Pod
 from ebpflb.errors import EbpflbError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-PODS_PER_NODE = (3, 2, 2)
+PODS_PER_NODE = (2, 2, 2)
 SELF_CALLER = (3, 1)
 """The pod that calls itself. No socket hook sees it, so the packet hooks must turn its packets around."""
 CALLER = (3, 2)
@@ -123,6 +123,6 @@ def staged(screen: Screen) -> Iterator[Stage]:
         with screen.step("a small server in every pod"):
             servers = {pod.address: start_server(pod, TCP_PORTS, UDP_PORTS) for pod in lab.pods}
         with screen.step("an ebpflb agent on every node: compile, load, attach, program"):
-            agents = undo.enter_context(Agents(lab, manifests.folder))
+            agents = undo.enter_context(Agents(lab, manifests.folder, folder / "state"))
         yield Stage(lab, agents, manifests, servers)
         undo.enter_context(screen.step("everything removed"))

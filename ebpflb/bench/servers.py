@@ -175,7 +175,10 @@ class UdpResponder:
 
 
 def die_with_parent() -> None:
-    """Ask the kernel for SIGKILL when the parent ends; leave at once if it ended already."""
+    """Ask the kernel for SIGKILL when the parent ends; leave at once if it ended already.
+
+    The kernel means the thread that forked: whoever starts servers from a thread keeps that thread alive.
+    """
     parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

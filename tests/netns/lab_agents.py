@@ -3,6 +3,7 @@
 manifests (text) -> write_manifests -> folder -> agents_on(lab, folder) -> Agents, ready
 """
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,5 +33,8 @@ def serve_everywhere(lab: Lab) -> None:
 @contextmanager
 def agents_on(lab: Lab, manifests: Path, *flags: str) -> Iterator[Agents]:
     """Run a ready agent on each node for the length of the block, and clean up after."""
-    with Agents(lab, manifests, flags) as agents:
+    with (
+        tempfile.TemporaryDirectory(prefix="ebpflb-state-") as state,
+        Agents(lab, manifests, Path(state), flags) as agents,
+    ):
         yield agents
