@@ -4,8 +4,6 @@ At the end everything stays pinned and attached: traffic goes on. ``ebpflb clean
 """
 
 import logging
-import platform
-import re
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -17,8 +15,9 @@ from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.store import PinnedMapStore
-from ebpflb.errors import UsageError
 from ebpflb.files.folder import FolderSource
+from ebpflb.host.features import SET_RETVAL, probe_feature
+from ebpflb.host.finding import Level
 from ebpflb.host.lock import InstanceLock
 from ebpflb.host.mounts import ensure_bpffs
 from ebpflb.host.netlink import HostWatcher
@@ -35,8 +34,6 @@ HAIRPIN_ADDRESSES = {
     Family.IPV6: bytes.fromhex("fe80 0000 0000 0000 0000 eb9f 0000 0001"),
 }
 """Link-local (RFC 3927, RFC 4291): nobody routes them, and a pod answers them by its default route."""
-
-_SET_RETVAL_KERNEL = (5, 18)
 
 
 def run_agent(config: AgentConfig, stop: threading.Event) -> None:
@@ -108,7 +105,7 @@ def _build(config: AgentConfig, family: Family, hz: int) -> Build:
         hz=hz,
         host_netns_cookie=netns_cookie(),
         hairpin_address=HAIRPIN_ADDRESSES[family],
-        have_set_retval=_kernel_version() >= _SET_RETVAL_KERNEL,
+        have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
         sizes=config.sizes,
     )
     build = build_programs(spec)
@@ -120,13 +117,6 @@ def _build(config: AgentConfig, family: Family, hz: int) -> Build:
         build.seconds,
     )
     return build
-
-
-def _kernel_version() -> tuple[int, int]:
-    match = re.match(r"(\d+)\.(\d+)", platform.release())
-    if match is None:
-        raise UsageError(f"kernel release {platform.release()} has no version number", remedy="report this text")
-    return int(match[1]), int(match[2])
 
 
 class _StatusReport:

@@ -53,6 +53,12 @@ class Feature:
     needed: bool
 
 
+SET_RETVAL: Final = Feature(
+    "bpf set_retval",
+    *(_CGROUP_SOCK_ADDR, _INET4_CONNECT, _set_register(1, -errno.ECONNREFUSED) + _call(_SET_RETVAL)),
+    *("5.18", "connections to a Service without backends are refused per packet, not at connect()", False),
+)
+
 FEATURES: Final = (
     Feature(
         "bpf redirect_neigh",
@@ -69,11 +75,7 @@ FEATURES: Final = (
         *(_CGROUP_SOCK_ADDR, _INET4_GETPEERNAME, b""),
         *("5.8", "getpeername() shows the backend's address in place of the Service's", False),
     ),
-    Feature(
-        "bpf set_retval",
-        *(_CGROUP_SOCK_ADDR, _INET4_CONNECT, _set_register(1, -errno.ECONNREFUSED) + _call(_SET_RETVAL)),
-        *("5.18", "connections to a Service without backends are refused per packet, not at connect()", False),
-    ),
+    SET_RETVAL,
 )
 
 Loader = Callable[[int, int, bytes], int]

@@ -169,11 +169,10 @@ class HostWatcher:
             self._leave(*known)
 
     def _publish(self) -> bool:
-        """Make the calls that are due; return whether every device was handed over."""
-        host = self._inventory.host()
-        if host != self._last_host:
-            self._last_host = host
-            self._on_host(host)
+        """Make the calls that are due; return whether every device was handed over.
+
+        Devices first: who waits for the Host before programming anything finds the programs in place.
+        """
         roles = self._inventory.roles()
         for ifindex, (role, link) in list(self._announced.items()):
             if roles.get(ifindex) is not role:
@@ -181,6 +180,10 @@ class HostWatcher:
                 self._leave(role, link)
         missing = [ifindex for ifindex in roles if ifindex not in self._announced]
         handed_over = [self._hand_over(roles[ifindex], self._inventory.links[ifindex]) for ifindex in missing]
+        host = self._inventory.host()
+        if host != self._last_host:
+            self._last_host = host
+            self._on_host(host)
         return all(handed_over)
 
     def _hand_over(self, role: DeviceRole, link: Link) -> bool:

@@ -106,8 +106,8 @@ def test_reports_what_is_there_at_start(node: Path) -> None:
     run("ip", "addr", "add", "203.0.113.1/32", "dev", "lo")
     run("ip", "addr", "add", "2001:db8::9/64", "nodad", "dev", "other0")
     with watching(node) as calls:
-        host = calls.next_host(lambda _: True)
         assert calls.next_device() == ("uplink+", "up0")
+        host = calls.next_host(lambda _: True)
     (device,) = host.devices
     assert device.addresses == tuple(map(packed, ["192.0.2.9", "198.51.100.1", "192.0.2.10"]))
     assert {*device.addresses, *map(packed, ["169.254.7.7", "203.0.113.1", "2001:db8::9"])} == host.addresses
