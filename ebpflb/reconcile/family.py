@@ -1,0 +1,241 @@
+"""One family's way from a snapshot to its maps: what is believed to be in them, what should be, what failed.
+
+Decides when to compile, compare, repair, retry and release. Must not know sources nor threads; raises whatever a
+store or a compilation raises, and leaves it to the loop to call ``broke``.
+
+    Batch --compile--> desired --diff (actual)--> Plan --apply--> actual, failures --> retry, announcement, status
+"""
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ebpflb.core.abi import SLOTS_PER_LINE, Family
+from ebpflb.core.compile import Limits, Refusal, compile_tables
+from ebpflb.core.diff import diff
+from ebpflb.core.ids import Allocation
+from ebpflb.core.model import Snapshot
+from ebpflb.core.tables import Backend, TableName, Tables
+from ebpflb.reconcile.backoff import Backoff
+from ebpflb.reconcile.believed import Believed
+from ebpflb.reconcile.clock import Clock
+from ebpflb.reconcile.describe import describe_key
+from ebpflb.reconcile.inbox import Batch
+from ebpflb.reconcile.ports import MapStore, RowFailure
+from ebpflb.reconcile.status import FailedRow, FamilyStatus, RefusedObject, Usage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The loop's periods."""
+
+    grace_s: float = 10.0
+    """How long after an apply the ids and ranges that it freed stay unused. A program that looked a frontend up before
+    the apply may still read its range: it ends within microseconds, but on a virtual CPU that the hypervisor has taken
+    away it can stand still for seconds. Ten are far beyond that, and cost a few idle slots only."""
+    comparison_period_s: float = 600.0
+    """How often the maps are read back and compared with what should be in them."""
+
+
+class FamilyReconciler:
+    """Keeps the maps of one family. ``round`` does whatever is due; not thread-safe."""
+
+    def __init__(self, store: MapStore, clock: Clock, settings: Settings) -> None:
+        self.family: Family = store.family
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._limits = Limits(
+            frontends=store.capacity(TableName.FRONTENDS),
+            backends=store.capacity(TableName.BACKENDS),
+            services=store.capacity(TableName.SERVICES),
+            slots=store.slot_capacity(),
+        )
+        self._believed = Believed(store)
+        self._allocation = Allocation()
+        self._is_adopted = False
+        self._snapshot: Snapshot | None = None
+        self._desired: Tables | None = None
+        """Compiled from the snapshot; ``None``: to be compiled (again)."""
+        self._refused: tuple[Refusal, ...] = ()
+        self._failures: tuple[RowFailure, ...] = ()
+        self._error = ""
+        self._retry = Backoff()
+        self._next_retry_at: datetime | None = None
+        self._releases: deque[tuple[float, int]] = deque()
+        self._compare_at: float | None = None
+        self._compared_at: datetime | None = None
+        self._repairs = 0
+        self._pending_since: datetime | None = None
+        self._must_announce = False
+
+    @property
+    def pending_since(self) -> datetime | None:
+        """When the oldest change that is not in the maps arrived."""
+        return self._pending_since
+
+    @property
+    def is_healthy(self) -> bool:
+        """Return whether the maps hold what they should."""
+        return self._pending_since is None and not self._failures and not self._error
+
+    def due_at(self) -> float | None:
+        """Return when the next round is due if no change comes before."""
+        if self._error:
+            return self._retry.due_at
+        times = [self._compare_at, self._retry.due_at, self._releases[0][0] if self._releases else None]
+        return min((time for time in times if time is not None), default=None)
+
+    def round(self, batch: Batch | None) -> bool:
+        """Take a batch, and do whatever is due; return whether there was anything to do.
+
+        After a round, call ``settled`` when what it announces was heard, or ``broke`` when anything raised.
+        """
+        if batch is not None:
+            self._snapshot = batch.snapshot
+            self._desired = None
+            if self._pending_since is None:
+                self._pending_since = batch.first_change_at
+        now = self._clock.monotonic()
+        due_at = self.due_at()
+        is_first = not self._is_adopted and due_at is None
+        if batch is None and not is_first and (due_at is None or now < due_at):
+            return False
+        self._adopt()
+        self._release(now)
+        if self._snapshot is None:
+            return True
+        desired = self._compile(self._snapshot)
+        if self._compare_at is not None and now >= self._compare_at:
+            self._compare()
+        self._apply(desired, now)
+        return True
+
+    def broke(self, error: Exception) -> None:
+        """Record that a round ended early. What the maps hold is not known now: the next round reads them."""
+        self._error = f"{type(error).__name__}: {error}"
+        self._believed.is_known = False
+        self._retry_later(self._clock.monotonic())
+
+    def announcement(self) -> tuple[Tables, dict[int, Backend]] | None:
+        """Return what is to be announced: the rows in the maps, and the backends that vanished from them since."""
+        return (self._believed.tables, dict(self._believed.vanished)) if self._must_announce else None
+
+    def settled(self) -> None:
+        """Record that a round came to its end, its announcement heard. Until then it is repeated in full."""
+        self._believed.vanished.clear()
+        self._must_announce = False
+        self._error = ""
+        if not self._failures:
+            self._retry.succeeded()
+            self._next_retry_at = None
+
+    def status(self) -> FamilyStatus:
+        """Return what ``status`` shows of this family."""
+        tables = self._believed.tables
+        usage = {table.value: Usage(len(tables.rows(table)), self._store.capacity(table)) for table in TableName}
+        return FamilyStatus(
+            family=self.family.value,
+            maps=usage | {"slots": Usage(self._slots_used(), self._store.slot_capacity())},
+            service_ports=len(tables.services),
+            refused=tuple(
+                RefusedObject(f"Service {refusal.service}", refusal.field, refusal.reason, refusal.remedy)
+                for refusal in self._refused
+            ),
+            failed_rows=tuple(
+                FailedRow(failure.table.value, describe_key(failure.table, failure.key), str(failure.error))
+                for failure in self._failures
+            ),
+            error=self._error,
+            next_retry_at=self._next_retry_at,
+            repairs=self._repairs,
+            compared_at=self._compared_at,
+            pending_since=self._pending_since,
+        )
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _adopt(self) -> None:
+        """Read the maps when what they hold is not known; at the start, restore the ids from them."""
+        if not self._believed.is_known:
+            self._believed.read()
+        if not self._is_adopted:
+            self._allocation = Allocation.from_tables(self._believed.tables, self._store.max_generation())
+            self._is_adopted = True
+            logger.info("adopted family=%s frontends=%d", self.family.name, len(self._believed.tables.frontends))
+
+    def _release(self, now: float) -> None:
+        """Free the ids and ranges whose grace period is over."""
+        while self._releases and now >= self._releases[0][0]:
+            self._allocation = self._allocation.release(self._releases.popleft()[1])
+            if self._refused:
+                self._desired = None  # there may be room now
+
+    def _compile(self, snapshot: Snapshot) -> Tables:
+        if self._desired is None:
+            compiled = compile_tables(snapshot, self.family, self._allocation, self._limits)
+            for refusal in set(compiled.refused) - set(self._refused):
+                logger.warning(
+                    "refused family=%s service=%s field=%s reason=%r remedy=%r",
+                    *(self.family.name, refusal.service, refusal.field, refusal.reason, refusal.remedy),
+                )
+            self._desired, self._allocation, self._refused = compiled.tables, compiled.allocation, compiled.refused
+        return self._desired
+
+    def _compare(self) -> None:
+        """Read the maps, and count the rows that are not as they were left: the apply that follows repairs them."""
+        differing = self._believed.compare()
+        if differing:
+            logger.warning("repairing family=%s rows=%d", self.family.name, differing)
+        self._repairs += differing
+        self._compared_at = self._clock.today()
+        self._compare_at = None
+
+    def _apply(self, desired: Tables, now: float) -> None:
+        plan = diff(desired, self._believed.tables)
+        failures = self._believed.apply(plan) if plan else ()
+        self._note_failures(failures, now)
+        if not failures:
+            self._pending_since = None
+        if plan or self._compare_at is None:
+            self._must_announce = True
+        if self._compare_at is None:
+            self._compare_at = now + self._settings.comparison_period_s
+        self._plan_release(desired, now)
+
+    def _note_failures(self, failures: tuple[RowFailure, ...], now: float) -> None:
+        known = {(failure.table, failure.key) for failure in self._failures}
+        news = [failure for failure in failures if (failure.table, failure.key) not in known]
+        if news:
+            self._retry.succeeded()  # what failed for the first time is tried again soon
+        if failures:
+            self._retry_later(now)
+        for failure in news:
+            logger.warning("failed family=%s table=%s error=%r", self.family.name, failure.table, str(failure.error))
+        self._failures = failures
+
+    def _retry_later(self, now: float) -> None:
+        before = self._retry.due_at
+        self._retry.failed(now)
+        if self._retry.due_at is not None and self._retry.due_at != before:
+            self._next_retry_at = self._clock.today() + timedelta(seconds=self._retry.due_at - now)
+
+    def _plan_release(self, desired: Tables, now: float) -> None:
+        """Let the grace period begin, unless a frontend that could not be changed still names what was retired."""
+        is_left_behind = any(
+            failure.table is TableName.FRONTENDS
+            and self._believed.tables.frontends.get(failure.key) not in {None, desired.frontends.get(failure.key)}
+            for failure in self._failures
+        )
+        retired = self._allocation
+        has_retired = retired.retired_services or retired.retired_backends or retired.retired_ranges
+        if has_retired and not is_left_behind:
+            self._releases.append((now + self._settings.grace_s, retired.epoch))
+
+    def _slots_used(self) -> int:
+        """Return the slots that are taken, retired ones and the padding to whole lines included."""
+        taken = (*self._allocation.ranges.values(), *self._allocation.retired_ranges)
+        return sum(-(-span.length // SLOTS_PER_LINE) for span in taken) * SLOTS_PER_LINE

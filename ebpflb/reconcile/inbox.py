@@ -1,0 +1,213 @@
+"""Where sources put what they see, and where the loop takes it in batches.
+
+Decides when a batch is complete: a lone change within milliseconds, a storm coalesced. Must not know what objects
+mean, nor that maps exist.
+
+    Source threads --replace, upsert, delete, refuse, host--> Inbox --take--> Batch --> loop
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from ebpflb.core.model import EndpointSlice, Host, Node, ObjectKey, Service, Snapshot
+from ebpflb.errors import ObjectError
+from ebpflb.reconcile.clock import Clock
+from ebpflb.reconcile.ports import Kind, ModelObject
+
+QUIET_S = 0.002
+"""A batch is complete when nothing has changed for so long: a Service and its slices arrive within this."""
+MAX_DELAY_S = 0.050
+"""A storm never holds a change back for longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a compilation is made of."""
+
+    snapshot: Snapshot
+    first_change_at: datetime
+    last_change_at: datetime
+    """When the oldest and the newest change in it arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """What ``status`` shows of the sources."""
+
+    missing: tuple[str, ...]
+    """What has not been delivered yet: nothing is programmed before."""
+    error: str
+    """Why the source is not up to date; empty: it is."""
+    objects: Mapping[Kind, int]
+    refused: tuple[ObjectError, ...]
+    pending_since: datetime | None
+    """When the oldest change that no batch has taken arrived."""
+
+
+class _Instant(NamedTuple):
+    """One moment on both clocks."""
+
+    monotonic: float
+    date: datetime
+
+
+class Inbox:
+    """A ``Sink``. Sources call it from their threads; one loop takes from it."""
+
+    def __init__(
+        self,
+        node_name: str,
+        clock: Clock | None = None,
+        *,
+        quiet_s: float = QUIET_S,
+        max_delay_s: float = MAX_DELAY_S,
+    ) -> None:
+        self._node_name = node_name
+        self._clock = clock or Clock()
+        self._quiet_s = quiet_s
+        self._max_delay_s = max_delay_s
+        self._condition = threading.Condition()
+        self._objects: dict[Kind, dict[ObjectKey, Any]] = {kind: {} for kind in Kind}
+        self._refused: dict[tuple[Kind, ObjectKey], ObjectError] = {}
+        self._listed: set[Kind] = set()
+        self._host: Host | None = None
+        self._source_error = ""
+        self._first_change: _Instant | None = None
+        self._last_change: _Instant | None = None
+        self._woken = False
+
+    # -- Sink --------------------------------------------------------------------------------------------------------
+
+    def replace(self, kind: Kind, objects: Iterable[ModelObject], refused: Iterable[ObjectError] = ()) -> None:
+        """Take a complete list. An object that the list holds but that was refused keeps its last good state."""
+        listed = {obj.key: obj for obj in objects}
+        errors = {_key_of(error): error for error in refused}
+        with self._condition:
+            held = self._objects[kind]
+            kept = {key: held[key] for key in errors if key in held and key not in listed}
+            self._refused = {entry: error for entry, error in self._refused.items() if entry[0] is not kind}
+            self._refused.update({(kind, key): error for key, error in errors.items()})
+            is_news = kind not in self._listed or held != listed | kept
+            self._objects[kind] = listed | kept
+            self._listed.add(kind)
+            self._notify(is_change=is_news)
+
+    def upsert(self, kind: Kind, obj: ModelObject) -> None:
+        """Take one added or changed object."""
+        with self._condition:
+            self._refused.pop((kind, obj.key), None)
+            is_news = self._objects[kind].get(obj.key) != obj
+            self._objects[kind][obj.key] = obj
+            self._notify(is_change=is_news)
+
+    def delete(self, kind: Kind, key: ObjectKey) -> None:
+        """Forget one object, and its refusal."""
+        with self._condition:
+            self._refused.pop((kind, key), None)
+            self._notify(is_change=self._objects[kind].pop(key, None) is not None)
+
+    def refuse(self, kind: Kind, key: ObjectKey, error: ObjectError) -> None:
+        """Record that an object was not understood. Its last good state stays."""
+        with self._condition:
+            self._refused[kind, key] = error
+            self._notify(is_change=False)
+
+    def host(self, host: Host) -> None:
+        """Take what netlink says of this machine."""
+        with self._condition:
+            is_news = host != self._host
+            self._host = host
+            self._notify(is_change=is_news)
+
+    def source_error(self, message: str) -> None:
+        """Record why the source is not up to date; empty: it is again."""
+        with self._condition:
+            self._source_error = message
+            self._notify(is_change=False)
+
+    # -- the loop's side ---------------------------------------------------------------------------------------------
+
+    def take(self) -> Batch | None:
+        """Return what changed since the last call, all of it at once; ``None`` when no batch is complete."""
+        with self._condition:
+            delay, first, last = self._delay(), self._first_change, self._last_change
+            if first is None or last is None or delay is None or delay > 0:
+                return None
+            self._first_change = self._last_change = None
+            return Batch(self._snapshot(), first.date, last.date)
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Return when a batch is complete, when ``status`` has news, when woken, or after ``timeout_s``.
+
+        News and wakes that came before the call count: none is lost between ``take`` and ``wait``.
+        """
+        deadline = None if timeout_s is None else self._clock.monotonic() + timeout_s
+        with self._condition:
+            while not self._woken:
+                delays = [self._delay(), None if deadline is None else deadline - self._clock.monotonic()]
+                delay = min((delay for delay in delays if delay is not None), default=None)
+                if delay is not None and delay <= 0:
+                    break
+                self._condition.wait(delay)
+            self._woken = False
+
+    def wake(self) -> None:
+        """Make ``wait`` return."""
+        with self._condition:
+            self._woken = True
+            self._condition.notify_all()
+
+    def view(self) -> SourceView:
+        """Return what ``status`` shows of the sources."""
+        with self._condition:
+            return SourceView(
+                missing=self._missing(),
+                error=self._source_error,
+                objects={kind: len(objects) for kind, objects in self._objects.items()},
+                refused=tuple(self._refused.values()),
+                pending_since=None if self._first_change is None else self._first_change.date,
+            )
+
+    # -- inside; the condition is held -------------------------------------------------------------------------------
+
+    def _notify(self, *, is_change: bool) -> None:
+        """Wake the loop: for a change when the batch is complete, for news of ``status`` at once."""
+        if is_change:
+            self._last_change = _Instant(self._clock.monotonic(), self._clock.today())
+            self._first_change = self._first_change or self._last_change
+        else:
+            self._woken = True
+        self._condition.notify_all()
+
+    def _delay(self) -> float | None:
+        """Return in how many seconds the batch is complete; ``None`` when there is nothing to take."""
+        if self._first_change is None or self._last_change is None or self._missing():
+            return None
+        complete_at = min(self._last_change.monotonic + self._quiet_s, self._first_change.monotonic + self._max_delay_s)
+        return complete_at - self._clock.monotonic()
+
+    def _missing(self) -> tuple[str, ...]:
+        """Return what must still arrive. A partial view would remove the rest from the maps, breaking live traffic.
+
+        The Host counts: without it every NodePort address of an adopted map would vanish.
+        """
+        missing = [kind.value for kind in Kind if kind not in self._listed and not self._is_known_node(kind)]
+        return (*missing, *(["Host"] if self._host is None else []))
+
+    def _is_known_node(self, kind: Kind) -> bool:
+        return kind is Kind.NODE and ("", self._node_name) in self._objects[kind]
+
+    def _snapshot(self) -> Snapshot:
+        node: Node | None = self._objects[Kind.NODE].get(("", self._node_name))
+        services: dict[ObjectKey, Service] = dict(self._objects[Kind.SERVICE])
+        slices: dict[ObjectKey, EndpointSlice] = dict(self._objects[Kind.ENDPOINT_SLICE])
+        return Snapshot(node or Node(name=self._node_name), services, slices, self._host or Host())
+
+
+def _key_of(error: ObjectError) -> ObjectKey:
+    """Return the key of the object that an error names: ``namespace/name``, or ``name`` for a Node."""
+    namespace, _, name = error.name.rpartition("/")
+    return namespace, name
