@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The one place where a packet is rewritten: addresses, ports, TTL, checksums. All pointers into the packet
- * are dead afterwards. The l4 helper keeps CHECKSUM_PARTIAL right (only the pseudo header counts there) and
- * leaves a UDP checksum of zero alone, as RFC 768 asks.
+ * are dead afterwards. The l4 helper keeps CHECKSUM_PARTIAL right (only the pseudo header counts there).
  */
 #ifndef LB_NAT_H
 #define LB_NAT_H
@@ -32,6 +31,13 @@ static __always_inline u32 lb_l4_csum_offset(const struct lb_packet *packet)
 					    : __builtin_offsetof(struct udphdr, check));
 }
 
+/* Zero means "no checksum" in UDP (RFC 768): it stays, and no sum may become it. In TCP it is a sum like any
+ * other. */
+static __always_inline u64 lb_l4_csum_flags(const struct lb_packet *packet)
+{
+	return packet->tuple.protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+}
+
 /* Addresses (and TTL): the network header and its part in the transport checksum. Returns 0 or a negative
  * errno. */
 static __always_inline int lb_rewrite_l3(struct __sk_buff *skb, const struct lb_packet *packet,
@@ -43,7 +49,7 @@ static __always_inline int lb_rewrite_l3(struct __sk_buff *skb, const struct lb_
 	int error;
 
 	error = bpf_l4_csum_replace(skb, lb_l4_csum_offset(packet), 0, difference,
-				    BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0);
+				    BPF_F_PSEUDO_HDR | lb_l4_csum_flags(packet));
 	if (error)
 		return error;
 #if FAMILY == 4
@@ -74,7 +80,8 @@ static __always_inline int lb_rewrite_ports(struct __sk_buff *skb, const struct 
 					    const __be16 to[2])
 {
 	u64 difference = lb_csum_difference(&packet->tuple.sport, to, 1);
-	int error = bpf_l4_csum_replace(skb, lb_l4_csum_offset(packet), 0, difference, BPF_F_MARK_MANGLED_0);
+	int error =
+		bpf_l4_csum_replace(skb, lb_l4_csum_offset(packet), 0, difference, lb_l4_csum_flags(packet));
 
 	return error ? error : bpf_skb_store_bytes(skb, packet->l4_offset, to, 2 * sizeof(__be16), 0);
 }
