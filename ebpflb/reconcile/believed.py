@@ -8,7 +8,7 @@ Decides when that belief must be given up: when an apply ends early. Must not kn
 from collections.abc import Iterable
 
 from ebpflb.core.diff import diff
-from ebpflb.core.tables import Backend, Delete, Plan, Put, TableName, Tables
+from ebpflb.core.tables import Backend, Delete, Plan, Put, TableName, Tables, WriteSlots
 from ebpflb.reconcile.apply import apply
 from ebpflb.reconcile.ports import MapStore, RowFailure
 
@@ -32,7 +32,7 @@ class Believed:
     def compare(self) -> int:
         """Believe what the maps say; return how many rows and ranges are not as they were left."""
         read = self._store.read()
-        differing = _rows_in(diff(self.tables, read))
+        differing = _differing(diff(self.tables, read), read)
         self._take(read)
         return differing
 
@@ -52,12 +52,18 @@ class Believed:
                 self.vanished[backend_id] = was
 
 
-def _rows_in(plan: Plan) -> int:
-    """Return how many rows and ranges a plan touches."""
-    return sum(
-        len(step.rows) if isinstance(step, Put) else len(step.keys if isinstance(step, Delete) else step.ranges)
-        for step in plan.steps
-    )
+def _differing(repair: Plan, read: Tables) -> int:
+    """Return how many rows and ranges of ``read`` a plan repairs. The range of a lost frontend is no second loss."""
+    count = 0
+    for step in repair.steps:
+        match step:
+            case Put():
+                count += len(step.rows)
+            case Delete():
+                count += len(step.keys)
+            case WriteSlots():
+                count += len(step.ranges.keys() & read.slots.keys())
+    return count
 
 
 def _backends_in(plan: Plan) -> set[int]:
