@@ -1,0 +1,112 @@
+"""``ebpflb run``: flags into an ``AgentConfig``, and the agent until a signal stops it.
+
+Decides which flags go together and their defaults. What the agent does with them is ``agent.py``'s. Traffic goes on
+when it ends: pins and filters stay.
+
+    flags, environment -> AgentConfig -> run_agent
+"""
+
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import click
+
+from ebpflb.agent import AgentConfig, run_agent
+from ebpflb.cli.logs import set_up_logging
+from ebpflb.cli.options import bpffs_option, cgroup_option, instance_option, require_root, state_dir_option
+from ebpflb.cli.signals import stop_on_signals
+from ebpflb.cli.verbs import is_debugging
+
+_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+@click.command()
+@click.option(
+    "--manifests",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Serve the Services, EndpointSlices and Node in the YAML and JSON files of this folder.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Serve what the API server of this kubeconfig says.  [default in a pod: its service account]",
+)
+@click.option("--node-name", metavar="NAME", help="Name of the own Node.  [default: the host name, lower case]")
+@click.option(
+    "--uplink-devices",
+    multiple=True,
+    metavar="PATTERN,...",
+    help="Devices that traffic from outside comes in by, as glob patterns. May be repeated.",
+)
+@click.option(
+    "--pod-devices",
+    multiple=True,
+    metavar="PATTERN,...",
+    help="The host's side of the pods' veths, as glob patterns. May be repeated.",
+)
+@cgroup_option
+@bpffs_option
+@instance_option
+@state_dir_option
+def command(
+    *,
+    manifests: Path | None,
+    kubeconfig: Path | None,
+    node_name: str | None,
+    uplink_devices: tuple[str, ...],
+    pod_devices: tuple[str, ...],
+    cgroup: Path | None,
+    bpffs: Path,
+    instance: str,
+    state_dir: Path,
+) -> None:
+    """Run the agent of this node.
+
+    Ends with SIGTERM or SIGINT; traffic goes on. EBPFLB_DEBUG=1 logs more.
+    """
+    _check_source(manifests, kubeconfig)
+    config = AgentConfig(
+        manifests=manifests,
+        kubeconfig=kubeconfig,
+        node_name=_node_name(node_name),
+        uplink_devices=_patterns(uplink_devices),
+        pod_devices=_patterns(pod_devices),
+        cgroup=cgroup,
+        bpffs=bpffs,
+        instance=instance,
+        state_dir=state_dir,
+    )
+    require_root("run")
+    set_up_logging(debug=is_debugging())
+    with stop_on_signals() as stop:
+        run_agent(config, stop)
+
+
+def _check_source(manifests: Path | None, kubeconfig: Path | None) -> None:
+    if manifests and kubeconfig:
+        raise click.UsageError("--manifests and --kubeconfig exclude each other", click.get_current_context())
+    if not manifests and not kubeconfig and not _TOKEN.exists():
+        raise click.UsageError(
+            f"name a source with --manifests or --kubeconfig (this is no pod: there is no {_TOKEN})",
+            click.get_current_context(),
+        )
+    for flag, path in (("--manifests", manifests), ("--kubeconfig", kubeconfig)):
+        if path and not os.access(path, os.R_OK):
+            raise click.UsageError(f"{flag} {path}: cannot be read", click.get_current_context())
+
+
+def _node_name(given: str | None) -> str:
+    """Return the name as kubelet and kube-proxy would: without spaces around it, in lower case."""
+    name = (given if given is not None else socket.gethostname()).strip().lower()
+    if not name:
+        raise click.UsageError("--node-name is empty", click.get_current_context())
+    return name
+
+
+def _patterns(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
