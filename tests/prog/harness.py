@@ -1,0 +1,257 @@
+"""The real programs of one family, loaded and pinned, with their maps: rows in, packets through, rows and counts out.
+
+    Tables --load--> maps        frame --run--> (verdict, frame)        maps --> flows, affinity, counters
+
+Knows the ABI of a test run and of the maps that programs write; no Service, no translation.
+"""
+
+import ctypes
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from uuid import uuid4
+
+import numpy as np
+
+from ebpflb.core.abi import Counter, Family, FlowFlag, FlowSeen, Protocol
+from ebpflb.core.tables import TableName, Tables
+from ebpflb.datapath import libbpf
+from ebpflb.datapath.build import Build, BuildSpec, MapSizes, build_programs, remove_build
+from ebpflb.datapath.clock import JiffiesClock
+from ebpflb.datapath.maps import BpfMap
+from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.store import PinnedMapStore, open_map
+from tests.prog.fixtures_maps import BPFFS
+from tests.prog.world import Device, Namespace, packed
+
+SIZES = MapSizes(
+    frontends=64,
+    backends=64,
+    services=64,
+    members=64,
+    slots=1024,
+    flows=40_000,  # room for a flow on every source port that SNAT may use
+    affinity=64,
+    sockets=64,
+    node_addrs=16,
+    devices=16,
+)
+HOST_NETNS_COOKIE = 1
+RECENT_S = 5
+"""A row that a test made is no older."""
+
+# struct __sk_buff of <linux/bpf.h>: all fields up to gso_size are u32. A test run takes a few and demands that the
+# others be zero.
+_SKB_BYTES = 192
+_SKB_IFINDEX = 40
+
+
+class Hook(StrEnum):
+    """The packet programs, by their stems."""
+
+    UPLINK_IN = "lb_uplink_in"
+    POD_IN = "lb_pod_in"
+    OUT = "lb_out"
+
+
+class Verdict(IntEnum):
+    """What a tc program returns (``TC_ACT_*``)."""
+
+    NEXT = -1
+    DROP = 2
+    REDIRECT = 7
+
+
+class Outcome(NamedTuple):
+    """What became of a packet."""
+
+    verdict: Verdict
+    frame: bytes
+
+
+class FlowKey(NamedTuple):
+    """A row's key in ``flows``."""
+
+    saddr: bytes
+    sport: int
+    daddr: bytes
+    dport: int
+    protocol: Protocol
+
+
+class Flow(NamedTuple):
+    """A row's value in ``flows``, all but ``last_seen``."""
+
+    to_saddr: bytes
+    to_sport: int
+    to_daddr: bytes
+    to_dport: int
+    backend_id: int
+    generation: int
+    service_id: int
+    flags: FlowFlag
+    seen: FlowSeen
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """A row of ``affinity``."""
+
+    client: bytes
+    service_id: int
+    netns_cookie: int
+    backend_id: int
+    generation: int
+    age: int
+    """In jiffies."""
+
+
+_PROGRAM_MAPS = ("flows", "affinity", "counters")
+
+
+class Datapath:
+    """One family's programs and maps under an instance of their own. A context manager."""
+
+    def __init__(self, family: Family, namespace: Namespace, clock: JiffiesClock) -> None:
+        self.family = family
+        self.clock = clock
+        self.pins = Pins(BPFFS, f"progtest-{uuid4().hex[:12]}")
+        self._namespace = namespace
+        self._open: list[libbpf.Handle | BpfMap | PinnedMapStore] = []
+        try:
+            self.build: Build = build_programs(self.spec())
+            self._programs = {hook: self._keep(libbpf.obj_get(self.build.pins[hook])) for hook in Hook}
+            self._store = self._keep(PinnedMapStore(self.pins, family))
+            self._maps = {name: self._keep(open_map(self.pins, family, name)) for name in _PROGRAM_MAPS}
+        except BaseException:
+            self.close()
+            raise
+
+    def spec(self) -> BuildSpec:
+        """Return the constants of this build."""
+        self.pins.create_folders(self.family)
+        return BuildSpec(
+            self.family,
+            self.pins.maps(self.family),
+            self.pins.progs(self.family),
+            hz=self.clock.hz,
+            host_netns_cookie=HOST_NETNS_COOKIE,
+            hairpin_address=packed("hairpin", self.family),
+            sizes=SIZES,
+        )
+
+    def _keep(self, resource: Any) -> Any:
+        self._open.append(resource)
+        return resource
+
+    def close(self) -> None:
+        """Close and unpin everything."""
+        while self._open:
+            self._open.pop().close()
+        remove_build(self.pins.progs(self.family))
+        self.pins.remove()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def load(self, tables: Tables) -> None:
+        """Make the maps hold these rows and no others; flows and affinity stay."""
+        actual = self._store.read()
+        for table in TableName:
+            assert not self._store.delete(table, actual.rows(table).keys() - tables.rows(table).keys())
+            assert not self._store.put(table, tables.rows(table))
+        self._store.write_slots(tables.slots)
+
+    def clear(self) -> None:
+        """Forget every flow and every affinity."""
+        for name in ("flows", "affinity"):
+            assert not self._maps[name].delete(self._maps[name].read()[0])
+
+    def run(self, hook: Hook, frame: bytes, device: Device = Device.UPLINK) -> Outcome:
+        """Run a program on a frame as if a device had received it, or were about to send it."""
+        ctx = bytearray(_SKB_BYTES)
+        struct.pack_into("=I", ctx, _SKB_IFINDEX, device)
+        with self._namespace.entered():
+            result = libbpf.prog_test_run(self._programs[hook], frame, ctx=bytes(ctx))
+        return Outcome(Verdict(ctypes.c_int32(result.retval).value), result.data)
+
+    def counters(self) -> dict[Counter, int]:
+        """Return the counters that are not zero, all CPUs added up."""
+        keys, values = self._maps["counters"].read()
+        totals = values.sum(axis=1).tolist()
+        return {Counter(key): total for key, total in zip(keys.tolist(), totals, strict=True) if total}
+
+    def flows(self) -> dict[FlowKey, Flow]:
+        """Return the flow table; asserts that every row was seen just now."""
+        keys, values = self._maps["flows"].read()
+        ages = self.ages(values["last_seen"])
+        assert not len(ages) or ages.max() <= RECENT_S * self.clock.hz
+        rows = zip(keys, values, strict=True)
+        return {_flow_key(key): _flow(value) for key, value in rows}
+
+    def put_flows(self, rows: Mapping[FlowKey, Flow]) -> None:
+        """Write flow entries as a program would have, seen just now."""
+        layout = self._maps["flows"].layout
+        keys, values = np.zeros(len(rows), layout.key), np.zeros(len(rows), layout.value)
+        values["last_seen"] = self.clock.now_jiffies()
+        for names, array, source in ((FlowKey._fields, keys, rows), (Flow._fields, values, rows.values())):
+            for name, column in zip(names, zip(*source, strict=True), strict=True):
+                array[name] = _words(column) if name.endswith("addr") else column
+        assert not self._maps["flows"].update(keys, values)
+
+    def affinities(self) -> list[Affinity]:
+        """Return the rows of ``affinity``."""
+        keys, values = self._maps["affinity"].read()
+        return [
+            Affinity(
+                client=key["client"].tobytes(),
+                service_id=int(key["service_id"]),
+                netns_cookie=int(key["netns_cookie"]),
+                backend_id=int(value["backend_id"]),
+                generation=int(value["generation"]),
+                age=int(age),
+            )
+            for key, value, age in zip(keys, values, self.ages(values["last_used"]), strict=True)
+        ]
+
+    def age_affinities(self, jiffies: int) -> None:
+        """Have every affinity last used that long ago."""
+        keys, values = self._maps["affinity"].read()
+        values["last_used"] = (self.clock.now_jiffies() - jiffies) & 0xFFFFFFFF
+        assert not self._maps["affinity"].update(keys, values)
+
+    def ages(self, stamps: Any) -> Any:
+        """Return how many jiffies ago each stamp was taken."""
+        return np.uint32(self.clock.now_jiffies()) - stamps.astype(np.uint32)
+
+
+def _words(addresses: Iterable[bytes]) -> Any:
+    joined = b"".join(addresses)
+    return np.frombuffer(joined, np.dtype([("word", ">u4", (len(next(iter(addresses))) // 4,))]))
+
+
+def _flow_key(row: Any) -> FlowKey:
+    ports = (int(row["sport"]), int(row["dport"]))
+    return FlowKey(row["saddr"].tobytes(), ports[0], row["daddr"].tobytes(), ports[1], Protocol(row["protocol"]))
+
+
+def _flow(row: Any) -> Flow:
+    return Flow(
+        to_saddr=row["to_saddr"].tobytes(),
+        to_sport=int(row["to_sport"]),
+        to_daddr=row["to_daddr"].tobytes(),
+        to_dport=int(row["to_dport"]),
+        backend_id=int(row["backend_id"]),
+        generation=int(row["generation"]),
+        service_id=int(row["service_id"]),
+        flags=FlowFlag(int(row["flags"])),
+        seen=FlowSeen(int(row["seen"])),
+    )

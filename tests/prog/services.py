@@ -1,0 +1,121 @@
+"""Services as a test names them, and the rows that the control plane would write for them.
+
+    Service("node port", "any:30080", backends=("pod", "remote")) --tables--> core.tables.Tables
+
+Written apart from ``core.compile``: these tests are about what the programs do with rows.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+from ebpflb.core.abi import (
+    Algorithm,
+    BackendFlag,
+    BackendState,
+    Family,
+    FrontendFlag,
+    FrontendKind,
+    MemberSet,
+    Protocol,
+)
+from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Range, Tables
+from tests.prog.world import ADDRESSES, Device, packed
+
+BACKEND_PORT = 8080
+GENERATION = 7
+SERVICE_ID = 1
+"""Of a service that names no other."""
+LOCAL = frozenset({"pod", "pod2"})
+BACKEND_IDS = {name: number for number, name in enumerate(ADDRESSES, start=1)}
+"""The same in every test: a backend keeps its id from one load of the tables to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service port with one frontend."""
+
+    frontend: str
+    """As ``name:port``; ``any`` makes it a NodePort."""
+    backends: tuple[str, ...] = ()
+    """Names; each listens on port 8080."""
+    kind: FrontendKind = FrontendKind.NODE_PORT
+    id: int = SERVICE_ID
+    algorithm: Algorithm = Algorithm.MAGLEV
+    local_policy: bool = False
+    has_backends: bool | None = None
+    """None: when there are any."""
+    affinity_s: int = 0
+
+
+def backend_row(name: str, family: Family, protocol: Protocol, state: BackendState, generation: int) -> Backend:
+    """Return the value of ``backends``."""
+    flags = BackendFlag.LOCAL if name in LOCAL else BackendFlag(0)
+    return Backend(BackendKey(packed(name, family), BACKEND_PORT, protocol), state, flags, generation)
+
+
+def tables(
+    family: Family,
+    protocol: Protocol,
+    services: Iterable[Service],
+    *,
+    draining: Iterable[str] = (),
+    generations: Mapping[str, int] | None = None,
+    devices: Mapping[Device, str] | None = None,
+) -> Tables:
+    """Return all rows; ``draining`` backends serve the flows they have."""
+    services = list(services)
+    offsets = [0, *accumulate(len(service.backends) for service in services)]
+    ranges = {service: _ranges(service, offset) for service, offset in zip(services, offsets, strict=False)}
+    used = {name: BackendState.ACTIVE for service in services for name in service.backends}
+    states = {**dict.fromkeys(draining, BackendState.DRAINING), **used}
+    return Tables(
+        family=family,
+        frontends=dict(_frontend(service, family, protocol, *ranges[service]) for service in services),
+        backends={
+            BACKEND_IDS[name]: backend_row(name, family, protocol, state, (generations or {}).get(name, GENERATION))
+            for name, state in states.items()
+        },
+        services={service.id: f"test/service-{service.id}:{protocol.name}" for service in services},
+        members=dict(row for service in services if service.affinity_s for row in _members(service)),
+        node_addrs={packed("node", family): 0},
+        devices={
+            device: packed(name, family)
+            for device, name in ({Device.UPLINK: "node"} if devices is None else devices).items()
+        },
+        slots={ranges[service][0]: _ids(service) for service in services if service.backends},
+    )
+
+
+def _local_first(service: Service) -> list[str]:
+    return sorted(service.backends, key=lambda name: name not in LOCAL)
+
+
+def _ids(service: Service) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    return np.array([BACKEND_IDS[name] for name in _local_first(service)], np.uint32)
+
+
+def _ranges(service: Service, offset: int) -> tuple[Range, Range]:
+    """Return the cluster's and the local range: local backends first, so one is a prefix of the other."""
+    lengths = len(service.backends), len(LOCAL.intersection(service.backends))
+    cluster, local = (Range(offset, length) if length else EMPTY_RANGE for length in lengths)
+    return cluster, local
+
+
+def _frontend(
+    service: Service, family: Family, protocol: Protocol, cluster: Range, local: Range
+) -> tuple[FrontendKey, Frontend]:
+    name, _colon, port = service.frontend.rpartition(":")
+    flags = FrontendFlag.LOCAL_POLICY if service.local_policy else FrontendFlag(0)
+    if bool(service.backends) if service.has_backends is None else service.has_backends:
+        flags |= FrontendFlag.HAS_BACKENDS
+    value = Frontend(service.id, service.kind, service.algorithm, flags, service.affinity_s, cluster, local)
+    return FrontendKey(packed(name, family), int(port), protocol), value
+
+
+def _members(service: Service) -> Iterable[tuple[MemberKey, MemberSet]]:
+    for name in service.backends:
+        sets = MemberSet.CLUSTER | (MemberSet.LOCAL if name in LOCAL else MemberSet(0))
+        yield MemberKey(service.id, BACKEND_IDS[name]), sets
