@@ -137,10 +137,7 @@ class PinnedMapStore:
         backends = self._maps[TableName.BACKENDS]
         values = np.zeros(len(backend_ids), backends.layout.value)
         values["state"] = BackendState.NONE
-        for index, backend_id in enumerate(backend_ids):
-            entry = backends.lookup(backend_id)
-            if entry is not None:
-                values["generation"][index] = entry["generation"]
+        values["generation"] = backends.lookup_rows(backend_ids)[1]["generation"]
         return values
 
     def _refused(self, table: TableName, keys: Iterable[Any], rows: Mapping[Any, Any]) -> dict[Any, RowFailure]:

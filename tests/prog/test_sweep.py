@@ -1,0 +1,152 @@
+"""The sweep of a real flow table, with a clock of the test's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ebpflb.core.abi import BackendFlag, BackendState, Family, FlowFlag, FlowSeen, Protocol
+from ebpflb.core.tables import Backend, BackendKey, TableName
+from ebpflb.datapath.expiry import FlowState
+from ebpflb.datapath.maps import BpfMap
+from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.store import PinnedMapStore, open_map
+from ebpflb.datapath.sweep import FlowSweeper, read_backends, stale_sockets
+from tests.prog.fixtures_maps import MapFactory, map_factory, session_maps
+
+pytestmark = pytest.mark.root
+__all__ = ["map_factory", "session_maps"]
+
+FLOWS = 8_000
+
+
+class HandClock:
+    """A clock that stands still until it is set."""
+
+    hz = 250
+
+    def __init__(self) -> None:
+        self.jiffies = 0xFFFFFF00
+
+    def now_jiffies(self) -> int:
+        return self.jiffies
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.jiffies = (self.jiffies + int(seconds * self.hz)) & 0xFFFFFFFF
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture(params=Family)
+def family(request: pytest.FixtureRequest) -> Family:
+    return Family(request.param)
+
+
+@pytest.fixture
+def pins(map_factory: MapFactory, family: Family) -> Pins:
+    return map_factory.new_maps(family, {"flows": 2 * FLOWS})
+
+
+@pytest.fixture
+def flows(pins: Pins, family: Family) -> Iterator[BpfMap]:
+    with open_map(pins, family, "flows") as opened:
+        yield opened
+
+
+@pytest.fixture
+def backends(pins: Pins, family: Family) -> Iterator[BpfMap]:
+    key = BackendKey(bytes(family.address_bytes), 53, Protocol.UDP)
+    with PinnedMapStore(pins, family) as store:
+        store.put(TableName.BACKENDS, {1: Backend(key, BackendState.ACTIVE, BackendFlag(0), 1)})
+    with open_map(pins, family, "backends") as opened:
+        yield opened
+
+
+@pytest.fixture
+def sweeper(flows: BpfMap, backends: BpfMap, clock: HandClock) -> FlowSweeper:
+    return FlowSweeper(flows, backends, clock)
+
+
+def write(
+    flows: BpfMap, count: int, stamp: int, *, start: int = 0, protocol: int = Protocol.UDP, **fields: Any
+) -> None:
+    """Write ``count`` flows, confirmed and with both entries."""
+    numbers = 1000 + np.arange(start, start + count)
+    for is_reply in (False, True):
+        keys, values = np.zeros(count, flows.layout.key), np.zeros(count, flows.layout.value)
+        source, destination = ("d", "s") if is_reply else ("s", "d")
+        keys[f"{source}addr"]["word"][:, -1] = numbers
+        keys[f"{source}port"] = keys[f"{destination}port"] = 53
+        keys["protocol"] = protocol
+        values[f"to_{source}addr"]["word"][:, -1] = numbers
+        values[f"to_{source}port"] = values[f"to_{destination}port"] = 53
+        # frontend 1, backend 2
+        keys[f"{destination}addr"]["word"][:, 0] = 2 if is_reply else 1
+        values[f"to_{destination}addr"]["word"][:, 0] = 1 if is_reply else 2
+        values["last_seen"], values["seen"] = stamp, FlowSeen.DATA
+        values["flags"] = FlowFlag.REPLY if is_reply else 0
+        values["backend_id"], values["generation"] = fields.get("backend_id", 1), fields.get("generation", 1)
+        assert flows.update(keys, values) == []
+
+
+def test_flows_go_when_their_time_has_come(flows: BpfMap, sweeper: FlowSweeper, clock: HandClock) -> None:
+    write(flows, FLOWS, clock.jiffies)
+    assert sweeper.sweep() == (2 * FLOWS, {}, dict.fromkeys(FlowState, 0) | {FlowState.REPLIED: FLOWS})
+    clock.pass_seconds(60)
+    write(flows, 10, clock.jiffies, start=5)
+    clock.pass_seconds(60)
+    result = sweeper.sweep()
+    assert result.removed == {"replied": FLOWS - 10}
+    assert result.flows[FlowState.REPLIED] == 10
+    assert len(flows.read()[0]) == 20
+    clock.pass_seconds(60)
+    assert sweeper.sweep().removed == {"replied": 10}
+    assert len(flows.read()[0]) == 0
+
+
+def test_udp_flows_go_at_once_with_their_backend(flows: BpfMap, sweeper: FlowSweeper, clock: HandClock) -> None:
+    write(flows, 3, clock.jiffies, generation=9)
+    write(flows, 4, clock.jiffies, start=100)
+    write(flows, 5, clock.jiffies, start=200, protocol=Protocol.TCP, generation=9)
+    result = sweeper.sweep()
+    assert result.removed == {"backend-gone": 3}
+    assert result.flows[FlowState.REPLIED] == 4
+    assert result.flows[FlowState.ESTABLISHED] == 5
+    assert len(flows.read()[0]) == 18
+
+
+def test_a_flow_that_came_alive_meanwhile_stays_whole(flows: BpfMap, sweeper: FlowSweeper, clock: HandClock) -> None:
+    """A packet arrives between judging and deleting: here, as the sweep looks again."""
+    write(flows, 3, clock.jiffies)
+    clock.pass_seconds(1000)
+    look_again = flows.lookup_rows
+
+    def packet_first(keys: Any) -> Any:
+        write(flows, 1, clock.jiffies, start=1)
+        return look_again(keys)
+
+    flows.lookup_rows = packet_first  # type: ignore[method-assign]
+    assert sweeper.sweep().removed == {"replied": 2}
+    keys, values = flows.read()
+    assert len(keys) == 2
+    assert set(values["last_seen"].tolist()) == {clock.jiffies}
+
+
+def test_only_udp_sockets_without_their_backend_are_stale(pins: Pins, family: Family, backends: BpfMap) -> None:
+    with open_map(pins, family, "sock_origins") as origins:
+        keys, values = np.zeros(4, origins.layout.key), np.zeros(4, origins.layout.value)
+        keys["cookie"] = [11, 12, 13, 14]
+        keys["address"]["word"][:, -1] = 0x0A000001
+        keys["port"] = 53
+        keys["protocol"] = [Protocol.UDP, Protocol.UDP, Protocol.TCP, Protocol.UDP]
+        values["backend_id"], values["generation"] = [1, 1, 1, 2], [1, 2, 2, 1]
+        origins.update(keys, values)
+        stale = stale_sockets(*origins.read(), read_backends(backends))
+        address = bytes(family.address_bytes - 4) + b"\x0a\0\0\1"
+        assert sorted(stale.sockets) == [(12, address, 53, Protocol.UDP), (14, address, 53, Protocol.UDP)]
+        assert origins.delete(stale.keys) == []
+        assert sorted(origins.read()[0]["cookie"].tolist()) == [11, 13]

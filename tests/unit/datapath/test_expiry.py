@@ -1,0 +1,201 @@
+"""Which flows are over: rows of a table, for both families, and laws against a slow reference."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ebpflb.core.abi import BackendState, Family, FlowFlag, FlowSeen, Protocol
+from ebpflb.datapath.expiry import Backends, FlowState, Judgement, Timeouts, flow_state, judge, partners
+from ebpflb.datapath.layout import layout_of
+
+HZ = 250
+NOW = 1_000_000
+SYN, DATA, FIN, RST = FlowSeen.SYN, FlowSeen.DATA, FlowSeen.FIN, FlowSeen.RST
+BACKENDS = Backends(
+    np.array([BackendState.NONE, BackendState.ACTIVE, BackendState.DRAINING, BackendState.NONE], np.uint8),
+    np.array([0, 7, 8, 9], np.uint32),
+)
+
+
+class End(NamedTuple):
+    address: int
+    port: int
+
+
+class Entry(NamedTuple):
+    """A row of ``flows`` in plain numbers."""
+
+    source: End
+    destination: End
+    to_source: End
+    to_destination: End
+    seen: int
+    last_seen: int = NOW
+    flags: int = 0
+    protocol: int = Protocol.TCP
+    backend_id: int = 1
+    generation: int = 7
+
+
+CLIENT, FRONTEND, BACKEND = End(1, 40_000), End(2, 80), End(3, 8080)
+
+
+def pair(request_seen: int, reply_seen: int, *, ages_s: tuple[float, float] = (0, 0), **fields: Any) -> list[Entry]:
+    """The two entries of one flow."""
+    stamps = [(NOW - int(age * HZ)) & 0xFFFFFFFF for age in ages_s]
+    request = Entry(CLIENT, FRONTEND, CLIENT, BACKEND, request_seen, stamps[0], 0, **fields)
+    reply = Entry(BACKEND, CLIENT, FRONTEND, CLIENT, reply_seen, stamps[1], FlowFlag.REPLY, **fields)
+    return [request, reply]
+
+
+def pack(entries: list[Entry], family: Family = Family.IPV4) -> tuple[Any, Any]:
+    layout = layout_of("flows", family)
+    keys, values = np.zeros(len(entries), layout.key), np.zeros(len(entries), layout.value)
+    for row, entry in enumerate(entries):
+        ends = {"s": entry.source, "d": entry.destination}
+        for name, end in ends.items():
+            keys[row][f"{name}addr"]["word"][-1], keys[row][f"{name}port"] = end
+        for name, end in {"s": entry.to_source, "d": entry.to_destination}.items():
+            values[row][f"to_{name}addr"]["word"][-1], values[row][f"to_{name}port"] = end
+        keys[row]["protocol"] = entry.protocol
+        for field in ("seen", "last_seen", "flags", "backend_id", "generation"):
+            values[row][field] = getattr(entry, field)
+    return keys, values
+
+
+def judged(entries: list[Entry], now: int = NOW, family: Family = Family.IPV4) -> Judgement:
+    return judge(*pack(entries, family), BACKENDS, now_jiffies=now, hz=HZ, timeouts=Timeouts())
+
+
+Row = tuple[Protocol, int, int, FlowState, int]
+"""Protocol, what the request has seen, what the reply has seen, state, timeout in seconds."""
+
+STATES: list[Row] = [
+    (Protocol.TCP, SYN, 0, FlowState.UNCONFIRMED, 60),
+    (Protocol.TCP, SYN, DATA, FlowState.UNCONFIRMED, 60),  # a SYN-ACK alone: the source may be forged
+    (Protocol.TCP, SYN | DATA, 0, FlowState.UNCONFIRMED, 60),
+    (Protocol.TCP, SYN | DATA, DATA, FlowState.ESTABLISHED, 86_400),
+    (Protocol.TCP, DATA, DATA, FlowState.ESTABLISHED, 86_400),
+    (Protocol.TCP, SYN | DATA | FIN, DATA, FlowState.HALF_CLOSED, 3_600),
+    (Protocol.TCP, SYN | DATA, DATA | FIN, FlowState.HALF_CLOSED, 3_600),
+    (Protocol.TCP, SYN | DATA | FIN, DATA | FIN, FlowState.CLOSED, 60),
+    (Protocol.TCP, SYN | DATA | RST, DATA, FlowState.RESET, 10),
+    (Protocol.TCP, SYN, DATA | RST, FlowState.RESET, 10),
+    (Protocol.TCP, SYN | DATA | FIN, DATA | FIN | RST, FlowState.RESET, 10),
+    (Protocol.UDP, DATA, 0, FlowState.UNREPLIED, 30),
+    (Protocol.UDP, DATA, DATA, FlowState.REPLIED, 120),
+    (Protocol.SCTP, DATA, 0, FlowState.UNREPLIED, 30),
+    (Protocol.SCTP, DATA, DATA, FlowState.REPLIED, 120),
+]
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("row", STATES)
+def test_a_flow_ends_when_the_timeout_of_its_state_has_passed(row: Row, family: Family) -> None:
+    protocol, request_seen, reply_seen, state, timeout = row
+    tick = 1 / HZ
+    fresh = judged(pair(request_seen, reply_seen, ages_s=(timeout - tick,) * 2, protocol=protocol), family=family)
+    assert fresh.state.tolist() == [state, state]
+    assert fresh.partner.tolist() == [1, 0]
+    assert not fresh.is_over.any()
+    assert judged(pair(request_seen, reply_seen, ages_s=(timeout, timeout), protocol=protocol)).is_idle.all()
+
+
+@pytest.mark.parametrize("row", STATES)
+def test_the_words_of_a_state_are_those_of_the_table(row: Row) -> None:
+    protocol, request_seen, reply_seen, state, _timeout = row
+    keys, values = pack(pair(request_seen, reply_seen, protocol=protocol))
+    assert flow_state(keys[0], values[0], values[1]) == state.words
+    assert flow_state(keys[1], values[1], values[0]) == state.words
+
+
+def test_words_are_readable() -> None:
+    assert FlowState.HALF_CLOSED.words == "half-closed"
+
+
+@pytest.mark.parametrize("ages", [(0, 500), (500, 0)])
+def test_a_flow_lives_by_the_later_of_its_two_entries(ages: tuple[int, int]) -> None:
+    assert not judged(pair(DATA, DATA, ages_s=ages, protocol=Protocol.UDP)).is_over.any()
+
+
+@pytest.mark.parametrize("entry", [0, 1])
+def test_an_orphan_expires_by_its_own_time(entry: int) -> None:
+    def orphan(age: float) -> list[Entry]:
+        return [pair(DATA | SYN, DATA, ages_s=(age, age))[entry]]
+
+    assert judged(orphan(59)).partner.tolist() == [-1]
+    assert judged(orphan(59)).is_over.tolist() == [False]
+    assert judged(orphan(60)).is_over.tolist() == [True]
+    assert judged(orphan(60)).state.tolist() == [FlowState.UNCONFIRMED]
+
+
+def test_a_port_that_was_given_to_another_flow_is_not_a_partner() -> None:
+    request, reply = pair(SYN | DATA, DATA)
+    other = reply._replace(to_destination=End(9, 9))
+    assert judged([request, other]).partner.tolist() == [-1, -1]
+
+
+def test_an_entry_is_not_its_own_partner() -> None:
+    echo = Entry(CLIENT, CLIENT, CLIENT, CLIENT, DATA)
+    assert judged([echo]).partner.tolist() == [-1]
+
+
+@pytest.mark.parametrize("now", [0, 5, 2_500])
+def test_jiffies_may_wrap_between_the_packet_and_now(now: int) -> None:
+    for age, over in ((29, False), (31, True)):
+        stamp = (now - age * HZ) & 0xFFFFFFFF
+        entries = [entry._replace(last_seen=stamp) for entry in pair(DATA, 0, protocol=Protocol.UDP)]
+        assert judged(entries, now=now).is_over.tolist() == [over, over]
+
+
+def test_a_stamp_that_is_younger_than_now_is_fresh() -> None:
+    entries = [entry._replace(last_seen=NOW + 3) for entry in pair(SYN, 0)]
+    assert not judged(entries).is_over.any()
+
+
+@pytest.mark.parametrize(
+    ("backend_id", "generation", "gone"),
+    [(1, 7, False), (2, 8, False), (1, 6, True), (3, 9, True), (0, 0, True), (4, 1, True), (0xFFFFFFFF, 1, True)],
+)
+def test_udp_flows_end_with_their_backend_and_tcp_flows_do_not(backend_id: int, generation: int, gone: bool) -> None:
+    backend: dict[str, Any] = {"backend_id": backend_id, "generation": generation}
+    assert judged(pair(DATA, DATA, protocol=Protocol.UDP, **backend)).is_orphaned.tolist() == [gone, gone]
+    assert not judged(pair(SYN | DATA, DATA, **backend)).is_over.any()
+
+
+def test_no_flows_is_no_special_case() -> None:
+    assert judged([]).is_over.tolist() == []
+
+
+def test_each_flow_is_led_by_one_entry() -> None:
+    request, reply = pair(SYN | DATA, DATA)
+    orphan = request._replace(source=End(8, 8), to_source=End(8, 8))
+    assert judged([reply, orphan, request]).leads.tolist() == [True, True, False]
+
+
+ENDS = st.builds(End, st.integers(0, 2), st.integers(0, 2))
+PROTOCOLS = st.sampled_from([Protocol.TCP, Protocol.UDP])
+ENTRIES = st.lists(
+    st.tuples(ENDS, ENDS, ENDS, ENDS, PROTOCOLS).map(lambda row: Entry(*row[:4], seen=DATA, protocol=row[4])),
+    max_size=60,
+    unique_by=lambda entry: (entry.source, entry.destination, entry.protocol),
+)
+
+
+@pytest.mark.parametrize("family", Family)
+@given(entries=ENTRIES)
+def test_partners_are_those_of_a_search_one_by_one(family: Family, entries: list[Entry]) -> None:
+    index = {(entry.source, entry.destination, entry.protocol): row for row, entry in enumerate(entries)}
+
+    def named_by(row: int) -> int:
+        entry = entries[row]
+        return index.get((entry.to_destination, entry.to_source, entry.protocol), -1)
+
+    expected = [
+        other if (other := named_by(row)) not in {-1, row} and named_by(other) == row else -1
+        for row in range(len(entries))
+    ]
+    assert partners(*pack(entries, family)).tolist() == expected
