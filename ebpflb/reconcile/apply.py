@@ -108,7 +108,8 @@ class _Application:
         frontends = self._rows(TableName.FRONTENDS)
         if self._failed_ranges:
             self._record_damaged(frontends)
-        named = {span.offset for frontend in frontends.values() for span in ranges_of(frontend)}
+        named = {frontend.cluster.offset for frontend in frontends.values()}
+        named |= {frontend.local.offset for frontend in frontends.values()}
         tables = Tables(
             family=self._actual.family,
             slots={span: ids for span, ids in self._slots.items() if span.offset in named},

@@ -1,4 +1,7 @@
-"""Decides when something that failed is tried again: after 1 s, then twice as long each time, at most 60 s."""
+"""Decides when something that failed is tried again: after 1 s, then twice as long each time, at most 60 s.
+
+failed, succeeded --> due_at --> the loop's next round
+"""
 
 from dataclasses import dataclass
 
@@ -13,10 +16,6 @@ class Backoff:
     """When to try again; ``None``: nothing failed."""
     attempts: int = 0
     """Failures in a row."""
-
-    def is_due(self, now: float) -> bool:
-        """Return whether it is time to try again."""
-        return self.due_at is not None and now >= self.due_at
 
     def failed(self, now: float) -> None:
         """Take note of a failure. One that comes before the retry was due (another change came) postpones nothing."""
