@@ -227,12 +227,11 @@ def _layout(path: Path, info: libbpf.MapInfo) -> Layout:
 
 def _packed(rows: Rows, dtype: DType) -> Rows:
     """Return rows in one piece, the padding zero: numpy leaves it undefined in copies, and the kernel hashes it."""
-    packed = np.zeros(len(rows), dtype)
     if dtype.names is None:
-        packed[:] = rows
-    else:
-        for name in dtype.names:
-            packed[name] = rows[name]
+        return np.ascontiguousarray(rows, dtype)
+    packed = np.zeros(len(rows), dtype)
+    for name in dtype.names:
+        packed[name] = rows[name]
     return packed
 
 
