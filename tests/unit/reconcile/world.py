@@ -149,3 +149,25 @@ def meaning(tables: Tables) -> dict[FrontendKey, Meaning]:
         key: Meaning(tables.services[frontend.service_id], backends(frontend.cluster), backends(frontend.local))
         for key, frontend in tables.frontends.items()
     }
+
+
+WEB = Cluster((service("web"),), (endpoint_slice("web", [1, 2]),))
+WEB_SCALED = Cluster((service("web"),), (endpoint_slice("web", [2, 3]),))
+BOTH = Cluster((service("web"), service("api", 2)), (*WEB.slices, endpoint_slice("api", [4])))
+WEB_KEY, API_KEY = (FrontendKey(bytes([10, 96, 0, number]), 80, Protocol.TCP) for number in (1, 2))
+
+
+def pods(agent: Agent, key: FrontendKey = WEB_KEY) -> list[int]:
+    """The last byte of the addresses that a frontend in the maps leads to."""
+    return sorted(backend.address[-1] for backend in meaning(agent.store.read())[key].cluster)
+
+
+def backend_id(agent: Agent, pod: int) -> int:
+    return next(number for number, row in agent.store.read().backends.items() if row.key.address[-1] == pod)
+
+
+def raiser(error: Exception) -> object:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
