@@ -1,0 +1,206 @@
+"""Mirrors one collection of the API server into the sink: list, watch from there, and what to do when either fails.
+
+Decides when to list again, when to watch on, and how long to wait. Knows no rule of any object.
+
+    list --> sink.replace --> watch --> sink.upsert | delete | refuse --(410: list; else: watch from the last version)
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import urllib3
+from msgspec import Raw
+
+from ebpflb.core.manifest import Identity, Invisible, identify
+from ebpflb.errors import EbpflbError, ObjectError
+from ebpflb.kube.backoff import Backoff
+from ebpflb.kube.connection import Connection
+from ebpflb.kube.faults import Faults, RequestError, failed_request
+from ebpflb.kube.resources import Resource
+from ebpflb.kube.wire import Event, Page, Status, decode_envelope, read_events
+from ebpflb.reconcile.ports import ModelObject, Sink
+
+PAGE_LIMIT = 500
+LIST_READ_TIMEOUT_S = 60.0
+WATCH_READ_TIMEOUT_S = 120.0
+"""API servers send a bookmark about every minute: two missed ones mean a dead connection, or cost one reconnect."""
+WATCH_TIMEOUT_S = (300, 600)
+"""The range in which a watch asks to be ended, so that load spreads over API servers again."""
+HEALTHY_WATCH_S = 10.0
+"""A watch that lived this long was no failure, even if nothing happened."""
+
+_GONE = 410
+_VERSION_REFUSED = (_GONE, 400, 504)
+"""Answers to a watch that only a new list heals: expired; unreadable; newer than the (restored) API server's own."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class Reflector:
+    """One collection, one thread."""
+
+    def __init__(
+        self,
+        resource: Resource,
+        connection: Connection,
+        sink: Sink,
+        faults: Faults,
+        *,
+        rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resource = resource
+        self._connection = connection
+        self._sink = sink
+        self._faults = faults
+        self._rng = rng
+        self._clock = clock
+        self._backoff = Backoff(rng)
+        self._version = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """List and watch until told to stop."""
+        while not stop.is_set():
+            try:
+                delay_s = self._attempt(stop)
+            except Exception as error:  # noqa: BLE001 - an unforeseen fault must not end the watch: shown and retried
+                delay_s = self._backoff.next_s()
+                _LOG.debug("event=unforeseen kind=%s", self._resource.kind, exc_info=error)
+                if not stop.is_set():
+                    self._complain(f"watching {self._resource.path}: {type(error).__name__}: {error}", delay_s)
+            if delay_s:
+                stop.wait(delay_s)
+
+    def _attempt(self, stop: threading.Event) -> float:
+        """List if need be, then watch to the end. Return how long to wait before the next attempt."""
+        try:
+            if not self._version:
+                self._list(stop)
+            return self._watch(stop)
+        except RequestError as error:
+            if stop.is_set():
+                return 0.0
+            delay_s = max(self._backoff.next_s(), error.retry_after_s)
+            if self._version and error.status in _VERSION_REFUSED:
+                _LOG.info("event=relist kind=%s reason=%r", self._resource.kind, error.message)
+                self._version = ""
+                return delay_s
+            self._complain(self._renew(error) if error.stale_credentials else str(error), delay_s)
+            return delay_s
+
+    def _complain(self, message: str, delay_s: float) -> None:
+        _LOG.warning("event=source_error kind=%s retry_in_s=%.1f reason=%r", self._resource.kind, delay_s, message)
+        self._faults.report(self._resource.kind, message)
+
+    def _renew(self, error: RequestError) -> str:
+        """Read the credentials again; return what to show."""
+        try:
+            self._connection.reload()
+        except EbpflbError as unusable:
+            return f"{error}; {unusable}"
+        return str(error)
+
+    def _list(self, stop: threading.Event) -> None:
+        try:
+            items, version = self._pages(PAGE_LIMIT)
+        except RequestError as error:
+            if error.status != _GONE:
+                raise
+            # The continuation expired between two pages: a list in one piece has none.
+            items, version = self._pages(0)
+        objects: list[ModelObject] = []
+        refused: list[ObjectError] = []
+        for item in items:
+            try:
+                converted = self._resource.convert(item)
+            except ObjectError as error:
+                refused.append(error)
+                continue
+            if not isinstance(converted, Invisible):
+                objects.append(converted)
+        if stop.is_set():
+            return
+        self._sink.replace(self._resource.kind, objects, refused)
+        self._version = version
+        self._complain_if_empty(not objects and not refused)
+        _LOG.info("event=listed kind=%s objects=%d refused=%d", self._resource.kind, len(objects), len(refused))
+
+    def _pages(self, limit: int) -> tuple[list[Raw], str]:
+        """Return all items and the version at which a watch takes over; limit 0 asks for one page."""
+        items: list[Raw] = []
+        query = {**self._resource.selectors, **({"limit": str(limit)} if limit else {})}
+        while True:
+            with self._connection.get(self._resource.path, query, LIST_READ_TIMEOUT_S) as response:
+                page = decode_envelope(response.read(), Page)
+            items.extend(page.items or ())
+            if not page.metadata.continuation:
+                break
+            query["continue"] = page.metadata.continuation
+        if not page.metadata.resource_version:
+            raise RequestError(f"the list of {self._resource.path} has no resourceVersion", remedy="trying again")
+        return items, page.metadata.resource_version
+
+    def _watch(self, stop: threading.Event) -> float:
+        """Deliver events until the stream ends. Return the wait before the next watch."""
+        query = {
+            **self._resource.selectors,
+            "watch": "true",
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(self._rng.randint(*WATCH_TIMEOUT_S)),
+        }
+        since, healthy, broken = self._clock(), False, False
+        with self._connection.get(self._resource.path, query, WATCH_READ_TIMEOUT_S) as response:
+            self._faults.report(self._resource.kind, "")
+            try:
+                for event in read_events(response):
+                    if stop.is_set():
+                        return 0.0
+                    self._take(event)
+                    healthy = True
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                # Cut off in the middle is every watch's fate; whether the server still answers shows at the next one.
+                broken = True
+                _LOG.debug("event=watch_broken kind=%s reason=%r", self._resource.kind, error)
+        if healthy or self._clock() - since >= HEALTHY_WATCH_S:
+            self._backoff.reset()
+            return self._backoff.next_s() if broken else 0.0
+        return self._backoff.next_s()
+
+    def _take(self, event: Event) -> None:
+        """Deliver one event, then remember its version: what was not delivered is sent again."""
+        if event.type == "ERROR":
+            status = decode_envelope(event.object, Status)
+            raise failed_request(self._connection.server, self._resource.path, status.code, status.message, {})
+        who = identify(event.object)
+        if event.type != "BOOKMARK":
+            self._deliver(event, who)
+        self._version = who.resource_version or self._version
+
+    def _deliver(self, event: Event, who: Identity) -> None:
+        kind, key = self._resource.kind, (who.namespace, who.name)
+        if event.type == "DELETED":
+            self._sink.delete(kind, key)
+            self._complain_if_empty(True)
+            return
+        try:
+            converted = self._resource.convert(event.object)
+        except ObjectError as error:
+            _LOG.warning("event=refused kind=%s reason=%r", kind, str(error))
+            self._sink.refuse(kind, key, error)
+            return
+        if isinstance(converted, Invisible):
+            self._sink.delete(kind, key)
+        else:
+            self._sink.upsert(kind, converted)
+            self._complain_if_empty(False)
+
+    def _complain_if_empty(self, empty: bool) -> None:
+        """Report a collection that must have its one object, and has not."""
+        if self._resource.complaint_when_empty:
+            self._faults.report(
+                f"{self._resource.kind} is missing", self._resource.complaint_when_empty if empty else ""
+            )

@@ -1,0 +1,47 @@
+"""Which objects of the API server are watched, with which selectors, and how each kind is read.
+
+The label selector of Services is kube-proxy's newer one; a Service that gets the label looks deleted, one that loses it
+looks added. kube-proxy's field selector spec.clusterIP!=None is left out: old API servers answer it with an error,
+and reading the object decides the same (headless, ExternalName: ``Invisible``, delivered as a deletion).
+
+    node name --> Resource(kind, path, selectors, convert) --> reflector.py
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ebpflb.core.manifest import Document, Invisible, convert_node, convert_service, convert_slice
+from ebpflb.core.metadata import HEADLESS_LABEL, PROXY_NAME_LABEL
+from ebpflb.reconcile.ports import Kind, ModelObject
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One collection to list and watch."""
+
+    kind: Kind
+    path: str
+    selectors: Mapping[str, str]
+    convert: Callable[[Document], ModelObject | Invisible]
+    complaint_when_empty: str = ""
+    """What is wrong when the collection has no object; "": nothing."""
+
+
+def watched_resources(node_name: str) -> tuple[Resource, ...]:
+    """Return the three collections of this node's agent."""
+    return (
+        Resource(Kind.SERVICE, "/api/v1/services", {"labelSelector": f"!{PROXY_NAME_LABEL}"}, convert_service),
+        Resource(
+            Kind.ENDPOINT_SLICE,
+            "/apis/discovery.k8s.io/v1/endpointslices",
+            {"labelSelector": f"!{HEADLESS_LABEL}"},
+            convert_slice,
+        ),
+        Resource(
+            Kind.NODE,
+            "/api/v1/nodes",
+            {"fieldSelector": f"metadata.name={node_name}"},
+            convert_node,
+            f"the cluster has no Node {node_name}; give this machine's Node name with --node-name",
+        ),
+    )

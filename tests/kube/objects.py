@@ -1,0 +1,47 @@
+"""Small valid objects for the tests of both sources."""
+
+from typing import Any
+
+from tests.kube.store import Object
+
+
+def make_service(
+    name: str, namespace: str = "demo", *, labels: Any = None, annotations: Any = None, **spec: Any
+) -> Object:
+    """Return a Service without a cluster IP for real clusters to allocate one; pass ``clusterIP`` elsewhere."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels or {}, "annotations": annotations or {}},
+        "spec": {"ports": [{"name": "http", "port": 80, "protocol": "TCP"}], **spec},
+    }
+
+
+def make_slice(
+    name: str, namespace: str = "demo", *, service: str = "web", labels: Any = None, **fields: Any
+) -> Object:
+    """Return an EndpointSlice with one endpoint."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"kubernetes.io/service-name": service, **(labels or {})},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": [{"addresses": ["10.244.1.11"]}],
+        **fields,
+    }
+
+
+def make_node(name: str) -> Object:
+    """Return a Node with one address."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "spec": {"podCIDRs": ["10.244.1.0/24"]},
+        "status": {"addresses": [{"type": "InternalIP", "address": "192.168.100.1"}]},
+    }
