@@ -150,7 +150,8 @@ struct lb_backend {
 };
 
 struct lb_service {
-	char name[192]; /* namespace/name:port/PROTOCOL, NUL-padded: for people, and to restore ids */
+	char name[200]; /* namespace/name:port/PROTOCOL, at most 196 bytes, NUL-padded: for people, and to
+			   restore ids */
 };
 
 struct lb_member_key {
@@ -213,6 +214,9 @@ struct lb_sock_key {
 	__be16 port;
 	u8 protocol;
 	u8 pad;
+#if FAMILY == 6
+	u32 pad2;
+#endif
 };
 
 struct lb_sock_origin {

@@ -121,5 +121,5 @@ class Counter(IntEnum):
 SLOTS_PER_LINE = 16
 """Slots in one value of the map ``slots`` (``struct lb_slot_line``)."""
 
-SERVICE_NAME_BYTES = 192
+SERVICE_NAME_BYTES = 200
 """Length of ``lb_service.name``, NUL-padded."""

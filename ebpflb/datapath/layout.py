@@ -31,6 +31,11 @@ class Layout:
 
 _SCALARS = {"u8": "u1", "u16": "=u2", "u32": "=u4", "u64": "=u8", "be16": ">u2"}
 
+_SOCK_KEY: dict[Family, str] = {
+    Family.IPV4: "cookie:u64 address:addr port:be16 protocol:u8 pad:u8",
+    Family.IPV6: "cookie:u64 address:addr port:be16 protocol:u8 pad:u8 pad2:u32",
+}
+
 # Fields in order, explicit padding included: nothing is implicit, so offsets follow. One word: not a struct.
 _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
     "frontends": (
@@ -59,11 +64,11 @@ _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
         ),
     ),
     "sock_origins": (
-        "cookie:u64 address:addr port:be16 protocol:u8 pad:u8",
+        _SOCK_KEY,
         "address:addr port:be16 pad:u16 backend_id:u32 generation:u32",
     ),
     "sock_choices": (
-        "cookie:u64 address:addr port:be16 protocol:u8 pad:u8",
+        _SOCK_KEY,
         "backend_id:u32 generation:u32 service_id:u32",
     ),
     "node_addrs": ("addr", "flags:u32"),

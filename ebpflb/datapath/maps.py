@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebpflb.datapath import bpfabi, libbpf
-from ebpflb.datapath.btf import Btf, DType
+from ebpflb.datapath.btf import Btf
 from ebpflb.datapath.layout import Layout
 from ebpflb.errors import EbpflbError, LayoutError, MapError
 
@@ -84,7 +84,7 @@ class BpfMap:
 
     def lookup(self, key: Any) -> Any:
         """Return the value of one key (per-CPU maps: an array, one for each possible CPU), or ``None``."""
-        packed = _packed(np.asarray(key, dtype=self.layout.key).reshape(1), self.layout.key).tobytes()
+        packed = np.ascontiguousarray(np.asarray(key, dtype=self.layout.key).reshape(1), self.layout.key).tobytes()
         buffer = ctypes.create_string_buffer(self._value_bytes())
         result = libbpf.call("bpf_map_lookup_elem", self.fileno(), packed, buffer)
         if result == -errno.ENOENT:
@@ -96,7 +96,7 @@ class BpfMap:
 
     def lookup_rows(self, keys: Rows) -> tuple[npt.NDArray[np.bool_], Rows]:
         """Return which keys are there, and their values (zero where not), at the least cost a lookup can have."""
-        keys, values = _packed(keys, self.layout.key), np.zeros(len(keys), self.layout.value)
+        keys, values = np.ascontiguousarray(keys, self.layout.key), np.zeros(len(keys), self.layout.value)
         look_up, fd = libbpf.library().bpf_map_lookup_elem, self.fileno()
         pointers = zip(_pointers(keys), _pointers(values), strict=True)
         results = np.fromiter((look_up(fd, key, value) for key, value in pointers), np.int32, len(keys))
@@ -133,7 +133,7 @@ class BpfMap:
         """Write rows, new or not; return those that failed."""
         if self._cpus:
             raise MapError(f"update {self.info.name}: a per-CPU map is written by programs only")
-        keys, values = _packed(keys, self.layout.key), _packed(values, self.layout.value)
+        keys, values = np.ascontiguousarray(keys, self.layout.key), np.ascontiguousarray(values, self.layout.value)
 
         def write(start: int, count: ctypes.c_uint32, options: bpfabi.BatchOpts) -> int:
             key, value = keys[start:].ctypes.data, values[start:].ctypes.data
@@ -145,7 +145,7 @@ class BpfMap:
 
     def delete(self, keys: Rows) -> list[RowError]:
         """Remove rows; a row that is not there is no failure."""
-        keys = _packed(keys, self.layout.key)
+        keys = np.ascontiguousarray(keys, self.layout.key)
 
         def write(start: int, count: ctypes.c_uint32, options: bpfabi.BatchOpts) -> int:
             key = keys[start:].ctypes.data
@@ -223,16 +223,6 @@ def _layout(path: Path, info: libbpf.MapInfo) -> Layout:
             f" the map holds {info.key_size}+{info.value_size}"
         )
     return layout
-
-
-def _packed(rows: Rows, dtype: DType) -> Rows:
-    """Return rows in one piece, the padding zero: numpy leaves it undefined in copies, and the kernel hashes it."""
-    if dtype.names is None:
-        return np.ascontiguousarray(rows, dtype)
-    packed = np.zeros(len(rows), dtype)
-    for name in dtype.names:
-        packed[name] = rows[name]
-    return packed
 
 
 def _pointers(rows: Rows) -> range:

@@ -104,7 +104,7 @@ def extremes(family: Family) -> Mapping[TableName, Mapping[Any, Any]]:
                 BackendKey(greatest, U16_MAX, Protocol.SCTP), BackendState.DRAINING, BackendFlag.LOCAL, U32_MAX
             ),
         },
-        TableName.SERVICES: {0: "a/b/TCP", U32_MAX: "n" * 191},
+        TableName.SERVICES: {0: "a/b/TCP", U32_MAX: "n" * 199},
         TableName.MEMBERS: {
             MemberKey(0, 0): MemberSet.LOCAL,
             MemberKey(U32_MAX, U32_MAX): MemberSet.CLUSTER | MemberSet.LOCAL,
@@ -178,7 +178,7 @@ class MapStoreContract:
         assert store.read().frontends == {key: value._replace(service_id=9)}
 
     def test_a_shorter_name_leaves_nothing_of_the_longer_one(self, store: MapStore) -> None:
-        store.put(TableName.SERVICES, {1: "n" * 191})
+        store.put(TableName.SERVICES, {1: "n" * 199})
         store.put(TableName.SERVICES, {1: "a/b/TCP"})
         assert store.read().services == {1: "a/b/TCP"}
 
@@ -214,7 +214,7 @@ class MapStoreContract:
         assert store.read().backends == {beyond - 1: backend(store.family, 2)}
 
     def test_a_name_that_does_not_fit_fails_alone(self, store: MapStore) -> None:
-        failures = store.put(TableName.SERVICES, {1: "n" * 192, 2: "default/web/TCP"})
+        failures = store.put(TableName.SERVICES, {1: "n" * 200, 2: "default/web/TCP"})
         assert [failure.key for failure in failures] == [1]
         assert store.read().services == {2: "default/web/TCP"}
 
