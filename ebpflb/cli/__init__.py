@@ -23,6 +23,7 @@ _VERBS = {
 
 
 @click.command(
+    name="ebpflb",
     cls=Verbs,
     verbs=_VERBS,
     context_settings={"help_option_names": ["-h", "--help"]},

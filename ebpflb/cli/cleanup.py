@@ -3,17 +3,20 @@
 Decides the order: filters and links first, so that no packet meets a program whose maps are half gone. Holds the
 instance's lock meanwhile, so that no agent starts in between; the empty lock file stays (``host/lock.py`` says why).
 
-    instance -> tc filters -> pins (links, programs, maps) -> status file -> "removed ..." lines
+    instance -> tc filters -> pins (links, programs, maps) -> state files -> "removed ..." lines
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from socket import if_nameindex
 
 import click
 
+from ebpflb.agent.config import clsact_path, status_path
+from ebpflb.agent.hooks import ClsactRecord
 from ebpflb.cli.options import bpffs_option, instance_option, require_root, state_dir_option
 from ebpflb.cli.pinned import instances
-from ebpflb.cli.state import instances_with_state, status_file
+from ebpflb.cli.state import instances_with_state
 from ebpflb.datapath.pins import Pins
 from ebpflb.errors import InstanceBusyError
 from ebpflb.host.inventory import Link
@@ -60,21 +63,23 @@ def _refuse_if_running(instance: str, state_dir: Path) -> None:
 
 
 def _remove(pins: Pins, state_dir: Path) -> Iterator[str]:
-    status = status_file(state_dir, pins.instance).path
-    if not (pins.root.exists() or status.exists() or list_ours(pins.instance)):
+    files = [path(state_dir, pins.instance) for path in (status_path, clsact_path)]
+    if not (pins.root.exists() or any(file.exists() for file in files) or list_ours(pins.instance)):
         return  # without a trace not even a lock file is made
     with InstanceLock(pins.instance, state_dir):
-        yield from _remove_filters(pins.instance)
+        yield from _remove_filters(pins.instance, ClsactRecord(clsact_path(state_dir, pins.instance)).names())
         for pin in pins.remove():
             yield f"pin {pin}"
-        if status.exists():
-            status.unlink()
-            yield f"file {status}"
+        for file in files:
+            if file.exists():
+                file.unlink()
+                yield f"file {file}"
 
 
-def _remove_filters(instance: str) -> Iterator[str]:
-    attached = list_ours(instance)
-    for ifindex, device in sorted({(found.ifindex, found.device) for found in attached}):
-        # Who made clsact is not known any more; without a filter it does nothing, whoever made it.
-        for change in detach(Link(ifindex, device), instance, remove_clsact=True):
-            yield f"tc: {change}"
+def _remove_filters(instance: str, own_clsact: Collection[str]) -> Iterator[str]:
+    """Take our filters off all devices; clsact too, where the agent made it and nobody else uses it by now."""
+    devices = {Link(found.ifindex, found.device) for found in list_ours(instance)}
+    devices |= {Link(ifindex, name) for ifindex, name in if_nameindex() if name in own_clsact}
+    for device in sorted(devices, key=lambda link: link.ifindex):
+        for change in detach(device, instance, remove_clsact=device.name in own_clsact):
+            yield f"tc {change}"

@@ -19,6 +19,8 @@ from ebpflb.cli.logs import set_up_logging
 from ebpflb.cli.options import bpffs_option, cgroup_option, instance_option, require_root, state_dir_option
 from ebpflb.cli.signals import stop_on_signals
 from ebpflb.cli.verbs import is_debugging
+from ebpflb.errors import PrerequisiteError
+from ebpflb.host.mounts import cgroup2_mounts, read_mounts
 
 _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -70,18 +72,18 @@ def command(
     Ends with SIGTERM or SIGINT; traffic goes on. EBPFLB_DEBUG=1 logs more.
     """
     _check_source(manifests, kubeconfig)
+    require_root("run")
     config = AgentConfig(
         manifests=manifests,
         kubeconfig=kubeconfig,
         node_name=_node_name(node_name),
         uplink_devices=_patterns(uplink_devices),
         pod_devices=_patterns(pod_devices),
-        cgroup=cgroup,
+        cgroup=cgroup or _cgroup_root(),
         bpffs=bpffs,
         instance=instance,
         state_dir=state_dir,
     )
-    require_root("run")
     set_up_logging(debug=is_debugging())
     with stop_on_signals() as stop:
         run_agent(config, stop)
@@ -106,6 +108,16 @@ def _node_name(given: str | None) -> str:
     if not name:
         raise click.UsageError("--node-name is empty", click.get_current_context())
     return name
+
+
+def _cgroup_root() -> Path:
+    mounted = cgroup2_mounts(read_mounts())
+    if not mounted:
+        raise PrerequisiteError(
+            "cgroup v2 is not mounted: the sockets of this node cannot be served",
+            remedy="mount -t cgroup2 none /sys/fs/cgroup/unified, or boot with systemd.unified_cgroup_hierarchy=1",
+        )
+    return mounted[0]
 
 
 def _patterns(values: Iterable[str]) -> tuple[str, ...]:
