@@ -7,11 +7,12 @@ Knows the ABI of a test run and of the maps that programs write; no Service, no 
 
 import ctypes
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from itertools import starmap
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -21,6 +22,7 @@ from ebpflb.core.tables import TableName, Tables
 from ebpflb.datapath import libbpf
 from ebpflb.datapath.build import Build, BuildSpec, MapSizes, build_programs, remove_build
 from ebpflb.datapath.clock import JiffiesClock
+from ebpflb.datapath.codec import addresses_of
 from ebpflb.datapath.maps import BpfMap
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import PinnedMapStore, open_map
@@ -33,7 +35,7 @@ SIZES = MapSizes(
     services=64,
     members=64,
     slots=1024,
-    flows=40_000,  # room for a flow on every source port that SNAT may use
+    flows=33_000,  # room for a flow on every source port that SNAT may use
     affinity=64,
     sockets=64,
     node_addrs=16,
@@ -110,6 +112,9 @@ class Affinity:
 
 
 _PROGRAM_MAPS = ("flows", "affinity", "counters")
+
+
+_Row = TypeVar("_Row")
 
 
 class Datapath:
@@ -194,8 +199,7 @@ class Datapath:
         keys, values = self._maps["flows"].read()
         ages = self.ages(values["last_seen"])
         assert not len(ages) or ages.max() <= RECENT_S * self.clock.hz
-        rows = zip(keys, values, strict=True)
-        return {_flow_key(key): _flow(value) for key, value in rows}
+        return dict(zip(_rows(FlowKey, keys), _rows(Flow, values), strict=True))
 
     def put_flows(self, rows: Mapping[FlowKey, Flow]) -> None:
         """Write flow entries as a program would have, seen just now."""
@@ -233,25 +237,13 @@ class Datapath:
         return np.uint32(self.clock.now_jiffies()) - stamps.astype(np.uint32)
 
 
-def _words(addresses: Iterable[bytes]) -> Any:
-    joined = b"".join(addresses)
-    return np.frombuffer(joined, np.dtype([("word", ">u4", (len(next(iter(addresses))) // 4,))]))
+def _words(addresses: Collection[bytes]) -> Any:
+    joined = np.frombuffer(b"".join(addresses), ">u4")
+    return joined.reshape(len(addresses), -1).view([("word", ">u4", (joined.size // len(addresses),))])[:, 0]
 
 
-def _flow_key(row: Any) -> FlowKey:
-    ports = (int(row["sport"]), int(row["dport"]))
-    return FlowKey(row["saddr"].tobytes(), ports[0], row["daddr"].tobytes(), ports[1], Protocol(row["protocol"]))
-
-
-def _flow(row: Any) -> Flow:
-    return Flow(
-        to_saddr=row["to_saddr"].tobytes(),
-        to_sport=int(row["to_sport"]),
-        to_daddr=row["to_daddr"].tobytes(),
-        to_dport=int(row["to_dport"]),
-        backend_id=int(row["backend_id"]),
-        generation=int(row["generation"]),
-        service_id=int(row["service_id"]),
-        flags=FlowFlag(int(row["flags"])),
-        seen=FlowSeen(int(row["seen"])),
-    )
+def _rows(kind: Callable[..., _Row], array: Any) -> Iterator[_Row]:
+    """Return the rows of an array as named tuples whose fields are called like the columns."""
+    names: Iterable[str] = kind._fields  # type: ignore[attr-defined]
+    columns = [addresses_of(array[name]) if name.endswith("addr") else array[name].tolist() for name in names]
+    return starmap(kind, zip(*columns, strict=True))

@@ -132,6 +132,18 @@ class Lab:
             if step.out is not None:
                 assert outcome.frame.hex() == self.frame(step.out).hex(), f"step {number}"
 
+    def chosen(self, hook: Hook, packet: Wire) -> str:
+        """Send a first packet; return the backend that its flow got."""
+        (name,) = self.spread(hook, [packet])
+        return name
+
+    def spread(self, hook: Hook, packets: Iterable[Wire]) -> Bag[str]:
+        """Send first packets; return how many of their flows each backend got."""
+        names = {number: name for name, number in BACKEND_IDS.items()}
+        keys = [self.key(packet.src, packet.dst) for packet in packets if self.run(hook, packet)]
+        flows = self.datapath.flows()
+        return Bag(names[flows[key].backend_id] for key in keys)
+
     def endpoint(self, text: str) -> tuple[bytes, int]:
         """Return the address and port of ``name:port``."""
         name, _colon, port = text.rpartition(":")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import IntEnum
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
@@ -65,6 +66,7 @@ def address(name: str, family: Family) -> str:
     return ADDRESSES[name][family is Family.IPV6]
 
 
+@cache
 def packed(name: str, family: Family) -> bytes:
     """Return the address of a name in network byte order."""
     return ip_address(address(name, family)).packed
