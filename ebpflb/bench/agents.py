@@ -45,7 +45,7 @@ class Agent:
         """Start the process; ``wait_ready`` says when it has programmed the node."""
         arguments = ["run", "--manifests", str(self._manifests), "--node-name", self.node.name]
         arguments += ["--uplink-devices", self.node.uplink, "--pod-devices", "pod*"]
-        arguments += ["--cgroup", str(self.node.cgroup), *self._scope(), *self._flags]
+        arguments += ["--cgroup", str(self.node.cgroup), *self._scope(), *self._state_flags(), *self._flags]
         self._running = self.node.popen_module("ebpflb", arguments)
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
@@ -68,10 +68,13 @@ class Agent:
         """End the process and remove every trace of the instance."""
         if self._running is not None:
             self._running.stop()
-            self.command("cleanup")
+            self.command("cleanup", *self._state_flags())
 
     def _scope(self) -> list[str]:
-        return ["--bpffs", str(BPFFS), "--state-dir", str(self._state), "--instance", self.instance]
+        return ["--bpffs", str(BPFFS), "--instance", self.instance]
+
+    def _state_flags(self) -> list[str]:
+        return ["--state-dir", str(self._state)]
 
 
 class Agents:

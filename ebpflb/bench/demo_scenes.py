@@ -23,7 +23,7 @@ from ebpflb.bench.demo_stage import (
 
 REQUESTS = 300
 FEW_REQUESTS = 30
-EXCERPT_LINES = 14
+EXCERPT_LINES = 17
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from rich.text import Text
 
 BAR_WIDTH = 40
 INDENT = "    "
+LOG_WIDTH = 160
+"""Where there is no terminal to ask: CI's logs need not be 80 columns wide."""
 
 
 class Screen:
@@ -18,6 +20,8 @@ class Screen:
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
+        if not self._console.is_terminal:
+            self._console.width = LOG_WIDTH
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -32,7 +36,7 @@ class Screen:
 
     def note(self, text: str) -> None:
         """Show one line below a step."""
-        self._console.print(Text(f"{INDENT}{text}", style="dim"))
+        self._console.print(Text(f"{INDENT}{text}", style="dim"), soft_wrap=True)
 
     def bars(self, counts: Mapping[str, int]) -> None:
         """Show how requests were spread: one bar a backend."""

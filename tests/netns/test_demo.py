@@ -1,0 +1,58 @@
+"""The demo itself is a test: every scene checks its promise."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ebpflb.bench.cgroups import find_mount
+from ebpflb.bench.namespaces import list_namespaces
+from tests.residue import BPFFS
+
+pytestmark = pytest.mark.root
+
+COMMAND = [sys.executable, "-m", "ebpflb.bench.demo"]
+
+
+def remains_of(pid: int, scratch: Path) -> list[str]:
+    pins = [str(path) for path in BPFFS.rglob(f"demo-{pid}-*")]
+    groups = [str(path) for path in find_mount().glob(f"demo-{pid}-*")]
+    return [*list_namespaces(f"demo-{pid}-"), *pins, *groups, *(str(path) for path in scratch.iterdir())]
+
+
+def start(scratch: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    return subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def test_the_demo_plays_to_its_end_and_leaves_nothing(tmp_path: Path) -> None:
+    with start(tmp_path) as demo:
+        said, _ = demo.communicate(timeout=110)
+    assert said.splitlines()[-1] == "demo: ok", said
+    assert demo.returncode == 0
+    assert said.count("✓") == 12
+    assert remains_of(demo.pid, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "after"),
+    [(signal.SIGINT, 130, "a small server in every pod"), (signal.SIGTERM, 143, "a pod calls a ClusterIP")],
+)
+def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals, code: int, after: str) -> None:
+    with start(tmp_path) as demo:
+        assert demo.stdout is not None
+        assert any(after in line for line in demo.stdout), "the demo ended before the step"
+        demo.send_signal(number)
+        said, _ = demo.communicate(timeout=60)
+    assert demo.returncode == code, said
+    assert remains_of(demo.pid, tmp_path) == []
+
+
+def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
+    script = "import os, sys\nos.geteuid = lambda: 1000\nfrom ebpflb.bench.demo import run\nsys.exit(run())\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith("demo: failed: the lab needs root")
