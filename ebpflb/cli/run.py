@@ -6,7 +6,6 @@ when it ends: pins and filters stay.
     flags, environment -> AgentConfig -> run_agent
 """
 
-import os
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -97,9 +96,6 @@ def _check_source(manifests: Path | None, kubeconfig: Path | None) -> None:
             f"name a source with --manifests or --kubeconfig (this is no pod: there is no {_TOKEN})",
             click.get_current_context(),
         )
-    for flag, path in (("--manifests", manifests), ("--kubeconfig", kubeconfig)):
-        if path and not os.access(path, os.R_OK):
-            raise click.UsageError(f"{flag} {path}: cannot be read", click.get_current_context())
 
 
 def _node_name(given: str | None) -> str:

@@ -1,0 +1,129 @@
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ebpflb.agent import AgentConfig
+from ebpflb.cli import main, run
+from ebpflb.errors import InstanceBusyError
+
+
+class Agent:
+    """Stands in for ``run_agent``."""
+
+    def __init__(self) -> None:
+        self.configs: list[AgentConfig] = []
+        self.error: Exception | None = None
+
+    def __call__(self, config: AgentConfig, stop: threading.Event) -> None:
+        assert not stop.is_set()
+        self.configs.append(config)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture(name="agent")
+def _agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Agent:
+    agent = Agent()
+    monkeypatch.setattr(run, "run_agent", agent)
+    monkeypatch.setattr(run, "_TOKEN", tmp_path / "no-token")
+    monkeypatch.setattr(run, "set_up_logging", lambda **_: None)
+    monkeypatch.setattr(run, "cgroup2_mounts", lambda _: [Path("/cgroup-root")])
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(socket, "gethostname", lambda: "Node-1")
+    return agent
+
+
+def start(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["run", *map(str, arguments)])
+
+
+def test_defaults(agent: Agent, tmp_path: Path) -> None:
+    assert start("--manifests", tmp_path).exit_code == 0
+    assert agent.configs == [AgentConfig(node_name="node-1", manifests=tmp_path, cgroup=Path("/cgroup-root"))]
+
+
+def test_every_flag(agent: Agent, tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "config"
+    kubeconfig.touch()
+    result = start(
+        *("--kubeconfig", kubeconfig, "--node-name", " Worker-2 ", "--uplink-devices", "eth*, ens3"),
+        *("--uplink-devices", "bond0", "--pod-devices", "veth*", "--cgroup", tmp_path, "--bpffs", "/bpf"),
+        *("--instance", "blue-2", "--state-dir", tmp_path / "state"),
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert agent.configs == [
+        AgentConfig(
+            node_name="worker-2",
+            kubeconfig=kubeconfig,
+            uplink_devices=("eth*", "ens3", "bond0"),
+            pod_devices=("veth*",),
+            cgroup=tmp_path,
+            bpffs=Path("/bpf"),
+            instance="blue-2",
+            state_dir=tmp_path / "state",
+        )
+    ]
+
+
+def test_in_a_pod_no_source_is_named(agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tmp_path / "token"
+    token.touch()
+    monkeypatch.setattr(run, "_TOKEN", token)
+    assert start().exit_code == 0
+    assert (agent.configs[0].manifests, agent.configs[0].kubeconfig) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "name a source with --manifests or --kubeconfig"),
+        (["--manifests", ".", "--kubeconfig", "file"], "--manifests and --kubeconfig exclude each other"),
+        (["--manifests", "missing"], "'missing' does not exist"),
+        (["--manifests", "file"], "'file' is a file"),
+        (["--kubeconfig", "."], "'.' is a directory"),
+        (["--manifests", ".", "--cgroup", "missing"], "'missing' does not exist"),
+        (["--manifests", ".", "--node-name", " "], "--node-name is empty"),
+        (["--manifests", ".", "--instance", "UPPER"], "must be 1 to 32 lower-case letters"),
+        (["--uplinks", "x"], "No such option '--uplinks'"),
+    ],
+)
+def test_wrong_flags_are_one_line(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], words: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    result = start(*flags)
+    assert (result.exit_code, agent.configs) == (2, [])
+    (line,) = result.stderr.splitlines()
+    assert words in line
+    assert line.endswith("; see `ebpflb run --help`")
+
+
+def test_a_source_that_cannot_be_read(agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    result = start("--manifests", tmp_path)
+    assert result.exit_code == 2
+    assert f"'{tmp_path}' is not readable" in result.stderr
+
+
+def test_without_cgroup_v2(agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "cgroup2_mounts", lambda _: [])
+    result = start("--manifests", tmp_path)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("ebpflb: cgroup v2 is not mounted")
+
+
+def test_without_root(agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    result = start("--manifests", tmp_path)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (3, 1)
+
+
+def test_an_agents_error_ends_the_command_with_its_code(agent: Agent, tmp_path: Path) -> None:
+    agent.error = InstanceBusyError("instance default: another agent runs it", remedy="stop it")
+    result = start("--manifests", tmp_path)
+    assert (result.exit_code, result.stderr) == (4, "ebpflb: instance default: another agent runs it; stop it\n")
