@@ -73,10 +73,6 @@ def _unwritten(desired: Mapping[Range, Slots], actual: Mapping[Range, Slots]) ->
 
 
 def _is_empty(step: Step) -> bool:
-    match step:
-        case Put():
-            return not step.rows
-        case Delete():
-            return not step.keys
-        case WriteSlots():
-            return not step.ranges
+    if isinstance(step, Put):
+        return not step.rows
+    return not (step.keys if isinstance(step, Delete) else step.ranges)

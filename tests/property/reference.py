@@ -24,15 +24,12 @@ class Meaning:
 def meaning(snapshot: Snapshot, family: Family) -> dict[FrontendKey, Meaning]:
     """Return every frontend of an empty node that takes on this snapshot."""
     found: dict[FrontendKey, Meaning] = {}
-    owners: dict[str, ServicePort] = {}
+    owned: dict[str, tuple[Service, ServicePort]] = {}
     for _, service in sorted(snapshot.services.items()):
         for port in service.ports:
-            owners.setdefault(owner_of(service, port), port)
-    for name, service, port in sorted(
-        ((owner_of(service, port), service, port) for service in snapshot.services.values() for port in service.ports),
-        key=lambda row: row[0],
-    ):
-        if owners[name] is not port or service.type == "ExternalName":
+            owned.setdefault(owner_of(service, port), (service, port))
+    for _, (service, port) in sorted(owned.items(), key=lambda item: item[0]):
+        if service.type == "ExternalName":
             continue
         for key, kind in keys_of(service, port, family):
             if key not in found:
@@ -52,10 +49,11 @@ def keys_of(service: Service, port: ServicePort, family: Family) -> list[tuple[F
     if not mine(service.cluster_ips):
         return []
     keys = [(FrontendKey(mine(service.cluster_ips)[0], port.port, port.protocol), FrontendKind.CLUSTER_IP)]
-    for address in mine(service.load_balancer_ips):
-        keys.append((FrontendKey(address, port.port, port.protocol), FrontendKind.LOAD_BALANCER))
-    for address in mine(service.external_ips):
-        keys.append((FrontendKey(address, port.port, port.protocol), FrontendKind.EXTERNAL_IP))
+    for addresses, kind in (
+        (service.load_balancer_ips, FrontendKind.LOAD_BALANCER),
+        (service.external_ips, FrontendKind.EXTERNAL_IP),
+    ):
+        keys += [(FrontendKey(address, port.port, port.protocol), kind) for address in mine(addresses)]
     if port.node_port != 0:
         anywhere = b"\0" * {4: 4, 6: 16}[int(family)]
         keys.append((FrontendKey(anywhere, port.node_port, port.protocol), FrontendKind.NODE_PORT))

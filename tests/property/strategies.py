@@ -22,7 +22,7 @@ ZONES = ("", "z1", "z2")
 NAMESPACES = ("blue", "red")
 NAMES = ("a", "b", "c")
 PORT_NAMES = ("", "dns", "http")
-ROOMY = Limits(frontends=4096, backends=4096, services=4096, slots=1 << 20)
+ROOMY = Limits(frontends=4096, backends=4096, services=4096, slots=1 << 18)
 
 families = st.sampled_from(Family)
 protocols = st.sampled_from(Protocol)

@@ -14,11 +14,11 @@ from tests.property.kernel import Maps
 from tests.property.strategies import ROOMY, families, limits, snapshots
 
 SLOTS = ROOMY.slots
-lives = st.lists(st.tuples(snapshots(), st.sampled_from(("keep", "release", "restart", "crash"))), max_size=5)
+lives = st.lists(st.tuples(snapshots(), st.sampled_from(("keep", "release", "restart", "crash"))), max_size=4)
 
 
 @given(lives, families, limits | st.just(ROOMY))
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_every_step_of_a_life_is_safe(life: list[tuple[Snapshot, str]], family: Family, any_limits: Limits) -> None:
     maps = Maps(family, SLOTS)
     allocation = Allocation()

@@ -1,0 +1,54 @@
+import re
+from enum import IntEnum, IntFlag
+from pathlib import Path
+
+import pytest
+
+from ebpflb.core import abi
+
+HEADER = (Path(__file__).parents[3] / "bpf" / "lb" / "abi.h").read_text()
+ENUMS: dict[str, tuple[str, type[IntEnum] | type[IntFlag]]] = {
+    "lb_frontend_kind": ("LB_KIND_", abi.FrontendKind),
+    "lb_algorithm": ("LB_ALGORITHM_", abi.Algorithm),
+    "lb_frontend_flag": ("LB_FRONTEND_", abi.FrontendFlag),
+    "lb_backend_state": ("LB_BACKEND_", abi.BackendState),
+    "lb_backend_flag": ("LB_BACKEND_", abi.BackendFlag),
+    "lb_member_set": ("LB_MEMBER_", abi.MemberSet),
+    "lb_flow_flag": ("LB_FLOW_", abi.FlowFlag),
+    "lb_flow_seen": ("LB_SEEN_", abi.FlowSeen),
+    "lb_counter": ("LB_COUNTER_", abi.Counter),
+}
+
+
+def enums_of(text: str) -> dict[str, dict[str, int]]:
+    """Every enum of a C header: name -> constant -> number."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    return {
+        name: {constant: int(number) for constant, number in re.findall(r"(\w+)\s*=\s*(\d+)", body)}
+        for name, body in re.findall(r"enum\s+(\w+)\s*\{(.*?)\}", text, flags=re.DOTALL)
+    }
+
+
+def test_every_enum_of_the_header_is_mirrored() -> None:
+    assert enums_of(HEADER).keys() == ENUMS.keys()
+
+
+@pytest.mark.parametrize("name", ENUMS)
+def test_names_and_numbers_are_the_header_s(name: str) -> None:
+    prefix, mirror = ENUMS[name]
+    constants = enums_of(HEADER)[name]
+    constants.pop("LB_COUNTER_MAX", None)
+    assert {prefix + member.name: int(member) for member in mirror if member.name} == constants
+
+
+def test_the_counter_array_has_no_spare_entry() -> None:
+    assert enums_of(HEADER)["lb_counter"]["LB_COUNTER_MAX"] == len(abi.Counter)
+
+
+def test_array_lengths_are_the_header_s() -> None:
+    assert f"u32 backend_id[{abi.SLOTS_PER_LINE}];" in HEADER
+    assert f"char name[{abi.SERVICE_NAME_BYTES}];" in HEADER
+
+
+def test_a_family_knows_the_length_of_its_addresses() -> None:
+    assert (abi.Family.IPV4.address_bytes, abi.Family.IPV6.address_bytes) == (4, 16)

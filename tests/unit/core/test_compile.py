@@ -1,0 +1,306 @@
+import numpy as np
+import pytest
+
+from ebpflb.core.abi import (
+    Algorithm,
+    BackendFlag,
+    BackendState,
+    Family,
+    FrontendFlag,
+    FrontendKind,
+    MemberSet,
+)
+from ebpflb.core.compile import Allocation, Compiled, Limits, compile_tables
+from ebpflb.core.diff import diff
+from ebpflb.core.model import (
+    Device,
+    EndpointPort,
+    EndpointSlice,
+    Host,
+    Service,
+    ServicePort,
+    ServiceType,
+    Snapshot,
+    parse_address,
+)
+from ebpflb.core.tables import EMPTY_RANGE, Backend, Frontend, MemberKey, Range, Tables
+from tests.unit.core.factories import (
+    HERE,
+    HTTP,
+    NODE_HTTP,
+    ROOMY,
+    backend,
+    endpoint,
+    endpoint_slice,
+    frontend,
+    service,
+    snapshot,
+)
+
+V4 = Family.IPV4
+NODE_PORT = frontend("0.0.0.0", 30080)
+CLUSTER_IP = frontend("10.96.0.1")
+
+
+def compiled(state: Snapshot, previous: Allocation | None = None, limits: Limits = ROOMY) -> Compiled:
+    return compile_tables(state, V4, previous or Allocation(), limits)
+
+
+def ids_at(tables: Tables, where: Range) -> list[int]:
+    return [int(number) for number in tables.slots[where]]
+
+
+def test_a_cluster_ip_is_a_list_with_local_backends_first() -> None:
+    state = snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2", HERE)))
+    result = compiled(state)
+    assert result.tables == Tables(
+        family=V4,
+        frontends={
+            CLUSTER_IP: Frontend(
+                1, FrontendKind.CLUSTER_IP, Algorithm.RANDOM, FrontendFlag.HAS_BACKENDS, 0, Range(16, 2), EMPTY_RANGE
+            )
+        },
+        backends={
+            1: Backend(backend("10.0.0.2"), BackendState.ACTIVE, BackendFlag.LOCAL, 1),
+            2: Backend(backend("10.0.0.1"), BackendState.ACTIVE, BackendFlag(0), 2),
+        },
+        services={1: "shop/web:http/TCP"},
+        slots=result.tables.slots,
+    )
+    assert ids_at(result.tables, Range(16, 2)) == [1, 2]
+    assert result.refused == ()
+
+
+def test_a_node_port_is_a_maglev_table() -> None:
+    state = snapshot(
+        service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT),
+        endpoint_slice(*(endpoint(f"10.0.0.{host}") for host in range(1, 4))),
+    )
+    tables = compiled(state).tables
+    row = tables.frontends[NODE_PORT]
+    assert row.algorithm is Algorithm.MAGLEV
+    assert row.cluster.length == 509
+    counts = np.bincount(tables.slots[row.cluster])
+    assert counts.tolist() == [0, *counts[1:]]
+    assert counts[1:].max() - counts[1:].min() <= 1
+
+
+def test_the_service_s_algorithm_applies_to_all_its_frontends() -> None:
+    listed = endpoint_slice(endpoint("10.0.0.1"))
+    for algorithm in Algorithm:
+        web = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, algorithm=algorithm)
+        rows = compiled(snapshot(web, listed)).tables.frontends
+        assert {row.algorithm for row in rows.values()} == {algorithm}
+        assert rows[NODE_PORT].cluster == rows[CLUSTER_IP].cluster
+
+
+def test_ports_on_the_same_pods_share_one_maglev_computation() -> None:
+    ports = [NODE_HTTP, ServicePort("more", HTTP.protocol, 81, 30081)]
+    more = endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2"), name="web-2", ports=(_named("more", 9090),))
+    state = snapshot(
+        service(ports=ports, type=ServiceType.NODE_PORT),
+        endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2")),
+        more,
+    )
+    tables = compiled(state).tables
+    one, other = (
+        [tables.backends[number].key.address for number in ids_at(tables, tables.frontends[key].cluster)]
+        for key in (NODE_PORT, frontend("0.0.0.0", 30081))
+    )
+    assert one == other
+
+
+def _named(name: str, port: int) -> EndpointPort:
+    return EndpointPort(name, HTTP.protocol, port)
+
+
+def test_two_ports_of_one_address_are_two_backends_of_a_table() -> None:
+    state = snapshot(
+        service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT),
+        endpoint_slice(endpoint("10.0.0.1")),
+        endpoint_slice(endpoint("10.0.0.1"), name="web-2", port=9090),
+    )
+    tables = compiled(state).tables
+    assert set(ids_at(tables, tables.frontends[NODE_PORT].cluster)) == {1, 2}
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_an_external_policy_local_has_both_sets(algorithm: Algorithm) -> None:
+    web = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, external_local=True, algorithm=algorithm)
+    state = snapshot(web, endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2", HERE)))
+    tables = compiled(state).tables
+    row = tables.frontends[NODE_PORT]
+    assert row.flags == FrontendFlag.HAS_BACKENDS | FrontendFlag.LOCAL_POLICY
+    if algorithm is Algorithm.RANDOM:
+        assert row.local == Range(row.cluster.offset, 1)
+        assert ids_at(tables, row.cluster)[0] == 1
+        assert row.local not in tables.slots
+    else:
+        assert set(ids_at(tables, row.local)) == {1}
+        assert set(ids_at(tables, row.cluster)) == {1, 2}
+    assert tables.frontends[CLUSTER_IP].local == EMPTY_RANGE
+
+
+def test_a_local_set_that_is_no_prefix_has_its_own_range() -> None:
+    web = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, external_local=True, algorithm=Algorithm.RANDOM)
+    leaving = endpoint("10.0.0.1", HERE, ready=False, terminating=True)
+    tables = compiled(snapshot(web, endpoint_slice(leaving, endpoint("10.0.0.2")))).tables
+    row = tables.frontends[NODE_PORT]
+    assert [tables.backends[number].key for number in ids_at(tables, row.local)] == [backend("10.0.0.1")]
+    assert [tables.backends[number].key for number in ids_at(tables, row.cluster)] == [backend("10.0.0.2")]
+    assert tables.backends[ids_at(tables, row.local)[0]].state is BackendState.ACTIVE
+
+
+def test_an_internal_policy_local_has_only_the_local_set() -> None:
+    state = snapshot(service(internal_local=True), endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2", HERE)))
+    tables = compiled(state).tables
+    row = tables.frontends[CLUSTER_IP]
+    assert row.cluster == EMPTY_RANGE
+    assert ids_at(tables, row.local) == [1]
+    assert {each.key for each in tables.backends.values()} == {backend("10.0.0.2")}
+
+
+def test_no_local_backend_is_told_from_no_backend() -> None:
+    remote = snapshot(service(internal_local=True), endpoint_slice(endpoint("10.0.0.1")))
+    nowhere = snapshot(service(internal_local=True))
+    for state, flags in ((remote, FrontendFlag.HAS_BACKENDS), (nowhere, FrontendFlag(0))):
+        row = compiled(state).tables.frontends[CLUSTER_IP]
+        assert row.flags == flags | FrontendFlag.LOCAL_POLICY
+        assert row.cluster == row.local == EMPTY_RANGE
+
+
+def test_members_are_written_for_affinity_only() -> None:
+    listed = endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2", HERE))
+    plain = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, external_local=True)
+    sticky = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, external_local=True, affinity_timeout_s=60)
+    assert compiled(snapshot(plain, listed)).tables.members == {}
+    tables = compiled(snapshot(sticky, listed)).tables
+    assert tables.members == {
+        MemberKey(1, 1): MemberSet.CLUSTER | MemberSet.LOCAL,
+        MemberKey(1, 2): MemberSet.CLUSTER,
+    }
+    assert {row.affinity_timeout_s for row in tables.frontends.values()} == {60}
+
+
+def test_terminating_backends_drain_while_they_serve() -> None:
+    both = snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2")))
+    first = compiled(both)
+    leaving = endpoint("10.0.0.2", ready=False, terminating=True)
+    second = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), leaving)), first.allocation)
+    assert second.tables.backends[2] == first.tables.backends[2]._replace(state=BackendState.DRAINING)
+    assert ids_at(second.tables, second.tables.frontends[CLUSTER_IP].cluster) == [1]
+    gone = endpoint("10.0.0.2", ready=False, serving=False, terminating=True)
+    third = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), gone)), second.allocation)
+    assert third.tables.backends.keys() == {1}
+
+
+def test_one_service_s_draining_backend_is_another_s_active_one() -> None:
+    leaving = endpoint("10.0.0.2", ready=False, terminating=True)
+    state = snapshot(
+        service("old"),
+        endpoint_slice(endpoint("10.0.0.1"), leaving, name="old-1", of="old"),
+        service("twin", ip="10.96.0.3"),
+        endpoint_slice(endpoint("10.0.0.1"), leaving, name="twin-1", of="twin"),
+        service("young", ip="10.96.0.2"),
+        endpoint_slice(endpoint("10.0.0.2"), name="young-1", of="young"),
+    )
+    states = {each.key: each.state for each in compiled(state).tables.backends.values()}
+    assert states == {backend("10.0.0.1"): BackendState.ACTIVE, backend("10.0.0.2"): BackendState.ACTIVE}
+
+
+def test_a_draining_backend_without_room_is_left_out() -> None:
+    leaving = endpoint("10.0.0.2", ready=False, terminating=True)
+    state = snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), leaving))
+    result = compiled(state, limits=Limits(8, 2, 8, 1024))
+    assert result.tables.backends.keys() == {1}
+    assert result.refused == ()
+
+
+def test_a_serving_backend_that_hints_leave_out_keeps_the_row_it_has() -> None:
+    near, far = endpoint("10.0.0.1", for_nodes=(HERE,)), endpoint("10.0.0.2", for_nodes=("n2",))
+    hinted = snapshot(service(), endpoint_slice(near, far))
+    cold = compiled(hinted)
+    assert {each.key for each in cold.tables.backends.values()} == {backend("10.0.0.1")}
+    before = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2"))))
+    after = compiled(hinted, before.allocation)
+    assert after.tables.backends[2].state is BackendState.DRAINING
+    assert not diff(compiled(hinted, after.allocation).tables, after.tables)
+
+
+def test_ids_stay_and_new_backends_get_new_generations() -> None:
+    first = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2"))))
+    second = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.2"), endpoint("10.0.0.3"))), first.allocation)
+    assert {each.key: (number, each.generation) for number, each in second.tables.backends.items()} == {
+        backend("10.0.0.2"): (2, 2),
+        backend("10.0.0.3"): (3, 3),
+    }
+    freed = second.allocation.release(second.allocation.epoch)
+    third = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.4"))), freed)
+    assert {number: each.generation for number, each in third.tables.backends.items()} == {1: 4}
+
+
+@pytest.mark.parametrize(
+    ("limits", "field", "table"),
+    [
+        (Limits(1, 64, 64, 4096), "spec.ports", "frontends"),
+        (Limits(64, 3, 64, 4096), "endpoints", "backends"),
+        (Limits(64, 64, 1, 4096), "spec.ports", "services"),
+        (Limits(64, 64, 64, 16 + 256), "endpoints", "slots"),
+    ],
+)
+def test_a_service_that_does_not_fit_is_refused_alone(limits: Limits, field: str, table: str) -> None:
+    big = service("big", ports=[NODE_HTTP], type=ServiceType.NODE_PORT)
+    small = service("small", ip="10.96.0.2")
+    listed = endpoint_slice(endpoint("10.0.0.1"), name="small-1", of="small")
+    others: list[Service | EndpointSlice] = [] if table == "services" else [small, listed]
+    state = snapshot(
+        big,
+        endpoint_slice(*(endpoint(f"10.0.0.{host}") for host in range(1, 4)), name="big-1", of="big"),
+        *others,
+    )
+    result = compiled(state, limits=limits)
+    (refusal,) = result.refused
+    assert (refusal.service, refusal.field) == ("shop/big", field)
+    assert f"map {table} has room for" in refusal.reason
+    assert table in refusal.remedy
+    if others:
+        alone = compiled(snapshot(small, *state.slices.values())).tables
+        assert list(result.tables.frontends) == list(alone.frontends)
+        assert [each.key for each in result.tables.backends.values()] == [backend("10.0.0.1")]
+        assert [ids.tolist() for ids in result.tables.slots.values()] == [list(result.tables.backends)]
+    assert not diff(compiled(state, result.allocation, limits).tables, result.tables)
+
+
+def test_those_already_programmed_fit_first() -> None:
+    tight = Limits(1, 64, 64, 4096)
+    zoo = snapshot(service("zoo"))
+    first = compiled(zoo, limits=tight)
+    second = compiled(snapshot(service("ant", ip="10.96.0.2"), service("zoo")), first.allocation, tight)
+    assert second.tables.frontends == first.tables.frontends
+    assert [refusal.service for refusal in second.refused] == ["shop/ant"]
+
+
+def test_a_programmed_service_that_outgrows_its_map_gives_nothing_back_twice() -> None:
+    tight = Limits(64, 3, 64, 4096)
+    first = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"))), limits=tight)
+    grown = snapshot(service(), endpoint_slice(*(endpoint(f"10.0.0.{host}") for host in range(1, 5))))
+    second = compiled(grown, first.allocation, tight)
+    assert second.tables.frontends == {}
+    assert second.allocation.retired_backends == {1: 2}
+    assert second.allocation.retired_services == {1: 2}
+
+
+def test_conflicts_are_reported_with_what_did_not_fit() -> None:
+    state = snapshot(service("ant"), service("zoo"))
+    assert [refusal.service for refusal in compiled(state, limits=Limits(0, 0, 0, 0)).refused] == [
+        "shop/zoo",
+        "shop/ant",
+    ]
+
+
+def test_addresses_of_the_node_are_those_of_the_family() -> None:
+    v4, v6 = parse_address("10.9.0.1"), parse_address("fd00::9")
+    host = Host(frozenset({v4, v6}), (Device(2, "eth0", (v6, v4)), Device(3, "eth1", (v6,))))
+    tables = compiled(snapshot(host=host)).tables
+    assert tables.node_addrs == {v4: 0}
+    assert tables.devices == {2: v4}
