@@ -79,6 +79,7 @@ def _read_yaml(text: str) -> Iterator[tuple[Any, int]]:
     try:
         while loader.check_node():
             node = loader.get_node()
+            assert node is not None, "check_node() has just found one"
             line = node.start_mark.line + 1
             yield loader.construct_document(node), line
     except yaml.reader.ReaderError as error:

@@ -8,6 +8,7 @@ package's model classes are not used, because building them costs more than ever
 
 import binascii
 import logging
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -138,10 +139,22 @@ def _open_pool(configuration: Any) -> urllib3.PoolManager:
         _LOG.warning("event=tls_unverified server=%s remedy='set certificate-authority'", configuration.host)
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     try:
+        _try_tls_files(configuration)
         pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
     except (OSError, ValueError) as error:
-        raise UsageError(f"the TLS files of {configuration.host} cannot be used: {error}") from error
+        remedy = "check the certificate authority, client certificate and key that the kubeconfig names"
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"the TLS files for {configuration.host} cannot be used: {reason}", remedy=remedy) from error
     return pool
+
+
+def _try_tls_files(configuration: Any) -> None:
+    """Load the PEM files once: urllib3 opens them at the first connection only, too late to refuse to start."""
+    trial = ssl.create_default_context()
+    if configuration.ssl_ca_cert:
+        trial.load_verify_locations(configuration.ssl_ca_cert)
+    if configuration.cert_file:
+        trial.load_cert_chain(configuration.cert_file, configuration.key_file)
 
 
 def _load(kubeconfig: Path | None, context: str | None) -> Any:
