@@ -120,14 +120,16 @@ _Row = TypeVar("_Row")
 class Datapath:
     """One family's programs and maps under an instance of their own. A context manager."""
 
-    def __init__(self, family: Family, namespace: Namespace, clock: JiffiesClock) -> None:
+    def __init__(
+        self, family: Family, namespace: Namespace, clock: JiffiesClock, *, have_set_retval: bool = True
+    ) -> None:
         self.family = family
         self.clock = clock
         self.pins = Pins(BPFFS, f"progtest-{uuid4().hex[:12]}")
         self._namespace = namespace
         self._open: list[libbpf.Handle | BpfMap | PinnedMapStore] = []
         try:
-            self.build: Build = build_programs(self.spec())
+            self.build: Build = build_programs(self._spec(have_set_retval))
             self._programs = {hook: self._keep(libbpf.obj_get(self.build.pins[hook])) for hook in Hook}
             self._store = self._keep(PinnedMapStore(self.pins, family))
             self._maps = {name: self._keep(open_map(self.pins, family, name)) for name in _PROGRAM_MAPS}
@@ -135,8 +137,7 @@ class Datapath:
             self.close()
             raise
 
-    def spec(self) -> BuildSpec:
-        """Return the constants of this build."""
+    def _spec(self, have_set_retval: bool) -> BuildSpec:
         self.pins.create_folders(self.family)
         return BuildSpec(
             self.family,
@@ -145,6 +146,7 @@ class Datapath:
             hz=self.clock.hz,
             host_netns_cookie=HOST_NETNS_COOKIE,
             hairpin_address=packed("hairpin", self.family),
+            have_set_retval=have_set_retval,
             sizes=SIZES,
         )
 

@@ -5,14 +5,15 @@ delivers(Hook.UPLINK_IN, Wire("client:4000", "node:30080"), Wire("client:4000", 
 """
 
 from collections import Counter as Bag
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import pytest
 from _pytest.mark.structures import ParameterSet
 
 from ebpflb.core.abi import Counter, Family, FlowFlag, FlowSeen, Protocol
-from tests.prog.harness import Datapath, Flow, FlowKey, Hook, Outcome, Verdict
+from tests.prog.harness import SIZES, Datapath, Flow, FlowKey, Hook, Outcome, Verdict
 from tests.prog.services import BACKEND_IDS, GENERATION, SERVICE_ID, Service, tables
 from tests.prog.wire import Wire, build
 from tests.prog.world import Device, packed
@@ -81,6 +82,8 @@ class Row:
     protocols: tuple[Protocol, ...] = (Protocol.TCP, Protocol.UDP)
     devices: Mapping[Device, str] | None = None
     """SNAT addresses; None: the uplink has the node's."""
+    prepare: "Callable[[Lab], object]" = id
+    """Is called when the services are loaded."""
 
 
 def params(rows: Iterable[Row]) -> list[ParameterSet]:
@@ -91,6 +94,10 @@ def params(rows: Iterable[Row]) -> list[ParameterSet]:
         for family in row.families
         for protocol in row.protocols
     ]
+
+
+SNAT_PORTS = range(32768, 65536)
+"""LB_SNAT_PORT_MIN to LB_SNAT_PORT_MAX of bpf/lb/config.h."""
 
 
 class Lab:
@@ -112,6 +119,12 @@ class Lab:
         self.datapath.load(
             tables(self.family, self.protocol, services, draining=draining, generations=generations, devices=devices)
         )
+
+    def play_row(self, row: Row) -> None:
+        """Load a row's services, then play its steps."""
+        self.load(*row.services, devices=row.devices)
+        row.prepare(self)
+        self.play(*row.steps)
 
     def frame(self, wire: Wire) -> bytes:
         """Return a packet's bytes."""
@@ -143,6 +156,23 @@ class Lab:
         keys = [self.key(packet.src, packet.dst) for packet in packets if self.run(hook, packet)]
         flows = self.datapath.flows()
         return Bag(names[flows[key].backend_id] for key in keys)
+
+    def take_ports(self, backend: str, own_port: int) -> dict[FlowKey, Flow]:
+        """Have every source port taken that could be tried towards a remote backend; return the rows."""
+        flags = FlowFlag.REPLY | FlowFlag.FORWARD
+        row = self.flow("cluster:80", "client2:9", backend=backend, flags=flags, seen=FlowSeen.DATA)
+        rows = {self.key(f"{backend}:8080", f"node:{port}"): row for port in chain([own_port], SNAT_PORTS)}
+        self.datapath.put_flows(rows)
+        return rows
+
+    def fill_flows(self, room: int = 0) -> dict[FlowKey, Flow]:
+        """Leave room for so many rows in the flow table; return the rows that were added."""
+        row = self.flow("cluster:80", "client:9", backend="pod", flags=FlowFlag.REPLY, seen=FlowSeen.DATA)
+        ends = packed("pod", self.family), packed("pod2", self.family)
+        numbers = range(SIZES.flows - room - len(self.datapath.flows()))
+        rows = {FlowKey(ends[0], number >> 16, ends[1], number & 0xFFFF, self.protocol): row for number in numbers}
+        self.datapath.put_flows(rows)
+        return rows
 
     def endpoint(self, text: str) -> tuple[bytes, int]:
         """Return the address and port of ``name:port``."""

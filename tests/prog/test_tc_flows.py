@@ -1,15 +1,12 @@
 """The flow table: pairs made whole or not at all, source ports, and what fills it up. Whole rows are compared."""
 
-from itertools import chain
-
 import pytest
 
 from ebpflb.core.abi import Counter, FlowFlag, FlowSeen, FrontendKind, Protocol
-from tests.prog.harness import SIZES, Flow, FlowKey, Hook
-from tests.prog.lab import Lab, delivers, drops, forwards, hairpins, passes
+from tests.prog.harness import Flow, FlowKey, Hook
+from tests.prog.lab import SNAT_PORTS, Lab, delivers, drops, forwards, hairpins, passes
 from tests.prog.services import Service
 from tests.prog.wire import Wire
-from tests.prog.world import packed
 
 pytestmark = pytest.mark.root
 
@@ -19,7 +16,6 @@ REPLY, EGRESS, FORWARD = FlowFlag.REPLY, FlowFlag.AT_EGRESS, FlowFlag.FORWARD
 SNAT, HAIRPIN = FlowFlag.SNAT, FlowFlag.HAIRPIN
 NOTHING = FlowSeen(0)
 SYN, DATA, FIN, RST = FlowSeen.SYN, FlowSeen.DATA, FlowSeen.FIN, FlowSeen.RST
-SNAT_PORTS = range(32768, 65536)
 
 
 def service(backend: str) -> Service:
@@ -129,16 +125,9 @@ def test_two_hairpins_with_the_same_port_get_two(lab: Lab) -> None:
     lab.play(hairpins(Wire("pod:8080", f"hairpin:{port}", flags="SA"), Wire("cluster:80", "pod:4000", flags="SA")))
 
 
-def taken_ports(lab: Lab) -> dict[FlowKey, Flow]:
-    """Return reply entries of the remote backend on every source port that is tried for client:4000."""
-    taken = lab.flow("cluster:80", "client2:9", backend="remote", flags=REPLY | FORWARD, seen=DATA)
-    return {lab.key("remote:8080", f"node:{port}"): taken for port in chain([4000], SNAT_PORTS)}
-
-
 def test_no_source_port_left(lab: Lab) -> None:
     lab.load(service("remote"))
-    taken = taken_ports(lab)
-    lab.datapath.put_flows(taken)
+    taken = lab.take_ports("remote", own_port=4000)
     lab.play(drops(UPLINK, Wire("client:4000", "cluster:80"), Counter.DROP_NO_SNAT_PORT))
     assert lab.datapath.flows() == taken
 
@@ -163,13 +152,7 @@ def test_a_full_table_refuses_new_flows_and_keeps_the_old(lab: Lab, room: int) -
     lab.load(service("remote"))
     lab.play(forwards(Wire("client2:4000", "cluster:80"), Wire("node:4000", "remote:8080")).opening())
     old = lab.datapath.flows()
-    filler = lab.flow("cluster:80", "client:9", backend="pod", flags=REPLY | EGRESS, seen=DATA)
-    keys = (
-        FlowKey(packed("pod", lab.family), number >> 16, packed("pod2", lab.family), number & 0xFFFF, lab.protocol)
-        for number in range(SIZES.flows - len(old) - room)
-    )
-    fillers = dict.fromkeys(keys, filler)
-    lab.datapath.put_flows(fillers)
+    fillers = lab.fill_flows(room)
     lab.play(
         drops(UPLINK, Wire("client:4001", "cluster:80"), Counter.DROP_FLOW_TABLE_FULL),
         forwards(Wire("client2:4000", "cluster:80", flags="A"), Wire("node:4000", "remote:8080", flags="A")),

@@ -194,9 +194,7 @@ ROWS = (
 
 @pytest.mark.parametrize(("row", "family", "protocol"), params(ROWS))
 def test_translation(lab_of: Callable[[Family, Protocol], Lab], row: Row, family: Family, protocol: Protocol) -> None:
-    lab = lab_of(family, protocol)
-    lab.load(*row.services, devices=row.devices)
-    lab.play(*row.steps)
+    lab_of(family, protocol).play_row(row)
 
 
 EDGES = [
