@@ -8,13 +8,13 @@ from ebpflb.bench.topology import Lab
 from ebpflb.bench.wiring import PodNetwork
 from tests.netns.lab_agents import serve_everywhere
 
-UNCOVERED = (3, 2)
-"""The pod whose sockets no socket hook sees: only the packet hooks can serve it."""
+UNCOVERED = (3, 1)
+"""The pod whose sockets no socket hook sees, 10.244.3.11: only the packet hooks can serve it."""
 
 
 @pytest.fixture(scope="module")
 def lab_routed() -> Iterator[Lab]:
-    """Three nodes with two pods each, on routed veths; pod 2 of node-3 is uncovered."""
+    """Three nodes with two pods each, on routed veths; pod 1 of node-3 is uncovered."""
     with Lab("routed", pod_network=PodNetwork.ROUTED, uncovered=[UNCOVERED]) as lab:
         serve_everywhere(lab)
         yield lab
