@@ -31,7 +31,7 @@ def command(maps: tuple[str, ...], service: str | None, output: str, instance: s
     """Show what the BPF maps hold, also while no agent runs.
 
     Without a MAP, all: frontends, backends, slots, services, members, affinity, flows, sock_origins, sock_choices,
-    node_addrs, devices, counters.
+    node_addrs, devices, counters. Devices have the names that they have in the current network namespace.
     """
     _check(maps, service)
     require_root("dump-maps")

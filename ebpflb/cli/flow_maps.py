@@ -8,6 +8,9 @@ from the jiffies that the caller read.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from enum import IntFlag
+
+import numpy as np
 
 from ebpflb.cli.words import Names, Row, is_wanted, protocol_name, transport, words
 from ebpflb.core.abi import Counter, FlowFlag, FlowSeen
@@ -50,6 +53,7 @@ def decode_flows(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:
     protocols = [protocol_name(number) for number in keys["protocol"].tolist()]
     service_ids, backend_ids = values["service_id"].tolist(), values["backend_id"].tolist()
     generations = values["generation"].tolist()
+    names = context.names
     # A reply comes from the backend, a request becomes one to it.
     backends = [
         mine if is_reply else its for is_reply, mine, its in zip(are_replies, source, to_destination, strict=True)
@@ -63,16 +67,16 @@ def decode_flows(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:
         "to_destination": to_destination,
         "state": [FlowState(number).words for number in flow_states(keys, values, partner).tolist()],
         "age_s": [context.age_s(stamp) for stamp in values["last_seen"].tolist()],
-        "flags": [words(FlowFlag(number) & ~FlowFlag.REPLY) for number in values["flags"].tolist()],
-        "seen": [words(FlowSeen(number)) for number in values["seen"].tolist()],
+        "flags": _words(FlowFlag, values["flags"] & ~np.uint8(FlowFlag.REPLY)),
+        "seen": _words(FlowSeen, values["seen"]),
         "paired": (partner >= 0).tolist(),
-        "service": [context.names.service(number) for number in service_ids],
+        "service": [names.service(number) for number in service_ids],
         "service_id": service_ids,
         "backend": [f"{text}/{protocol}" for text, protocol in zip(backends, protocols, strict=True)],
         "backend_id": backend_ids,
         "generation": generations,
         "backend_alive": [
-            context.names.backend(*reference) is not None for reference in zip(backend_ids, generations, strict=True)
+            names.backend(*reference) is not None for reference in zip(backend_ids, generations, strict=True)
         ],
     }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -81,6 +85,12 @@ def decode_flows(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:
 
 def _endpoints(rows: Rows, address: str, port: str) -> list[str]:
     return list(map(format_endpoint, addresses_of(rows[address]), rows[port].tolist()))
+
+
+def _words(kind: type[IntFlag], column: Rows) -> list[list[str]]:
+    """Return the flags of each row in words. A table has many rows and few combinations."""
+    texts = {number: words(kind(number)) for number in np.unique(column).tolist()}
+    return [list(texts[number]) for number in column.tolist()]
 
 
 def decode_affinity(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:

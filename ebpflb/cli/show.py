@@ -1,23 +1,17 @@
 """Prints what the verbs found: JSON, YAML, or tables. Knows no map and no status.
 
-Decides the look only. A table on a terminal folds long cells; elsewhere every row is one line, whatever its length.
+Decides the look only: a row is a line, whatever its length, for grep and for a terminal alike. Rich's tables chop
+addresses to fit a narrow terminal and take most of a millisecond for a row; a flow table has half a million.
 
     value -> print_document (json, yaml)          title, headers, rows -> print_table
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 import yaml
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-_RICH_ROWS = 1_000
-"""Longer tables are laid out plainly: rich needs most of a millisecond for a row."""
 
 
 def print_document(document: Any, form: str) -> None:
@@ -31,29 +25,13 @@ def print_document(document: Any, form: str) -> None:
 
 def print_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a titled table; without rows its headers and ``(empty)``."""
-    upper = [header.upper() for header in headers]
-    if sys.stdout.isatty() and len(rows) <= _RICH_ROWS:
-        console = Console(file=sys.stdout, highlight=False)
-        console.print(Text(title, style="bold"))
-        console.print(rich_table(upper, rows))
-    else:
-        click.echo("\n".join([title, *plain_table(upper, rows)]))
+    click.secho(title, bold=True)
+    click.echo("\n".join(table_lines([header.upper() for header in headers], rows)))
     if not rows:
         click.echo("(empty)")
 
 
-def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table that folds cells where the terminal is too narrow."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-    for header in headers:
-        table.add_column(Text(header), overflow="fold")
-    for row in rows:
-        # Text, since a str would be read as markup: "[fd00::1]:80" would vanish.
-        table.add_row(*map(Text, row))
-    return table
-
-
-def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table_lines(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return one line for the headers and one for each row, columns aligned, nothing cut."""
     lines = [headers, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -129,8 +129,8 @@ def _print_maps(status: Status) -> None:
     print_table("maps", ["family", "map", "used", "capacity", "pressure"], rows)
     for family in status.families:
         click.echo(
-            f"ipv{family.family}: {family.service_ports} service ports, {family.repairs} rows repaired, "
-            f"compared {_ago(family.compared_at)}"
+            f"ipv{family.family}: service ports: {family.service_ports}, rows repaired: {family.repairs}, "
+            f"last compared: {_ago(family.compared_at)}"
         )
 
 

@@ -1,13 +1,11 @@
-import io
 import json
 
 import pytest
 import yaml
-from rich.console import Console
 
 from ebpflb.cli.columns import COLUMNS, cells, headers
 from ebpflb.cli.service_maps import SERVICE_MAPS
-from ebpflb.cli.show import plain_table, print_document, print_table, rich_table
+from ebpflb.cli.show import print_document, print_table, table_lines
 from ebpflb.datapath.layout import MAP_NAMES
 from tests.unit.cli.worlds import tables
 
@@ -26,20 +24,11 @@ def test_documents_keep_values_and_the_order_of_keys(
     assert "é" in text
 
 
-def test_plain_tables_are_aligned_and_whole() -> None:
+def test_table_liness_are_aligned_and_whole() -> None:
     long = "x" * 300
-    lines = plain_table(["A", "LONG HEADER"], [["[fd00::1]:80/TCP", ""], [long, "y"]])
+    lines = table_lines(["A", "LONG HEADER"], [["[fd00::1]:80/TCP", ""], [long, "y"]])
     assert lines[0].index("LONG HEADER") == lines[2].index("y") == 302
     assert lines[1] == "[fd00::1]:80/TCP"
-
-
-def test_rich_tables_take_nothing_for_markup() -> None:
-    console = Console(file=io.StringIO(), width=80)
-    console.print(rich_table(["BACKEND"], [["[fd00::1]:80/TCP"], ["[bold]:smile:"]]))
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
-    assert "[fd00::1]:80/TCP" in text
-    assert "[bold]:smile:" in text
 
 
 def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
