@@ -28,6 +28,8 @@ from ebpflb.datapath.source import bpf_directory, inline_source
 from ebpflb.errors import BuildError, PrerequisiteError
 
 _COMPILE_SECONDS = 120
+_DIALECT = ("-fno-strict-aliasing",)
+"""As the kernel is compiled: checksums read headers by 32-bit words, whatever the types of their fields."""
 _INITIAL_NETNS = "lb_get_netns_cookie(NULL)"
 _BCC_REMEDY = (
     "install the distribution's package (apt-get install python3-bpfcc) and run ebpflb with the distribution's "
@@ -155,7 +157,7 @@ def remove_build(folder: Path) -> None:
 
 
 def _key(spec: BuildSpec, texts: Mapping[str, str]) -> str:
-    content = json.dumps([spec.flags(), texts, bcc_version(), platform.release()])
+    content = json.dumps([spec.flags(), _DIALECT, texts, bcc_version(), platform.release()])
     return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
 
@@ -163,7 +165,7 @@ def _compile(spec: BuildSpec, texts: Mapping[str, str], shim: Path, staging: Pat
     job = {
         "shim": str(shim),
         "kernel": _kernel_version_code(),
-        "cflags": [*spec.flags(), *_include_flags()],
+        "cflags": [*spec.flags(), *_DIALECT, *_include_flags()],
         "units": [
             {"text": text, "programs": [_program_job(p, spec.family, staging) for p in PROGRAMS if p.source == source]}
             for source, text in texts.items()
