@@ -67,7 +67,7 @@ class Hooks:
             else:
                 changes = attach_cgroup(names, self._config.cgroup, links)
             for change in changes:
-                log.info("cgroup %s", change)
+                log.info("cgroup_hook change=%r", change)
 
     def attach_device(self, role: DeviceRole, device: Link) -> None:
         """Attach the packet programs to a device that has taken on a role."""
@@ -75,13 +75,13 @@ class Hooks:
         if report.clsact_created:
             self._clsact.add(device.name)
         for change in report.changes:
-            log.info("device %s", change)
+            log.info("device_hook change=%r", change)
 
     def detach_device(self, role: DeviceRole, device: Link) -> None:
         """Take the programs off a device that has lost its role; a device that is gone has none."""
         ours = device.name in self._clsact.names()
         for change in detach(device, self._config.instance, remove_clsact=ours):
-            log.info("device %s role=%s", change, role)
+            log.info("device_hook change=%r role=%s", change, role)
         self._clsact.discard(device.name)
 
     def _tc_programs(self, role: DeviceRole) -> list[TcProgram]:

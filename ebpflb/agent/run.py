@@ -41,6 +41,7 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
     ensure_bpffs(config.bpffs)
     with ExitStack() as stack:
         stack.enter_context(InstanceLock(config.instance, config.state_dir))
+        config.status_path.unlink(missing_ok=True)  # a predecessor's: nobody shall take it for ours
         source = make_source(config)
         clock = stack.enter_context(JiffiesClock())
         builds = build_all(config, clock.hz)
@@ -69,7 +70,7 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
                 "reconcile": loop.run,
             },
         )
-    log.info("stopped instance=%s traffic=%s", config.instance, "goes on")
+    log.info("stopped instance=%s traffic=goes_on", config.instance)
 
 
 def make_source(config: AgentConfig) -> Source:
@@ -92,7 +93,7 @@ def remove_other_builds(config: AgentConfig, builds: Mapping[Family, Build]) -> 
         for folder in config.pins.progs(family).iterdir():
             if folder.name != build.key:
                 remove_build(folder)
-                log.info("build removed family=%s key=%s", family.name, folder.name)
+                log.info("build_removed family=%s key=%s", family.name, folder.name)
 
 
 def _build(config: AgentConfig, family: Family, hz: int) -> Build:
@@ -110,7 +111,7 @@ def _build(config: AgentConfig, family: Family, hz: int) -> Build:
     )
     build = build_programs(spec)
     log.info(
-        "build %s family=%s key=%s seconds=%.2f",
+        "build_%s family=%s key=%s seconds=%.2f",
         "compiled" if build.compiled else "adopted",
         family.name,
         build.key,

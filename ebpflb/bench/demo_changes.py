@@ -66,7 +66,7 @@ def kill_an_agent(stage: Stage) -> Outcome:
         loads["new connections from outside"].flow(FLOW_SECONDS)
         agent.start()
         agent.wait_ready()
-        adopted = [line for line in agent.running.lines() if "event=build adopted" in line]
+        adopted = [line for line in agent.running.lines() if "event=build_adopted" in line]
         notes = _without_a_failure(loads)
     check(bool(adopted), f"the agent of node-{KILLED_NODE} did not adopt its programs:\n{agent.running.tail()}")
     return Outcome(notes=(*notes, f"the restarted agent says: {adopted[0].partition('event=')[2]}"))

@@ -50,7 +50,7 @@ class Report:
         if self.process is None:
             yield "no agent runs; traffic follows what the maps hold"
         if self.status is None:
-            yield "no status was left"
+            yield "the agent is starting" if self.process else "no status was left"
             return
         if self.status.waiting_for:
             yield f"waiting for {', '.join(self.status.waiting_for)}: nothing is programmed before"

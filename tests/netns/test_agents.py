@@ -54,7 +54,7 @@ def test_every_node_is_programmed_survives_its_agent_and_is_cleaned_up(lab_eithe
     agents[2].start()
     agents[2].wait_ready()
     assert answers() == expected
-    assert any("event=build adopted" in line for line in agents[2].running.lines())
+    assert any("event=build_adopted" in line for line in agents[2].running.lines())
     assert list(BPFFS.rglob(agents[2].instance))
     agents[2].cleanup()
     assert list(BPFFS.rglob(agents[2].instance)) == []
