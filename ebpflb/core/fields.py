@@ -8,7 +8,7 @@ Knows no kind of object.
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import TypeVar
 
 from ebpflb.core.abi import Family, Protocol
@@ -23,21 +23,22 @@ _MAX_SHOWN = 60
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _PROTOCOLS = {"": Protocol.TCP, **{protocol.name: protocol for protocol in Protocol}}
-_SPECIAL: dict[int, tuple[tuple[str, IPv4Network | IPv6Network], ...]] = {
-    Family.IPV4.address_bytes: (
-        ("the unspecified", IPv4Network("0.0.0.0/32")),
-        ("a loopback", IPv4Network("127.0.0.0/8")),
-        ("a link-local", IPv4Network("169.254.0.0/16")),
-        ("a multicast", IPv4Network("224.0.0.0/4")),
-        ("the broadcast", IPv4Network("255.255.255.255/32")),
-    ),
-    Family.IPV6.address_bytes: (
-        ("the unspecified", IPv6Network("::/128")),
-        ("a loopback", IPv6Network("::1/128")),
-        ("a link-local", IPv6Network("fe80::/10")),
-        ("a multicast", IPv6Network("ff00::/8")),
-    ),
+_UNFIT = {
+    "0.0.0.0/32": "the unspecified",
+    "127.0.0.0/8": "a loopback",
+    "169.254.0.0/16": "a link-local",
+    "224.0.0.0/4": "a multicast",
+    "255.255.255.255/32": "the broadcast",
+    "::/128": "the unspecified",
+    "::1/128": "a loopback",
+    "fe80::/10": "a link-local",
+    "ff00::/8": "a multicast",
 }
+_SPECIAL: dict[int, list[tuple[str, int, int]]] = {family.address_bytes: [] for family in Family}
+for _text, _kind in _UNFIT.items():
+    _network = ip_network(_text)
+    _host_bits = _network.max_prefixlen - _network.prefixlen
+    _SPECIAL[_network.max_prefixlen // 8].append((_kind, _host_bits, int(_network.network_address) >> _host_bits))
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -120,9 +121,9 @@ def routable_addresses(path: str, values: Iterable[str] | None) -> tuple[bytes, 
 
 def _special(packed: bytes) -> str:
     """Name what makes an address unfit for a Service (``0.0.0.0`` is also the key of NodePorts); "" if nothing does."""
-    for kind, unfit in _SPECIAL[len(packed)]:
-        bits = len(packed) * 8 - unfit.prefixlen
-        if int.from_bytes(packed) >> bits == int(unfit.network_address) >> bits:
+    number = int.from_bytes(packed)
+    for kind, host_bits, network in _SPECIAL[len(packed)]:
+        if number >> host_bits == network:
             return kind
     return ""
 

@@ -1,5 +1,6 @@
 """Fixtures: an in-process API server, and the cluster of the contract suite, real or in-process."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from tests.kube.cluster import Cluster
 from tests.kube.objects import make_node
 from tests.kube.server import ApiServer
 
+_NUMBERS = itertools.count(1)
 REAL_KUBECONFIG = os.environ.get("EBPFLB_TEST_KUBECONFIG", "")
 
 
@@ -39,5 +41,6 @@ def kubeconfig(server: ApiServer, tmp_path: Path) -> Path:
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     is_real = request.param == "real"
     config = Path(REAL_KUBECONFIG) if is_real else request.getfixturevalue("kubeconfig")
-    with Cluster(config, f"ebpflb-contract-{os.getpid()}") as prepared:
+    # A real cluster takes its time to delete a namespace: every test gets its own.
+    with Cluster(config, f"ebpflb-contract-{os.getpid()}-{next(_NUMBERS)}") as prepared:
         yield prepared

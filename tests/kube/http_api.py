@@ -83,6 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._list(collection, query)
 
     def _write(self, collection: str, obj: Object) -> None:
+        if collection == "services" and obj["spec"].get("type") != "ExternalName":
+            # As the real one does; the same name gets the same address.
+            obj["spec"].setdefault("clusterIP", f"10.96.0.{10 + sum(obj['metadata']['name'].encode()) % 200}")
         self.server.api.put(collection, obj)
         self.answer(200, obj)
 

@@ -8,7 +8,7 @@ from tests.kube.store import Object
 def make_service(
     name: str, namespace: str = "demo", *, labels: Any = None, annotations: Any = None, **spec: Any
 ) -> Object:
-    """Return a Service without a cluster IP for real clusters to allocate one; pass ``clusterIP`` elsewhere."""
+    """Return a Service without a cluster IP, which an API server allocates; pass ``clusterIP`` where none does."""
     return {
         "apiVersion": "v1",
         "kind": "Service",

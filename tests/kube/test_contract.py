@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -39,9 +40,15 @@ def watching(source: KubeSource, sink: RecordingSink) -> Iterator[None]:
         yield
 
 
-def in_cluster(cluster: Cluster, name: str, **kwargs: object) -> Object:
-    number = 10 + sum(name.encode()) % 200
-    return make_service(name, cluster.namespace, **{"clusterIP": f"10.96.0.{number}", **kwargs})
+def in_cluster(cluster: Cluster, name: str, **kwargs: Any) -> Object:
+    """Return a Service whose address the API server allocates."""
+    return make_service(name, cluster.namespace, **kwargs)
+
+
+def wait(sink: RecordingSink, cluster: Cluster, kind: Kind, name: str, *, present: bool = True) -> None:
+    """Await an object of the test's own namespace: a real cluster holds others."""
+    key = (cluster.namespace, name)
+    sink.wait(lambda: (key in sink.objects[kind]) is present, f"{kind} {name} present={present}")
 
 
 def held(sink: RecordingSink, cluster: Cluster, name: str) -> Service:
@@ -55,8 +62,8 @@ def test_what_exists_is_listed(cluster: Cluster, source: KubeSource, sink: Recor
     cluster.put("endpointslices", make_slice("web-1", cluster.namespace))
     with running(source, sink):
         sink.wait_listed()
-    assert "web" in sink.names(Kind.SERVICE)
-    assert "web-1" in sink.names(Kind.ENDPOINT_SLICE)
+    assert (cluster.namespace, "web") in sink.objects[Kind.SERVICE]
+    assert (cluster.namespace, "web-1") in sink.objects[Kind.ENDPOINT_SLICE]
     assert sink.names(Kind.NODE) == {cluster.node_name}
     assert sorted(sink.replaced) == sorted(Kind)
     assert not sink.error
@@ -65,11 +72,11 @@ def test_what_exists_is_listed(cluster: Cluster, source: KubeSource, sink: Recor
 @pytest.mark.usefixtures("watching")
 def test_services_come_change_and_go(cluster: Cluster, sink: RecordingSink) -> None:
     cluster.put("services", in_cluster(cluster, "web"))
-    sink.wait_name(Kind.SERVICE, "web")
+    wait(sink, cluster, Kind.SERVICE, "web")
     cluster.put("services", in_cluster(cluster, "web", sessionAffinity="ClientIP"))
     sink.wait(lambda: held(sink, cluster, "web").affinity_timeout_s == 10800, "changed affinity")
     cluster.delete("services", "web")
-    sink.wait_name(Kind.SERVICE, "web", present=False)
+    wait(sink, cluster, Kind.SERVICE, "web", present=False)
 
 
 @pytest.mark.usefixtures("watching")
@@ -80,45 +87,45 @@ def test_slices_come_change_and_go(cluster: Cluster, sink: RecordingSink) -> Non
         return [endpoint.ready for endpoint in found.endpoints]
 
     cluster.put("endpointslices", make_slice("web-1", cluster.namespace))
-    sink.wait_name(Kind.ENDPOINT_SLICE, "web-1")
+    wait(sink, cluster, Kind.ENDPOINT_SLICE, "web-1")
     assert ready() == [True]
     unready = [{"addresses": ["10.244.1.11"], "conditions": {"ready": False}}]
     cluster.put("endpointslices", make_slice("web-1", cluster.namespace, endpoints=unready))
     sink.wait(lambda: ready() == [False], "changed condition")
     cluster.delete("endpointslices", "web-1")
-    sink.wait_name(Kind.ENDPOINT_SLICE, "web-1", present=False)
+    wait(sink, cluster, Kind.ENDPOINT_SLICE, "web-1", present=False)
 
 
 @pytest.mark.usefixtures("watching")
 @pytest.mark.parametrize("label", [PROXY_NAME, HEADLESS])
 def test_a_label_makes_a_service_vanish_and_come_back(cluster: Cluster, sink: RecordingSink, label: str) -> None:
     cluster.put("services", in_cluster(cluster, "web"))
-    sink.wait_name(Kind.SERVICE, "web")
+    wait(sink, cluster, Kind.SERVICE, "web")
     cluster.put("services", in_cluster(cluster, "web", labels={label: "other"}))
-    sink.wait_name(Kind.SERVICE, "web", present=False)
+    wait(sink, cluster, Kind.SERVICE, "web", present=False)
     cluster.put("services", in_cluster(cluster, "web"))
-    sink.wait_name(Kind.SERVICE, "web")
+    wait(sink, cluster, Kind.SERVICE, "web")
 
 
 @pytest.mark.usefixtures("watching")
 def test_the_headless_label_makes_a_slice_vanish_and_come_back(cluster: Cluster, sink: RecordingSink) -> None:
     cluster.put("endpointslices", make_slice("web-1", cluster.namespace))
-    sink.wait_name(Kind.ENDPOINT_SLICE, "web-1")
+    wait(sink, cluster, Kind.ENDPOINT_SLICE, "web-1")
     cluster.put("endpointslices", make_slice("web-1", cluster.namespace, labels={HEADLESS: ""}))
-    sink.wait_name(Kind.ENDPOINT_SLICE, "web-1", present=False)
+    wait(sink, cluster, Kind.ENDPOINT_SLICE, "web-1", present=False)
     cluster.put("endpointslices", make_slice("web-1", cluster.namespace))
-    sink.wait_name(Kind.ENDPOINT_SLICE, "web-1")
+    wait(sink, cluster, Kind.ENDPOINT_SLICE, "web-1")
 
 
 @pytest.mark.usefixtures("watching")
 def test_a_service_that_becomes_an_external_name_is_gone(cluster: Cluster, sink: RecordingSink) -> None:
     cluster.put("services", in_cluster(cluster, "web"))
-    sink.wait_name(Kind.SERVICE, "web")
+    wait(sink, cluster, Kind.SERVICE, "web")
     outside = make_service("web", cluster.namespace, type="ExternalName", externalName="example.org")
     cluster.put("services", outside)
-    sink.wait_name(Kind.SERVICE, "web", present=False)
+    wait(sink, cluster, Kind.SERVICE, "web", present=False)
     cluster.put("services", in_cluster(cluster, "web"))
-    sink.wait_name(Kind.SERVICE, "web")
+    wait(sink, cluster, Kind.SERVICE, "web")
 
 
 @pytest.mark.usefixtures("watching")
@@ -126,10 +133,10 @@ def test_a_bad_object_is_refused_alone_and_heals(cluster: Cluster, sink: Recordi
     name = f"{cluster.namespace}/bad"
     cluster.put("services", in_cluster(cluster, "bad", annotations={"ebpflb.io/algorithm": "best"}))
     cluster.put("services", in_cluster(cluster, "web"))
-    sink.wait_name(Kind.SERVICE, "web")
+    wait(sink, cluster, Kind.SERVICE, "web")
     assert sink.refused[name].field == "metadata.annotations[ebpflb.io/algorithm]"
     cluster.put("services", in_cluster(cluster, "bad", annotations={"ebpflb.io/algorithm": "maglev"}))
-    sink.wait_name(Kind.SERVICE, "bad")
+    wait(sink, cluster, Kind.SERVICE, "bad")
     assert name not in sink.refused
 
 

@@ -145,6 +145,21 @@ def test_410_as_an_event_lists_again(
     assert not any(sink.errors), "an expired version is no reason to complain"
 
 
+@pytest.mark.parametrize("status", [400, 504])
+def test_a_version_that_a_restored_server_does_not_know_lists_again(
+    server: ApiServer, source: KubeSource, sink: RecordingSink, stop: ImpatientStop, status: int
+) -> None:
+    server.refuse(status, times=3, watches=True)
+    with running(source, sink, stop):
+        for collection in ("services", "endpointslices", "nodes"):
+            server.wait_for_requests(collection, 1, watches=True)
+        server.put("services", service("web"))
+        sink.wait_name(Kind.SERVICE, "web")
+    lists = sum(server.count(collection, watches=False) for collection in ("services", "endpointslices", "nodes"))
+    assert lists == 6
+    assert not any(sink.errors)
+
+
 def test_a_disconnect_loses_nothing_and_lists_nothing(
     server: ApiServer, source: KubeSource, sink: RecordingSink, stop: ImpatientStop
 ) -> None:
