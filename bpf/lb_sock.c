@@ -11,6 +11,13 @@
 #include "lb/frontend.h"
 #include "lb/backend.h"
 
+/* bpf_get_netns_cookie: sock_addr since 5.7. */
+static u64 (*lb_get_netns_cookie)(void *ctx) = (void *)122;
+#if LB_HAVE_SET_RETVAL
+/* bpf_set_retval: 5.18. */
+static int (*lb_set_retval)(int retval) = (void *)187;
+#endif
+
 #define LB_ALLOW	1
 #define LB_REFUSE	0
 #define LB_ECONNREFUSED 111

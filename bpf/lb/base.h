@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The ground every other header stands on: kernel types, address operations, time, helpers that bcc 0.26
- * declares wrongly or not at all, and the counters. Pure but for count().
+ * The ground every other header stands on: kernel types, address operations, time, and the counters. Pure but
+ * for lb_count().
  */
 #ifndef LB_BASE_H
 #define LB_BASE_H
@@ -19,14 +19,6 @@
 #include "lb/maps.h"
 
 #define LB_ADDR_WORDS ((int)(sizeof(addr_t) / sizeof(__be32)))
-
-/* bpf_get_netns_cookie: sock_addr since 5.7. */
-static u64 (*lb_get_netns_cookie)(void *ctx) = (void *)122;
-/* bpf_redirect_neigh: 5.10; bcc 0.26 declares it without its arguments. */
-static long (*lb_redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int plen,
-				 u64 flags) = (void *)152;
-/* bpf_set_retval: 5.18. */
-static int (*lb_set_retval)(int retval) = (void *)187;
 
 static __always_inline void lb_count(u32 counter)
 {

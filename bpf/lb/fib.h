@@ -10,6 +10,10 @@
 #include "lb/packet.h"
 #include "lb/verdict.h"
 
+/* bpf_redirect_neigh: 5.10; bcc 0.26 declares it without its arguments. */
+static long (*lb_redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int plen,
+				 u64 flags) = (void *)152;
+
 struct lb_next_hop {
 	u32 ifindex;
 	struct bpf_redir_neigh neighbour;

@@ -62,15 +62,15 @@ static __always_inline int lb_rewrite_l3(struct __sk_buff *skb, const struct lb_
 		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, ttl), &ttl,
 					    1, 0);
 	if (!error)
-		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, saddr), to,
-					    2 * sizeof(addr_t), 0);
+		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, saddr),
+					    (void *)to, 2 * sizeof(addr_t), 0);
 #else
 	if (decrement_ttl)
 		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct ipv6hdr, hop_limit),
 					    &ttl, 1, 0);
 	if (!error)
-		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct ipv6hdr, saddr), to,
-					    2 * sizeof(addr_t), 0);
+		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct ipv6hdr, saddr),
+					    (void *)to, 2 * sizeof(addr_t), 0);
 #endif
 	return error;
 }
@@ -83,7 +83,7 @@ static __always_inline int lb_rewrite_ports(struct __sk_buff *skb, const struct 
 	int error =
 		bpf_l4_csum_replace(skb, lb_l4_csum_offset(packet), 0, difference, lb_l4_csum_flags(packet));
 
-	return error ? error : bpf_skb_store_bytes(skb, packet->l4_offset, to, 2 * sizeof(__be16), 0);
+	return error ? error : bpf_skb_store_bytes(skb, packet->l4_offset, (void *)to, 2 * sizeof(__be16), 0);
 }
 
 /* Makes `packet` what `flow` says. Returns false when the kernel refused: the packet may be half changed,

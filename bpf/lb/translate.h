@@ -170,13 +170,14 @@ static __always_inline enum lb_verdict lb_translate_ingress(struct __sk_buff *sk
  */
 static __always_inline enum lb_verdict lb_refuse_at_egress(const struct lb_packet *packet)
 {
-#if !LB_HAVE_SET_RETVAL
-	struct lb_frontend *frontend =
-		lb_frontend_lookup(&packet->tuple.daddr, packet->tuple.dport, packet->tuple.protocol, false);
+	struct lb_frontend *frontend;
 
+	if (LB_HAVE_SET_RETVAL)
+		return LB_PASS;
+	frontend =
+		lb_frontend_lookup(&packet->tuple.daddr, packet->tuple.dport, packet->tuple.protocol, false);
 	if (frontend && !(frontend->flags & LB_FRONTEND_HAS_BACKENDS) && !packet->is_rst)
 		return LB_REJECT;
-#endif
 	return LB_PASS;
 }
 
