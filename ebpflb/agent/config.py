@@ -50,5 +50,5 @@ def status_path(state_dir: Path, instance: str) -> Path:
 
 
 def clsact_path(state_dir: Path, instance: str) -> Path:
-    """Return the file that names the devices whose clsact an instance created, one a line."""
+    """Return the file that holds the interface indexes of devices whose clsact an instance created, one a line."""
     return state_dir / f"{instance}.clsact"

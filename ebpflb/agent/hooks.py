@@ -14,8 +14,8 @@ from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.cgroup import attach_cgroup, detach_cgroup
 from ebpflb.datapath.programs import OUT, POD_IN, SOCKET_PROGRAMS, UPLINK_IN, Program
-from ebpflb.host.inventory import DeviceRole, Link
-from ebpflb.host.tc import TcHook, TcProgram, attach, detach
+from ebpflb.host.inventory import DeviceRole, Link, RolePatterns
+from ebpflb.host.tc import TcHook, TcProgram, attach, detach, list_ours
 
 log = logging.getLogger(__name__)
 
@@ -23,29 +23,33 @@ _INGRESS = {DeviceRole.UPLINK: UPLINK_IN, DeviceRole.POD: POD_IN}
 
 
 class ClsactRecord:
-    """The devices whose clsact an instance created, in a file: ``cleanup`` may remove those, and only those."""
+    """The devices whose clsact an instance created, in a file: ``cleanup`` may remove those, and only those.
+
+    By interface index: a device that is renamed keeps it, and a name may come to mean another device.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def names(self) -> set[str]:
-        """Return the names of the devices."""
-        return set(self._path.read_text().split()) if self._path.exists() else set()
+    def indexes(self) -> set[int]:
+        """Return the interface indexes of the devices. What is no number was not written by us."""
+        words = self._path.read_text().split() if self._path.exists() else []
+        return {int(word) for word in words if word.isdecimal()}
 
-    def add(self, name: str) -> None:
+    def add(self, ifindex: int) -> None:
         """Note that we created a device's clsact."""
-        self._write(self.names() | {name})
+        self._write(self.indexes() | {ifindex})
 
-    def discard(self, name: str) -> None:
+    def discard(self, ifindex: int) -> None:
         """Forget a device."""
-        self._write(self.names() - {name})
+        self._write(self.indexes() - {ifindex})
 
-    def _write(self, names: set[str]) -> None:
-        if names == self.names():
+    def _write(self, indexes: set[int]) -> None:
+        if indexes == self.indexes():
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_name(f"{self._path.name}.new")
-        temporary.write_text("".join(f"{name}\n" for name in sorted(names)))
+        temporary.write_text("".join(f"{ifindex}\n" for ifindex in sorted(indexes)))
         temporary.replace(self._path)
 
 
@@ -73,16 +77,28 @@ class Hooks:
         """Attach the packet programs to a device that has taken on a role."""
         report = attach(device, self._tc_programs(role), self._config.instance)
         if report.clsact_created:
-            self._clsact.add(device.name)
+            self._clsact.add(device.ifindex)
         for change in report.changes:
             log.info("device_hook change=%r", change)
 
     def detach_device(self, role: DeviceRole, device: Link) -> None:
         """Take the programs off a device that has lost its role; a device that is gone has none."""
-        ours = device.name in self._clsact.names()
+        log.debug("device_left device=%s role=%s", device.name, role)
+        self._release(device)
+
+    def detach_strays(self) -> None:
+        """Take the programs off devices that no pattern names: renamed while no agent ran, or the patterns changed."""
+        patterns = RolePatterns(self._config.uplink_devices, self._config.pod_devices)
+        attached = {Link(found.ifindex, found.device) for found in list_ours(self._config.instance)}
+        for device in sorted(attached, key=lambda link: link.ifindex):
+            if patterns.role_of(device) is None:
+                self._release(device)
+
+    def _release(self, device: Link) -> None:
+        ours = device.ifindex in self._clsact.indexes()
         for change in detach(device, self._config.instance, remove_clsact=ours):
-            log.info("device_hook change=%r role=%s", change, role)
-        self._clsact.discard(device.name)
+            log.info("device_hook change=%r", change)
+        self._clsact.discard(device.ifindex)
 
     def _tc_programs(self, role: DeviceRole) -> list[TcProgram]:
         return [

@@ -48,6 +48,7 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
         stores = {family: stack.enter_context(PinnedMapStore(config.pins, family)) for family in config.families}
         hooks = Hooks(config, builds)
         hooks.attach_sockets()
+        hooks.detach_strays()
         inbox = Inbox(config.node_name)
         watcher = HostWatcher(
             config.uplink_devices, config.pod_devices, inbox.host, hooks.attach_device, hooks.detach_device

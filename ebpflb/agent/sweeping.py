@@ -43,7 +43,8 @@ class Sweeping:
 
     def __init__(self, config: AgentConfig, clock: JiffiesClock) -> None:
         self._wanted = threading.Event()
-        self._backend_vanished = False
+        self._vanished = threading.Event()
+        """Set: a backend has vanished since the last look for stale sockets."""
         with ExitStack() as stack:
             self._families = [_open(stack, config, family, clock) for family in config.families]
             self._resources = stack.pop_all()
@@ -62,13 +63,13 @@ class Sweeping:
         """Hear from the loop what it has written: a vanished backend is swept after at once."""
         log.debug("applied family=%s frontends=%d vanished=%d", family.name, len(tables.frontends), len(vanished))
         if vanished:
-            self._backend_vanished = True
+            self._vanished.set()
             self._wanted.set()
 
     def run(self, stop: threading.Event) -> None:
         """Sweep until ``stop`` is set. A failing sweep is logged and tried again: it must not end the agent."""
         threading.Thread(target=self._wake_at, args=(stop,), name="sweep-stop", daemon=True).start()
-        self._backend_vanished = True  # a predecessor may have been killed between removing a backend and sweeping
+        self._vanished.set()  # a predecessor may have been killed between removing a backend and sweeping
         while not stop.is_set():
             self._sweep_all()
             self._wanted.wait(PERIOD_S)
@@ -79,13 +80,16 @@ class Sweeping:
         self._wanted.set()
 
     def _sweep_all(self) -> None:
-        vanished, self._backend_vanished = self._backend_vanished, False
+        vanished = self._vanished.is_set()
+        if vanished:
+            self._vanished.clear()  # before looking: what vanishes meanwhile is looked for again
         for maps in self._families:
             try:
                 result = maps.sweeper.sweep()
                 closed = _close_stale(maps) if vanished else 0
-            except EbpflbError as error:
-                self._backend_vanished |= vanished
+            except (EbpflbError, OSError) as error:
+                if vanished:
+                    self._vanished.set()
                 log.warning("sweep_failed family=%s error=%s", maps.family.name, error)
                 continue
             removed = sum(result.removed.values())

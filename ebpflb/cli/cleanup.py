@@ -67,7 +67,7 @@ def _remove(pins: Pins, state_dir: Path) -> Iterator[str]:
     if not (pins.root.exists() or any(file.exists() for file in files) or list_ours(pins.instance)):
         return  # without a trace not even a lock file is made
     with InstanceLock(pins.instance, state_dir):
-        yield from _remove_filters(pins.instance, ClsactRecord(clsact_path(state_dir, pins.instance)).names())
+        yield from _remove_filters(pins.instance, ClsactRecord(clsact_path(state_dir, pins.instance)).indexes())
         for pin in pins.remove():
             yield f"pin {pin}"
         for file in files:
@@ -76,10 +76,10 @@ def _remove(pins: Pins, state_dir: Path) -> Iterator[str]:
                 yield f"file {file}"
 
 
-def _remove_filters(instance: str, own_clsact: Collection[str]) -> Iterator[str]:
+def _remove_filters(instance: str, own_clsact: Collection[int]) -> Iterator[str]:
     """Take our filters off all devices; clsact too, where the agent made it and nobody else uses it by now."""
     devices = {Link(found.ifindex, found.device) for found in list_ours(instance)}
-    devices |= {Link(ifindex, name) for ifindex, name in if_nameindex() if name in own_clsact}
+    devices |= {Link(ifindex, name) for ifindex, name in if_nameindex() if ifindex in own_clsact}
     for device in sorted(devices, key=lambda link: link.ifindex):
-        for change in detach(device, instance, remove_clsact=device.name in own_clsact):
+        for change in detach(device, instance, remove_clsact=device.ifindex in own_clsact):
             yield f"tc {change}"

@@ -55,7 +55,7 @@ def leave(folder: Path, instance: str) -> Path:
     pin.touch()
     (folder / "run").mkdir(exist_ok=True)
     status_path(folder / "run", instance).write_text("{}")
-    clsact_path(folder / "run", instance).write_text("bare9\nvanished\n")
+    clsact_path(folder / "run", instance).write_text("9\n77\n")
     return pin
 
 
