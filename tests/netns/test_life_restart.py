@@ -1,0 +1,200 @@
+"""An agent dies, is stopped, is upgraded: traffic goes on, and what it left in the kernel is taken over as it is."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from ebpflb.bench.control import Load, measure, start_server
+from ebpflb.bench.report import Report
+from ebpflb.bench.topology import Lab
+from tests.netns.life_helpers import (
+    ADDRESSED_OTHERWISE,
+    LifeAgent,
+    agent_on,
+    assert_no_failure,
+    loads,
+    slice_of,
+    tcp_service,
+    udp_service,
+    until,
+    write_objects,
+)
+
+pytestmark = pytest.mark.root
+
+WEB = "10.96.0.10:80"
+DNS = "10.96.0.53:53"
+WEB_PORT = 30080
+DNS_PORT = 30053
+RATE = ("--rate", "100")
+OTHER_BUILD = (sys.executable, "-c", ADDRESSED_OTHERWISE)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Only node-1 has an agent; the backends are on node-2, so what comes from outside is sent on."""
+    with Lab("life", nodes=2, pods_per_node=(1, 2)) as built:
+        for pod in built.node(2).pods:
+            start_server(pod, udp=[5353])
+        yield built
+
+
+@pytest.fixture(scope="module")
+def manifests(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("manifests")
+    pods = lab.node(2).pods
+    web = [tcp_service("web", "10.96.0.10", WEB_PORT), slice_of("web", *pods)]
+    write_objects(folder, web=web, dns=[udp_service("dns", "10.96.0.53", DNS_PORT), slice_of("dns", *pods, udp=True)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def agent(lab: Lab, manifests: Path) -> Iterator[LifeAgent]:
+    with agent_on(lab.node(1), "--manifests", str(manifests)) as running:
+        yield running
+
+
+def load_from_everywhere(lab: Lab) -> AbstractContextManager[list[Report]]:
+    """New connections, and a kept one, from a pod and from outside."""
+    pod, outside = lab.pod(1, 1), f"{lab.node(1).address}:{WEB_PORT}"
+    return loads(
+        Load(pod, "tcp", WEB, *RATE),
+        Load(pod, "tcp", WEB, *RATE, "--keep"),
+        Load(lab.client, "tcp", outside, *RATE),
+        Load(lab.client, "tcp", outside, *RATE, "--keep"),
+    )
+
+
+def some_traffic(lab: Lab) -> None:
+    """Let enough requests pass that whatever is wrong now has shown."""
+    for place, target in ((lab.pod(1, 1), WEB), (lab.client, f"{lab.node(1).address}:{WEB_PORT}")):
+        report = measure(place, "tcp", target, "--count", "30")
+        assert (report.answered, report.failures) == (30, {})
+
+
+def kept_flows(agent: LifeAgent) -> set[tuple[str, str, str]]:
+    return {
+        (row["source"], row["destination"], row["to_destination"])
+        for row in agent.rows("flows")
+        if row["state"] == "established"
+    }
+
+
+def programs_on_hooks(agent: LifeAgent) -> dict[tuple[str, str, str], int]:
+    """Return the program at each hook, of tc and of the cgroup; two of ours at one hook are a failure."""
+    found = {(each.device, each.hook.value, each.program): each.program_id for each in agent.filters()}
+    assert len(found) == len(agent.filters())
+    shown = subprocess.run(
+        ["bpftool", "--json", "cgroup", "show", str(agent.node.cgroup)], capture_output=True, text=True, check=True
+    )
+    sockets = json.loads(shown.stdout)
+    assert len(sockets) == len({each["attach_type"] for each in sockets})
+    return found | {("cgroup", each["attach_type"], each["name"]): each["id"] for each in sockets}
+
+
+def builds(agent: LifeAgent) -> list[str]:
+    return sorted({pin.parent.name for pin in agent.pins.list() if pin.parent.parent.name == "progs"})
+
+
+def test_hooks_maps_and_programs_have_their_names(lab: Lab, agent: LifeAgent) -> None:
+    assert sorted(name for _, _, name in programs_on_hooks(agent)) == [
+        *("lb_connect4", "lb_getpeername4", "lb_out4", "lb_out4", "lb_pod_in4", "lb_recvmsg4", "lb_sendmsg4"),
+        "lb_uplink_in4",
+    ]
+    pinned = {pin.name: pin for pin in agent.pins.list() if pin.parent.name == "maps"}
+    assert {"frontends", "slots", "backends", "flows", "affinity", "sock_origins", "counters"} <= pinned.keys()
+    for name in ("frontends", "slots", "flows"):
+        shown = subprocess.run(
+            ["bpftool", "--json", "map", "show", "pinned", str(pinned[name])],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(shown.stdout)["name"] == name
+
+
+def test_sigkill_and_restart_under_load(lab: Lab, agent: LifeAgent) -> None:
+    some_traffic(lab)
+    tables, hooks = agent.tables(), programs_on_hooks(agent)
+    with load_from_everywhere(lab) as reports:
+        flows = until(lambda: kept_flows(agent))
+        agent.kill()
+        some_traffic(lab)
+        agent.restart()
+        some_traffic(lab)
+        assert flows & kept_flows(agent)
+    assert_no_failure(reports)
+    after = agent.tables()
+    assert (after.frontends, after.backends, after.services) == (tables.frontends, tables.backends, tables.services)
+    assert after.slots.keys() == tables.slots.keys()
+    assert all((after.slots[span] == ids).all() for span, ids in tables.slots.items())
+    assert programs_on_hooks(agent) == hooks
+
+
+def test_a_restart_compiles_and_attaches_nothing(agent: LifeAgent) -> None:
+    agent.kill()
+    agent.restart()
+    assert len(agent.logged("event=build_adopted")) == 1
+    assert agent.logged("event=build_compiled") == []
+    assert len(agent.logged("event=cgroup_hook")) == len(agent.logged(": adopted'")) == 4
+    assert agent.logged("event=device_hook") == []
+
+
+def test_what_changed_while_it_was_dead_is_applied(lab: Lab, agent: LifeAgent, manifests: Path) -> None:
+    first, second = lab.node(2).pods
+    inside = Load(lab.pod(1, 1), "udp", DNS, "--rate", "50", "--connected", "--keep")
+    outside = Load(lab.client, "udp", f"{lab.node(1).address}:{DNS_PORT}", "--rate", "50", "--keep")
+    with loads(inside, outside) as reports:
+        leaving = {row["backend"] for row in agent.rows("sock_origins") if row["frontend"] == f"{DNS}/UDP"}
+        assert len(leaving) == 1
+        gone, stays = (first, second) if first.address in leaving.pop() else (second, first)
+        agent.kill()
+        new_web = [tcp_service("late", "10.96.0.11"), slice_of("late", stays)]
+        dns = [udp_service("dns", "10.96.0.53", DNS_PORT), slice_of("dns", stays, udp=True)]
+        write_objects(manifests, dns=dns, late=new_web)
+        assert measure(lab.pod(1, 1), "udp", DNS, "--count", "20").failures == {}
+        agent.restart()
+        assert measure(lab.pod(1, 1), "tcp", "10.96.0.11:80", "--count", "1").by_backend == {stays.name: 1}
+        # The socket is destroyed, and the flow of the outside client with it: both go on with what is left.
+        until(lambda: not [row for row in agent.rows("flows") if f"{gone.address}:5353" in row["backend"]])
+        until(lambda: not [row for row in agent.rows("sock_origins") if row["backend"] in {None, gone.address}])
+        stayed = f"{stays.address}:5353/UDP"
+        until(lambda: [row for row in agent.rows("sock_origins") if row["backend"] == stayed])
+    socket, flow = reports
+    assert (socket.failed, socket.breaks) == (1, 1)
+    assert socket.by_backend.keys() == {gone.name, stays.name}
+    assert flow.failures == {}
+
+
+def test_sigterm_ends_it_at_once_and_traffic_goes_on(lab: Lab, agent: LifeAgent) -> None:
+    with load_from_everywhere(lab) as reports:
+        began = time.monotonic()
+        assert agent.process.stop() == 0
+        assert time.monotonic() - began < 3
+        some_traffic(lab)
+    assert_no_failure(reports)
+    assert agent.logged("event=stopped")
+    agent.restart()
+
+
+def test_another_build_replaces_this_one_under_load(lab: Lab, agent: LifeAgent) -> None:
+    hooks, (build,) = programs_on_hooks(agent), builds(agent)
+    with load_from_everywhere(lab) as reports:
+        flows = until(lambda: kept_flows(agent))
+        agent.kill()
+        agent.restart(OTHER_BUILD)
+        some_traffic(lab)
+        assert flows & kept_flows(agent)
+    assert_no_failure(reports)
+    upgraded = programs_on_hooks(agent)
+    assert upgraded.keys() == hooks.keys()
+    assert not set(upgraded.values()) & set(hooks.values())
+    assert agent.logged(f"key={build}")
+    assert len(builds(agent)) == 1
+    assert builds(agent) != [build]
