@@ -1,0 +1,223 @@
+"""Builds against the compiler and the kernel: names, adoption, errors that lead to a real file and line, no remains."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from ebpflb.core.abi import Family
+from ebpflb.datapath import build, libbpf
+from ebpflb.datapath.build import Build, BuildSpec, build_programs
+from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.programs import PROGRAMS
+from ebpflb.datapath.source import bpf_directory
+from ebpflb.errors import BuildError
+from tests.prog.fixtures_maps import BPFFS
+from tests.prog.harness import SIZES, Datapath
+from tests.prog.world import packed
+
+pytestmark = pytest.mark.root
+
+MAX_INSTRUCTIONS = {
+    "lb_connect": 500,
+    "lb_sendmsg": 500,
+    "lb_recvmsg": 60,
+    "lb_getpeername": 60,
+    "lb_uplink_in": 2400,
+    "lb_pod_in": 2300,
+    "lb_out": 400,
+}
+"""A fifth more than there are: a jump is looked at, not waved through."""
+WARNINGS = (
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unused-function",  # headers are inlined into the main file, where clang expects every function to be used
+)
+
+
+@pytest.fixture
+def new_spec() -> Iterator[Callable[[Family], BuildSpec]]:
+    """Give the constants of instances of this test's own, and remove what was pinned for them."""
+    made = []
+
+    def make(family: Family) -> BuildSpec:
+        pins = Pins(BPFFS, f"progtest-{uuid4().hex[:12]}")
+        made.append(pins)
+        pins.create_folders(family)
+        return BuildSpec(
+            family,
+            pins.maps(family),
+            pins.progs(family),
+            hz=250,
+            host_netns_cookie=1,
+            hairpin_address=packed("hairpin", family),
+            sizes=SIZES,
+        )
+
+    yield make
+    for pins in made:
+        pins.remove()
+
+
+@pytest.fixture
+def spec(new_spec: Callable[[Family], BuildSpec]) -> BuildSpec:
+    """Give one for what does not depend on the family."""
+    return new_spec(Family.IPV4)
+
+
+def program_ids(built: Build) -> dict[str, int]:
+    ids = {}
+    for stem, pin in built.pins.items():
+        with libbpf.obj_get(pin) as handle:
+            ids[stem] = libbpf.prog_info(handle).id
+    return ids
+
+
+def map_ids(spec: BuildSpec) -> dict[str, int]:
+    ids = {}
+    for pin in spec.maps.iterdir():
+        with libbpf.obj_get(pin) as handle:
+            ids[pin.name] = libbpf.map_info(handle).id
+    return ids
+
+
+def pinned(spec: BuildSpec) -> set[str]:
+    return {path.name for path in spec.progs.iterdir()}
+
+
+def broken_sources(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, old: str, new: str) -> int:
+    """Have the build use sources in which ``old`` is ``new``; return the line where it stands."""
+    sources = shutil.copytree(bpf_directory(), folder / "bpf")
+    text = (sources / name).read_text()
+    assert text.count(old) == 1
+    (sources / name).write_text(text.replace(old, new))
+    monkeypatch.setattr(build, "bpf_directory", lambda: sources)
+    return text[: text.index(old)].count("\n") + 1
+
+
+def bpftool_program(number: int) -> dict[str, object]:
+    command = ["bpftool", "--json", "prog", "show", "id", str(number)]
+    shown: dict[str, object] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return shown
+
+
+def test_a_build_has_our_names_and_an_adopted_one_is_not_compiled(
+    new_spec: Callable[[Family], BuildSpec], family: Family, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = new_spec(family)
+    first = build_programs(spec)
+    again = build_programs(spec)
+    assert capfd.readouterr() == ("", ""), "bcc's words reached the parent"
+    assert (first.compiled, again.compiled) == (True, False)
+    assert (again.key, again.pins) == (first.key, first.pins)
+    assert pinned(spec) == {first.key}
+    for program in PROGRAMS:
+        with libbpf.obj_get(first.pins[program.stem]) as handle:
+            info = libbpf.prog_info(handle)
+        assert (info.name, info.type) == (f"{program.stem}{family.value}", program.type)
+        assert bpftool_program(info.id)["name"] == info.name
+
+
+def test_no_program_grows_unnoticed(
+    datapath_of: Callable[[Family], Datapath], family: Family, capfd: pytest.CaptureFixture[str]
+) -> None:
+    counts = datapath_of(family).build.instructions
+    with capfd.disabled():
+        print(f"\n{family.name} instructions:", *(f"{stem} {count}" for stem, count in counts.items()))  # noqa: T201 - a figure to watch
+    assert counts.keys() == MAX_INSTRUCTIONS.keys()
+    assert {stem: count for stem, count in counts.items() if count > MAX_INSTRUCTIONS[stem]} == {}
+
+
+def test_another_constant_is_another_build_over_the_same_maps(spec: BuildSpec) -> None:
+    first = build_programs(spec)
+    maps, programs = map_ids(spec), program_ids(first)
+    other = build_programs(replace(spec, hz=1000))
+    assert other.compiled
+    assert other.key != first.key
+    assert map_ids(spec) == maps
+    assert program_ids(first) == programs
+    assert set(program_ids(other).values()).isdisjoint(programs.values())
+    assert pinned(spec) == {first.key, other.key}
+
+
+def test_a_build_that_is_not_whole_is_made_again(spec: BuildSpec) -> None:
+    """Interrupted before it was renamed, or robbed of a pin."""
+    first = build_programs(spec)
+    (spec.progs / first.key).rename(spec.progs / f"{first.key}-staging")
+    second = build_programs(spec)
+    second.pins["lb_out"].unlink()
+    third = build_programs(spec)
+    assert (second.compiled, third.compiled) == (True, True)
+    assert first.key == second.key == third.key
+    assert pinned(spec) == {first.key}
+    assert program_ids(third).keys() == first.pins.keys()
+
+
+def test_a_compile_error_names_the_real_file_and_line(
+    spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = broken_sources(monkeypatch, tmp_path, "lb/fib.h", "\tlong result;\n", "\tlong result = nonsense;\n")
+    with pytest.raises(BuildError, match=rf"bpf/lb/fib\.h:{line}:\d+: error: .*nonsense") as caught:
+        build_programs(spec)
+    assert f"the {spec.family.name} programs do not build" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    assert pinned(spec) == set()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_error_in_an_entry_file_names_it_behind_its_headers(
+    spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    good = "int LB_NAME(lb_uplink_in)"
+    line = broken_sources(monkeypatch, tmp_path, "lb_tc.c", good, f"nonsense {good}")
+    with pytest.raises(BuildError, match=rf"bpf/lb_tc\.c:{line}:\d+: error: "):
+        build_programs(spec)
+    assert pinned(spec) == set()
+
+
+def test_the_verifiers_words_are_passed_on_and_nothing_is_left(
+    spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The socket programs load before the packet programs are refused: their pins must go as well."""
+    fault = "\treturn *(volatile int *)(unsigned long)lb_ingress(skb, LB_FROM_UPLINK);\n"
+    broken_sources(monkeypatch, tmp_path, "lb_tc.c", "\treturn lb_ingress(skb, LB_FROM_UPLINK);\n", fault)
+    with pytest.raises(BuildError, match="invalid mem access"):
+        build_programs(spec)
+    assert pinned(spec) == set()
+
+
+def test_a_failed_build_leaves_the_last_one_alone(
+    spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    good = build_programs(spec)
+    programs = program_ids(good)
+    broken_sources(monkeypatch, tmp_path, "lb/fib.h", "\tlong result;\n", "\tlong result = nonsense;\n")
+    with pytest.raises(BuildError):
+        build_programs(spec)
+    assert pinned(spec) == {good.key}
+    assert program_ids(good) == programs
+
+
+@pytest.mark.parametrize(
+    ("family", "have_set_retval"), [(Family.IPV4, True), (Family.IPV4, False), (Family.IPV6, True)]
+)
+def test_the_compiler_has_nothing_to_say(
+    new_spec: Callable[[Family], BuildSpec], monkeypatch: pytest.MonkeyPatch, family: Family, *, have_set_retval: bool
+) -> None:
+    monkeypatch.setattr(build, "_DIALECT", (*build._DIALECT, *WARNINGS))
+    assert build_programs(replace(new_spec(family), have_set_retval=have_set_retval)).compiled
+
+
+def test_the_compilers_warnings_would_be_errors(
+    spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(build, "_DIALECT", (*build._DIALECT, *WARNINGS))
+    line = broken_sources(monkeypatch, tmp_path, "lb/fib.h", "\tlong result;\n", "\tlong result, unused;\n")
+    with pytest.raises(BuildError, match=rf"bpf/lb/fib\.h:{line}:\d+: error: unused variable 'unused'"):
+        build_programs(spec)
