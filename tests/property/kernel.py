@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ebpflb.core.abi import Family
+from ebpflb.core.abi import BackendState, Family
 from ebpflb.core.tables import Delete, Frontend, Plan, Put, Range, Slots, Step, TableName, Tables, WriteSlots
 
 
@@ -34,8 +34,9 @@ class Maps:
             self.assert_safe()
 
     def assert_safe(self) -> None:
-        """Every frontend names only slots whose backends exist."""
-        alive = set(self.rows[TableName.BACKENDS])
+        """Every frontend names only slots whose backends take new flows, and a service."""
+        backends = self.rows[TableName.BACKENDS].items()
+        alive = {number for number, backend in backends if backend.state is BackendState.ACTIVE}
         for key, frontend in self.rows[TableName.FRONTENDS].items():
             assert frontend.service_id in self.rows[TableName.SERVICES], key
             for where in (frontend.cluster, frontend.local):

@@ -1,5 +1,8 @@
 """Random snapshots from a small universe: few names, addresses and ports, so that they meet and collide often."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from ebpflb.core.abi import Algorithm, Family, Protocol
@@ -11,6 +14,7 @@ from ebpflb.core.model import (
     EndpointSlice,
     Host,
     Node,
+    ObjectKey,
     Service,
     ServicePort,
     ServiceType,
@@ -21,11 +25,12 @@ NODES = ("n1", "n2", "n3")
 ZONES = ("", "z1", "z2")
 NAMESPACES = ("blue", "red")
 NAMES = ("a", "b", "c")
-PORT_NAMES = ("", "dns", "http")
+PORT_NAMES = ("", "http")
 ROOMY = Limits(frontends=4096, backends=4096, services=4096, slots=1 << 18)
 
 families = st.sampled_from(Family)
-protocols = st.sampled_from(Protocol)
+mostly = st.sampled_from((True, True, True, False))
+protocols = st.sampled_from((Protocol.TCP, Protocol.TCP, Protocol.UDP, Protocol.SCTP))
 
 
 def addresses(family: Family, prefix: int, count: int = 6) -> st.SearchStrategy[bytes]:
@@ -74,8 +79,8 @@ def endpoints(family: Family) -> st.SearchStrategy[Endpoint]:
     return st.builds(
         Endpoint,
         address=addresses(family, 30) | either_family(30),
-        ready=st.booleans(),
-        serving=st.booleans(),
+        ready=mostly,
+        serving=mostly,
         terminating=st.booleans(),
         node_name=st.sampled_from(("", *NODES)),
         for_nodes=st.lists(st.sampled_from(NODES), max_size=2).map(tuple),
@@ -84,15 +89,16 @@ def endpoints(family: Family) -> st.SearchStrategy[Endpoint]:
 
 
 @st.composite
-def slices(draw: st.DrawFn, number: int) -> EndpointSlice:
+def slices(draw: st.DrawFn, number: int, keys: Sequence[ObjectKey]) -> EndpointSlice:
+    namespace, name = draw(st.sampled_from((*keys, ("blue", "stray"))))
     family = draw(families)
     offered = st.builds(
         EndpointPort, name=st.sampled_from(PORT_NAMES), protocol=protocols, port=st.sampled_from((8053, 8080))
     )
     return EndpointSlice(
-        namespace=draw(st.sampled_from(NAMESPACES)),
+        namespace=namespace,
         name=f"slice-{number}",
-        service_name=draw(st.sampled_from(NAMES)),
+        service_name=name,
         family=family,
         ports=draw(st.lists(offered, min_size=1, max_size=3).map(tuple)),
         endpoints=draw(st.lists(endpoints(family), max_size=4).map(tuple)),
@@ -102,7 +108,7 @@ def slices(draw: st.DrawFn, number: int) -> EndpointSlice:
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     keys = draw(st.sets(st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(NAMES)), max_size=5))
-    listed = [draw(slices(number)) for number in range(draw(st.integers(0, 6)))]
+    listed = [draw(slices(number, sorted(keys))) for number in range(draw(st.integers(0, 6)))]
     host_addresses = st.frozensets(either_family(40), max_size=3)
     devices = st.builds(
         Device, ifindex=st.integers(1, 3), name=st.just("eth"), addresses=st.lists(either_family(40)).map(tuple)
@@ -113,6 +119,29 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         slices={each.key: each for each in draw(st.permutations(listed))},
         host=Host(draw(host_addresses), tuple(draw(st.lists(devices, max_size=2)))),
     )
+
+
+@st.composite
+def successors(draw: st.DrawFn, snapshot: Snapshot) -> Snapshot:
+    """The same cluster a little later: Services go or change, endpoints come, go and change their conditions."""
+    kept = {key: service for key, service in snapshot.services.items() if draw(mostly)}
+    changed = {key: service if draw(mostly) else draw(services(*service.key)) for key, service in kept.items()}
+    moved = {}
+    for key, each in snapshot.slices.items():
+        stay = tuple(one for one in each.endpoints if draw(mostly))
+        turned = tuple(one if draw(mostly) else replace(one, ready=False, terminating=True) for one in stay)
+        more = tuple(draw(st.lists(endpoints(each.family), max_size=2)))
+        moved[key] = replace(each, endpoints=turned + more)
+    return replace(snapshot, services=changed, slices=moved)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[Snapshot]:
+    """A cluster over time, now and then as it was before."""
+    life = [draw(snapshots())]
+    for _ in range(draw(st.integers(1, 4))):
+        life.append(draw(successors(life[-1])) if draw(mostly) else draw(st.sampled_from(life)))
+    return life
 
 
 limits = st.builds(

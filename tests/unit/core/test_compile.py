@@ -304,3 +304,13 @@ def test_addresses_of_the_node_are_those_of_the_family() -> None:
     tables = compiled(snapshot(host=host)).tables
     assert tables.node_addrs == {v4: 0}
     assert tables.devices == {2: v4}
+
+
+def test_retired_ids_and_ranges_are_not_used_before_their_release() -> None:
+    first = compiled(snapshot(service("old"), endpoint_slice(endpoint("10.0.0.1"), name="old-1", of="old")))
+    second = compiled(snapshot(), first.allocation)
+    state = snapshot(service("new"), endpoint_slice(endpoint("10.0.0.2"), name="new-1", of="new"))
+    early = compiled(state, second.allocation).tables
+    assert (set(early.backends), set(early.services), set(early.slots)) == ({2}, {2}, {Range(32, 1)})
+    late = compiled(state, second.allocation.release(second.allocation.epoch)).tables
+    assert (set(late.backends), set(late.services), set(late.slots)) == ({1}, {1}, {Range(16, 1)})
