@@ -1,0 +1,180 @@
+"""What a build is made of: constants as compiler flags, the key that tells builds apart, where bcc must come from."""
+
+import platform
+import re
+import sys
+import sysconfig
+from dataclasses import fields, replace
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebpflb.core.abi import Family
+from ebpflb.datapath import build
+from ebpflb.datapath.build import BuildSpec, MapSizes, bcc_version
+from ebpflb.datapath.programs import NO_ATTACH_TYPE, PACKET_PROGRAMS, PROGRAMS, SOCKET_PROGRAMS
+from ebpflb.datapath.source import bpf_directory
+from ebpflb.errors import PrerequisiteError
+
+MAX_PROGRAM_NAME = 15
+SPEC = BuildSpec(
+    Family.IPV4,
+    maps=Path("/sys/fs/bpf/x/maps"),
+    progs=Path("/sys/fs/bpf/x/progs"),
+    hz=250,
+    host_netns_cookie=1 << 40,
+    hairpin_address=ip_address("169.254.170.1").packed,
+)
+CHANGES: dict[str, Any] = {
+    "family": Family.IPV6,
+    "maps": Path("/sys/fs/bpf/y/maps"),
+    "hz": 1000,
+    "host_netns_cookie": 2,
+    "hairpin_address": bytes(4),
+    "have_set_retval": False,
+}
+TEXTS = {"a.c": "int x;"}
+
+
+@pytest.fixture(autouse=True)
+def some_bcc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "bcc_version", lambda: "0.26.0")
+
+
+def test_flags_set_every_constant_that_config_h_demands() -> None:
+    text = (bpf_directory() / "lb" / "config.h").read_text()
+    demanded = set(re.findall(r"!defined\((\w+)\)", text)) | {"FAMILY"}
+    given = {flag.removeprefix("-D").partition("=")[0] for flag in SPEC.flags()}
+    assert given == demanded
+
+
+def test_flags_carry_their_values() -> None:
+    assert set(SPEC.flags()) >= {
+        "-DFAMILY=4",
+        '-DLB_PIN_DIR="/sys/fs/bpf/x/maps"',
+        "-DLB_HZ=250",
+        "-DLB_HOST_NETNS_COOKIE=1099511627776ULL",
+        "-DLB_HAVE_SET_RETVAL=1",
+        "-DLB_MAX_FLOWS=524288",
+        "-DLB_MAX_SLOT_LINES=262144",
+    }
+
+
+@pytest.mark.parametrize("address", ["169.254.170.1", "fe80::a9fe:aa01"])
+def test_the_hairpin_addresss_words_are_the_wires_bytes(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    packed = ip_address(address).packed
+    for byteorder in ("little", "big"):
+        monkeypatch.setattr(sys, "byteorder", byteorder)
+        (flag,) = (flag for flag in replace(SPEC, hairpin_address=packed).flags() if "HAIRPIN" in flag)
+        words = [int(word) for word in flag.partition("=")[2].split(",")]
+        assert b"".join(word.to_bytes(4, byteorder) for word in words) == packed
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_key_depends_on_every_constant(name: str) -> None:
+    assert build._key(replace(SPEC, **{name: CHANGES[name]}), TEXTS) != build._key(SPEC, TEXTS)
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(MapSizes)])
+def test_the_key_depends_on_every_size(name: str) -> None:
+    other = replace(SPEC, sizes=replace(MapSizes(), **{name: 16_384}))
+    assert build._key(other, TEXTS) != build._key(SPEC, TEXTS)
+
+
+def test_the_key_does_not_depend_on_where_programs_are_pinned() -> None:
+    assert build._key(replace(SPEC, progs=Path("/elsewhere")), TEXTS) == build._key(SPEC, TEXTS)
+
+
+def test_the_key_depends_on_source_dialect_compiler_and_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [build._key(SPEC, TEXTS), build._key(SPEC, {"a.c": "int y;"})]
+    for target, name, value in (
+        (build, "_DIALECT", ("-O1",)),
+        (build, "bcc_version", lambda: "0.29.1"),
+        (platform, "release", lambda: "5.10.0-9"),
+    ):
+        monkeypatch.setattr(target, name, value)
+        keys.append(build._key(SPEC, TEXTS))
+    assert len(set(keys)) == len(keys)
+    assert all(re.fullmatch("[0-9a-f]{16}", key) for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("release", "code"),
+    [
+        ("6.1.0-18-amd64", 0x060100),
+        ("5.10.209", 0x050AD1),
+        ("4.19.300-x", 0x0413FF),  # the field has eight bits
+        ("6.18", 0x061200),
+        ("unheard of", 0x050A00),
+    ],
+)
+def test_kernel_version_code(monkeypatch: pytest.MonkeyPatch, release: str, code: int) -> None:
+    monkeypatch.setattr(platform, "release", lambda: release)
+    assert build._kernel_version_code() == code
+
+
+def test_headers_of_the_architecture_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = ["-idirafter", "/usr/include"]
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda _name: "aarch64-linux-gnu")
+    assert build._include_flags() == [*plain, "-idirafter", "/usr/include/aarch64-linux-gnu"]
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda _name: None)
+    assert build._include_flags() == plain
+
+
+def bcc_at(monkeypatch: pytest.MonkeyPatch, origin: Path | None) -> None:
+    spec = None if origin is None else ModuleSpec("bcc", None, origin=str(origin))
+    monkeypatch.setattr(build, "find_spec", lambda _name: spec)
+
+
+def test_without_bcc_the_remedy_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    bcc_at(monkeypatch, None)
+    with pytest.raises(PrerequisiteError, match=r"bcc is not installed; .*python3-bpfcc"):
+        bcc_version()
+
+
+def test_the_bcc_of_pypi_is_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bcc_at(monkeypatch, tmp_path / "__init__.py")
+    with pytest.raises(PrerequisiteError, match=r"is not the BPF compiler collection; .*python3-bpfcc"):
+        bcc_version()
+
+
+def test_the_version_of_bcc_is_found_without_importing_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "libbcc.py").touch()
+    bcc_at(monkeypatch, tmp_path / "__init__.py")
+    monkeypatch.setattr(build, "version", lambda _name: "0.31")
+    assert bcc_version() == "0.31"
+
+    def unknown(_name: str) -> str:
+        raise PackageNotFoundError
+
+    monkeypatch.setattr(build, "version", unknown)
+    assert bcc_version() == "unknown"
+
+
+def attach_types() -> dict[str, int]:
+    """Read ``enum bpf_attach_type`` of the distribution's headers."""
+    text = Path("/usr/include/linux/bpf.h").read_text()
+    body = re.search(r"enum bpf_attach_type \{(.*?)\}", text, re.DOTALL)
+    assert body is not None
+    return {name: number for number, name in enumerate(re.findall(r"\bBPF_\w+", body[1]))}
+
+
+def test_socket_programs_have_the_attach_types_of_the_kernels_headers() -> None:
+    numbers = attach_types()
+    hooks = {"lb_connect": "CONNECT", "lb_sendmsg": "SENDMSG", "lb_recvmsg": "RECVMSG", "lb_getpeername": "GETPEERNAME"}
+    for program in SOCKET_PROGRAMS:
+        hook = hooks[program.stem]
+        protocol = "UDP" if hook in {"SENDMSG", "RECVMSG"} else "INET"
+        for family in Family:
+            assert program.attach_type(family) == numbers[f"BPF_CGROUP_{protocol}{family.value}_{hook}"]
+
+
+def test_programs_have_names_that_the_kernel_takes_whole() -> None:
+    names = [program.name(family) for program in PROGRAMS for family in Family]
+    assert len(set(names)) == len(names)
+    assert max(map(len, names)) <= MAX_PROGRAM_NAME
+    assert {program.attach_type(Family.IPV4) for program in PACKET_PROGRAMS} == {NO_ATTACH_TYPE}
