@@ -13,6 +13,7 @@ from ebpflb.agent.hooks import Hooks
 from ebpflb.agent.sweeping import Sweeping
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
+from ebpflb.datapath.cgroup import require_cgroup
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.store import PinnedMapStore
 from ebpflb.files.folder import FolderSource
@@ -43,6 +44,8 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
         stack.enter_context(InstanceLock(config.instance, config.state_dir))
         config.status_path.unlink(missing_ok=True)  # a predecessor's: nobody shall take it for ours
         source = make_source(config)
+        if config.cgroup is not None:
+            require_cgroup(config.cgroup)
         clock = stack.enter_context(JiffiesClock())
         builds = build_all(config, clock.hz)
         stores = {family: stack.enter_context(PinnedMapStore(config.pins, family)) for family in config.families}

@@ -30,6 +30,12 @@ def attach_cgroup(programs: Mapping[str, Path], cgroup: Path, links: Path) -> li
         return [_attach(name, pin, target, links / name) for name, pin in sorted(programs.items())]
 
 
+def require_cgroup(cgroup: Path) -> None:
+    """Raise ``PrerequisiteError`` unless programs can be attached to a folder: asked before anything is built."""
+    with _open_cgroup(cgroup):
+        pass
+
+
 def detach_cgroup(names: Iterable[str], links: Path) -> list[str]:
     """Detach by removing pins; return what was done, in words. Programs that are not attached are not mentioned."""
     done = []
