@@ -98,7 +98,7 @@ def test_a_refused_object_is_shown_once_with_its_remedy(tmp_path: Path) -> None:
         ({"source_error": "connection refused"}, "source: connection refused"),
         ({"error": "read frontends: gone"}, "ipv4: read frontends: gone"),
         ({"failed_rows": (FailedRow("members", "1", "full"),)}, "ipv4: 1 rows were not taken by the kernel"),
-        ({"pending_since": NOW - timedelta(minutes=9)}, "a change is not in the maps, 9m ago"),
+        ({"pending_since": NOW - timedelta(hours=9, minutes=5)}, "a change is not in the maps, 9h ago"),
     ],
 )
 def test_ill_health_has_a_reason(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
