@@ -7,26 +7,24 @@ Knows the ABI of a test run and of the maps that programs write; no Service, no 
 
 import ctypes
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
 from enum import IntEnum, StrEnum
-from itertools import starmap
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 import numpy as np
 
-from ebpflb.core.abi import Counter, Family, FlowFlag, FlowSeen, Protocol
+from ebpflb.core.abi import Counter, Family
 from ebpflb.core.tables import TableName, Tables
 from ebpflb.datapath import libbpf
 from ebpflb.datapath.build import Build, BuildSpec, MapSizes, build_programs, remove_build
 from ebpflb.datapath.clock import JiffiesClock
-from ebpflb.datapath.codec import addresses_of
-from ebpflb.datapath.maps import BpfMap
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import PinnedMapStore, open_map
 from tests.prog.fixtures_maps import BPFFS
+from tests.prog.rows import Affinity, Flow, FlowKey, pack_addresses, unpack
 from tests.prog.world import Device, Namespace, packed
 
 SIZES = MapSizes(
@@ -74,47 +72,7 @@ class Outcome(NamedTuple):
     frame: bytes
 
 
-class FlowKey(NamedTuple):
-    """A row's key in ``flows``."""
-
-    saddr: bytes
-    sport: int
-    daddr: bytes
-    dport: int
-    protocol: Protocol
-
-
-class Flow(NamedTuple):
-    """A row's value in ``flows``, all but ``last_seen``."""
-
-    to_saddr: bytes
-    to_sport: int
-    to_daddr: bytes
-    to_dport: int
-    backend_id: int
-    generation: int
-    service_id: int
-    flags: FlowFlag
-    seen: FlowSeen
-
-
-@dataclass(frozen=True, slots=True)
-class Affinity:
-    """A row of ``affinity``."""
-
-    client: bytes
-    service_id: int
-    netns_cookie: int
-    backend_id: int
-    generation: int
-    age: int
-    """In jiffies."""
-
-
 _PROGRAM_MAPS = ("flows", "affinity", "counters")
-
-
-_Row = TypeVar("_Row")
 
 
 class Datapath:
@@ -127,12 +85,13 @@ class Datapath:
         self.clock = clock
         self.pins = Pins(BPFFS, f"progtest-{uuid4().hex[:12]}")
         self._namespace = namespace
-        self._open: list[libbpf.Handle | BpfMap | PinnedMapStore] = []
+        self._open = ExitStack()
+        keep = self._open.enter_context
         try:
             self.build: Build = build_programs(self._spec(have_set_retval))
-            self._programs = {hook: self._keep(libbpf.obj_get(self.build.pins[hook])) for hook in Hook}
-            self._store = self._keep(PinnedMapStore(self.pins, family))
-            self._maps = {name: self._keep(open_map(self.pins, family, name)) for name in _PROGRAM_MAPS}
+            self._programs = {hook: keep(libbpf.obj_get(self.build.pins[hook])) for hook in Hook}
+            self._store = keep(PinnedMapStore(self.pins, family))
+            self._maps = {name: keep(open_map(self.pins, family, name)) for name in _PROGRAM_MAPS}
         except BaseException:
             self.close()
             raise
@@ -150,14 +109,9 @@ class Datapath:
             sizes=SIZES,
         )
 
-    def _keep(self, resource: Any) -> Any:
-        self._open.append(resource)
-        return resource
-
     def close(self) -> None:
         """Close and unpin everything."""
-        while self._open:
-            self._open.pop().close()
+        self._open.close()
         remove_build(self.pins.progs(self.family))
         self.pins.remove()
 
@@ -199,9 +153,8 @@ class Datapath:
     def flows(self) -> dict[FlowKey, Flow]:
         """Return the flow table; asserts that every row was seen just now."""
         keys, values = self._maps["flows"].read()
-        ages = self.ages(values["last_seen"])
-        assert not len(ages) or ages.max() <= RECENT_S * self.clock.hz
-        return dict(zip(_rows(FlowKey, keys), _rows(Flow, values), strict=True))
+        assert (self.ages(values["last_seen"]) <= RECENT_S * self.clock.hz).all()
+        return dict(zip(unpack(FlowKey, keys), unpack(Flow, values), strict=True))
 
     def put_flows(self, rows: Mapping[FlowKey, Flow]) -> None:
         """Write flow entries as a program would have, seen just now."""
@@ -210,7 +163,7 @@ class Datapath:
         values["last_seen"] = self.clock.now_jiffies()
         for names, array, source in ((FlowKey._fields, keys, rows), (Flow._fields, values, rows.values())):
             for name, column in zip(names, zip(*source, strict=True), strict=True):
-                array[name] = _words(column) if name.endswith("addr") else column
+                array[name] = pack_addresses(column) if name.endswith("addr") else column
         assert not self._maps["flows"].update(keys, values)
 
     def affinities(self) -> list[Affinity]:
@@ -230,22 +183,22 @@ class Datapath:
 
     def age_affinities(self, jiffies: int) -> None:
         """Have every affinity last used that long ago."""
-        keys, values = self._maps["affinity"].read()
-        values["last_used"] = (self.clock.now_jiffies() - jiffies) & 0xFFFFFFFF
-        assert not self._maps["affinity"].update(keys, values)
+        self._age("affinity", "last_used", jiffies)
+
+    def age_flows(self, jiffies: int) -> None:
+        """Have every flow entry last seen that long ago."""
+        self._age("flows", "last_seen", jiffies)
+
+    def flow_ages(self) -> dict[FlowKey, int]:
+        """Return how many jiffies ago each flow entry was seen."""
+        keys, values = self._maps["flows"].read()
+        return dict(zip(unpack(FlowKey, keys), self.ages(values["last_seen"]).tolist(), strict=True))
+
+    def _age(self, name: str, field: str, jiffies: int) -> None:
+        keys, values = self._maps[name].read()
+        values[field] = (self.clock.now_jiffies() - jiffies) & 0xFFFFFFFF
+        assert not self._maps[name].update(keys, values)
 
     def ages(self, stamps: Any) -> Any:
         """Return how many jiffies ago each stamp was taken."""
         return np.uint32(self.clock.now_jiffies()) - stamps.astype(np.uint32)
-
-
-def _words(addresses: Collection[bytes]) -> Any:
-    joined = np.frombuffer(b"".join(addresses), ">u4")
-    return joined.reshape(len(addresses), -1).view([("word", ">u4", (joined.size // len(addresses),))])[:, 0]
-
-
-def _rows(kind: Callable[..., _Row], array: Any) -> Iterator[_Row]:
-    """Return the rows of an array as named tuples whose fields are called like the columns."""
-    names: Iterable[str] = kind._fields  # type: ignore[attr-defined]
-    columns = [addresses_of(array[name]) if name.endswith("addr") else array[name].tolist() for name in names]
-    return starmap(kind, zip(*columns, strict=True))

@@ -13,7 +13,8 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 
 from ebpflb.core.abi import Counter, Family, FlowFlag, FlowSeen, Protocol
-from tests.prog.harness import SIZES, Datapath, Flow, FlowKey, Hook, Outcome, Verdict
+from tests.prog.harness import SIZES, Datapath, Hook, Outcome, Verdict
+from tests.prog.rows import Flow, FlowKey
 from tests.prog.services import BACKEND_IDS, GENERATION, SERVICE_ID, Service, tables
 from tests.prog.wire import Wire, build
 from tests.prog.world import Device, packed

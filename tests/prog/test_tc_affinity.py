@@ -3,8 +3,9 @@
 import pytest
 
 from ebpflb.core.abi import Algorithm, Counter, FrontendKind
-from tests.prog.harness import Affinity, Hook
+from tests.prog.harness import Hook
 from tests.prog.lab import Lab, delivers
+from tests.prog.rows import Affinity
 from tests.prog.services import BACKEND_IDS, GENERATION, SERVICE_ID, Service
 from tests.prog.wire import Wire
 from tests.prog.world import packed

@@ -3,8 +3,9 @@
 import pytest
 
 from ebpflb.core.abi import Counter, FlowFlag, FlowSeen, FrontendKind, Protocol
-from tests.prog.harness import Flow, FlowKey, Hook
+from tests.prog.harness import Hook
 from tests.prog.lab import SNAT_PORTS, Lab, delivers, drops, forwards, hairpins, passes
+from tests.prog.rows import Flow, FlowKey
 from tests.prog.services import Service
 from tests.prog.wire import Wire
 

@@ -192,3 +192,15 @@ def test_a_connection_from_the_backend_to_the_clients_port_is_not_the_flows_requ
         forwards(Wire("client:4000", "cluster:80"), Wire("node:4000", "remote:8080")).opening(),
         passes(UPLINK, Wire("remote:8080", "node:4000")),
     )
+
+
+@pytest.mark.parametrize(("step", "is_request"), [(to("pod", "A"), True), (to("pod"), True), (back("pod"), False)])
+def test_each_packet_renews_its_own_direction(lab: Lab, step: Step, *, is_request: bool) -> None:
+    opened(lab)
+    long_ago = 1000 * lab.datapath.clock.hz
+    lab.datapath.age_flows(long_ago)
+    lab.play(step)
+    ages = lab.datapath.flow_ages()
+    request, reply = ages[lab.key("client:4000", "cluster:80")], ages[lab.key("pod:8080", "client:4000")]
+    renewed, left = (request, reply) if is_request else (reply, request)
+    assert renewed < lab.datapath.clock.hz <= long_ago <= left
