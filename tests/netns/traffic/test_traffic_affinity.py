@@ -1,0 +1,120 @@
+"""ClientIP affinity: who counts as one client, how long it lasts, and what ends it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from ebpflb.bench.agents import BPFFS
+from ebpflb.bench.control import measure
+from ebpflb.cli.pinned import decode_maps, read_tables
+from ebpflb.core.abi import Counter, Family
+from ebpflb.datapath.pins import Pins
+from tests.netns.services import NAMESPACE, Spec
+from tests.netns.traffic.callers import KINDS, Outcome
+from tests.netns.traffic.paths import target
+from tests.netns.traffic.world import CLIENTS, World, until
+
+pytestmark = pytest.mark.root
+
+LONG = 3600
+SHORT = 2
+CALLERS = ("covered", "uncovered", "host", "outside")
+
+
+def sticky(world: World, number: int, seconds: int = LONG) -> Spec:
+    return Spec(f"sticky-{number}", number, (world.local, *world.remote), affinity_seconds=seconds)
+
+
+def hits_of(world: World, act: Callable[[], object]) -> int:
+    """Return how often node-1 used an affinity during an act."""
+    before = world.counters(1)[Counter.AFFINITY_HIT]
+    act()
+    return world.counters(1)[Counter.AFFINITY_HIT] - before
+
+
+def seconds_left(world: World, spec: Spec) -> float:
+    """Return for how long node-1 remembers the Service's last client."""
+    pins = Pins(BPFFS, world.agents[1].instance)
+    rows = decode_maps(pins, read_tables(pins, Family.IPV4), ["affinity"], f"{NAMESPACE}/{spec.name}")
+    return max(float(row["seconds_left"]) for row in rows["affinity"])
+
+
+def backends(outcomes: list[Outcome]) -> set[str]:
+    return {outcome.backend for outcome in outcomes}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_a_client_keeps_its_backend_until_that_is_gone(routed: World, caller: str) -> None:
+    spec = sticky(routed, 30)
+    call = routed.caller(caller)
+    with routed.service(spec):
+        for kind in KINDS:
+            (first,) = backends(call.ask(kind, target(spec, "ClusterIP", kind), count=20))
+            fewer = tuple(pod for pod in spec.backends if pod.name != first)
+            routed.put(replace(spec, backends=fewer))
+            (second,) = backends(call.ask(kind, target(spec, "ClusterIP", kind), count=20))
+            assert second in {pod.name for pod in fewer}
+            routed.put(spec)
+            assert backends(call.ask(kind, target(spec, "ClusterIP", kind), count=5)) == {second}
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_outside_clients_are_told_apart_by_address(routed: World, kind: str) -> None:
+    spec = sticky(routed, 31)
+    outside = routed.caller("outside")
+    with routed.service(spec):
+        dialled = target(spec, "NodePort of node-1", kind)
+        chosen = [backends(outside.ask(kind, dialled, count=20, source=address)) for address in CLIENTS]
+    assert {len(of_client) for of_client in chosen} == {1}
+    assert set.union(*chosen) == {pod.name for pod in spec.backends}
+
+
+def test_a_network_namespace_is_one_client_on_every_frontend(routed: World) -> None:
+    spec = sticky(routed, 32)
+    destinations = ("ClusterIP", "external IP", "balancer IP", "NodePort of node-1", "NodePort of loopback")
+    with routed.service(spec):
+        chosen = [
+            backends(routed.caller(caller).ask("tcp", target(spec, destination, "tcp"), count=3))
+            for caller in ("host", "hostNetwork")
+            for destination in destinations
+        ]
+    assert len(set.union(*chosen)) == 1
+
+
+def test_each_connection_renews_affinity(routed: World) -> None:
+    spec = sticky(routed, 33, SHORT)
+    with routed.service(spec):
+        dialled = target(spec, "ClusterIP", "tcp")
+        report = measure(routed.place("covered"), "tcp", dialled, "--rate", "20", "--seconds", str(SHORT + 1))
+    assert report.failed == 0
+    assert len(report.by_backend) == 1
+
+
+@pytest.mark.parametrize("caller", ["covered", "outside"])
+def test_affinity_ends_after_its_timeout(routed: World, caller: str) -> None:
+    spec = sticky(routed, 34, SHORT)
+    call = routed.caller(caller)
+    with routed.service(spec):
+        dialled = target(spec, "ClusterIP", "tcp")
+        call.ask("tcp", dialled)
+        assert hits_of(routed, lambda: call.ask("tcp", dialled)) == 1
+        until(lambda: seconds_left(routed, spec) == 0, "affinity never ends")
+        assert hits_of(routed, lambda: call.ask("tcp", dialled)) == 0
+        assert hits_of(routed, lambda: call.ask("tcp", dialled)) == 1
+
+
+@pytest.mark.parametrize("caller", ["covered", "host"])
+def test_switching_affinity_takes_effect_for_new_connections(routed: World, caller: str) -> None:
+    spec = sticky(routed, 35)
+    call = routed.caller(caller)
+    loose = replace(spec, affinity_seconds=0)
+    everyone = {pod.name for pod in spec.backends}
+    with routed.service(loose):
+        dialled = target(spec, "ClusterIP", "tcp")
+        assert backends(call.ask("tcp", dialled, count=60)) == everyone
+        for _ in range(2):
+            routed.put(spec)
+            assert len(backends(call.ask("tcp", dialled, count=20))) == 1
+            routed.put(loose)
+            assert backends(call.ask("tcp", dialled, count=60)) == everyone

@@ -1,0 +1,182 @@
+"""A lab with agents, Services and callers, shared by the traffic tests of a session.
+
+Lab, Manifests, Agents -> World -> callers by name, put(spec) until every node has it, counters of a node
+
+node-1: pod-1 covered, pod-2 uncovered, pod-3 a local backend      node-2: pod-1, pod-2 remote backends
+node-3: no pods                                                     client: outside, routes Services by node-1
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ebpflb.bench.agents import BPFFS, Agents
+from ebpflb.bench.control import start_server
+from ebpflb.bench.topology import Lab, Place, Pod
+from ebpflb.bench.wiring import PodNetwork
+from ebpflb.cli.state import status_file
+from ebpflb.core.abi import Counter, Family
+from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.store import open_map
+from tests.netns.lab_agents import serve_everywhere
+from tests.netns.services import Manifests, Spec
+from tests.netns.traffic.callers import Caller
+
+SETTLE_SECONDS = 15.0
+SECOND_NODE_ADDRESS = "172.30.0.1"
+"""Of node-1, on a device that is no uplink."""
+OWN_TCP_PORT, OWN_UDP_PORT = 8081, 5354
+"""Served by every pod too: for a Service whose backends no other Service has."""
+CLIENTS = [f"192.168.100.{number}" for number in range(101, 117)]
+"""More addresses of the outside client."""
+
+
+@dataclass
+class World:
+    """Everything a traffic test acts on."""
+
+    lab: Lab
+    agents: Agents
+    manifests: Manifests
+    state: Path
+    specs: dict[str, Spec]
+    """The Services that are there from the start, by name."""
+    _callers: dict[str, Caller] = field(default_factory=dict)
+
+    @property
+    def local(self) -> Pod:
+        """The backend on node-1, where the callers are."""
+        return self.lab.pod(1, 3)
+
+    @property
+    def remote(self) -> tuple[Pod, Pod]:
+        """The backends on node-2."""
+        return self.lab.pod(2, 1), self.lab.pod(2, 2)
+
+    def place(self, name: str) -> Place:
+        """Return where a caller of this name sits."""
+        node = self.lab.node(1)
+        places: dict[str, Place] = {
+            "covered": self.lab.pod(1, 1),
+            "uncovered": self.lab.pod(1, 2),
+            "host": node,
+            "hostNetwork": Place(
+                "hostNetwork", node.address, node.netns, node.cgroup / "host-pod", self.lab.pod(1, 1).started
+            ),
+            "outside": self.lab.client,
+        }
+        return places[name]
+
+    def caller(self, name: str) -> Caller:
+        """Return the process that calls from a place, started when first asked for."""
+        if name not in self._callers:
+            place = self.place(name)
+            place.cgroup.mkdir(parents=True, exist_ok=True)
+            self._callers[name] = Caller(place)
+        return self._callers[name]
+
+    def put(self, spec: Spec) -> None:
+        """Write a Service and wait until every node has it."""
+        self._settle(lambda: self.manifests.put(spec))
+
+    def remove(self, spec: Spec) -> None:
+        """Remove a Service and wait until no node has it."""
+        self._settle(lambda: self.manifests.remove(spec))
+
+    @contextmanager
+    def service(self, spec: Spec) -> Iterator[Spec]:
+        """Have a Service for the length of the block."""
+        self.put(spec)
+        try:
+            yield spec
+        finally:
+            self.remove(spec)
+
+    def counters(self, node: int) -> dict[Counter, int]:
+        """Return a node's counters, summed over CPUs."""
+        with open_map(Pins(BPFFS, self.agents[node].instance), Family.IPV4, "counters") as opened:
+            keys, values = opened.read()
+        return {Counter(key): int(value.sum()) for key, value in zip(keys.tolist(), values, strict=True)}
+
+    def _settle(self, change: Callable[[], None]) -> None:
+        since = datetime.now(UTC)
+        change()
+        for node in self.lab.nodes:
+            file = status_file(self.state, self.agents[node.number].instance)
+
+            def has_it() -> bool:
+                status = file.read()  # noqa: B023 - called before the loop goes on
+                received, applied = status.last_change_received_at, status.last_change_applied_at
+                return None not in {received, applied} and status.healthy and since <= received <= applied  # type: ignore[operator]
+
+            until(has_it, f"{node.name} has not programmed the change")
+
+
+def until(is_so: Callable[[], bool], otherwise: str, seconds: float = SETTLE_SECONDS) -> None:
+    """Wait for something that announces itself to nobody in this process."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.01)
+
+
+def standing_specs(lab: Lab) -> dict[str, Spec]:
+    """Return the Services that most tests use."""
+    local, remote = lab.pod(1, 3), (lab.pod(2, 1), lab.pod(2, 2))
+    specs = [
+        Spec("local", 1, (local,)),
+        Spec("remote", 2, remote[:1]),
+        Spec("spread", 3, (local, *remote)),
+        Spec("nobody", 4),
+        Spec("self-covered", 5, (lab.pod(1, 1),)),
+        Spec("self-uncovered", 6, (lab.pod(1, 2),)),
+        Spec("external-local", 7, (local, *remote), external_local=True),
+        Spec("internal-local", 8, (local, *remote), internal_local=True),
+        Spec("local-elsewhere", 9, remote, external_local=True, internal_local=True),
+        Spec("remote-twin", 10, remote[:1]),
+        Spec("local-twin", 11, (local,)),
+    ]
+    return {spec.name: spec for spec in specs}
+
+
+@contextmanager
+def world_on(network: PodNetwork, *, mtu: int = 1500) -> Iterator[World]:
+    """Build it all; nothing remains after."""
+    with ExitStack() as stack:
+        lab = stack.enter_context(
+            Lab(
+                network.value,
+                pods_per_node=(3, 2, 0),
+                pod_network=network,
+                mtu=mtu,
+                route_services=True,
+                uncovered=[(1, 2)],
+            )
+        )
+        _add_addresses(lab)
+        serve_everywhere(lab)
+        for pod in lab.pods:
+            start_server(pod, tcp=[OWN_TCP_PORT], udp=[OWN_UDP_PORT])
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ebpflb-traffic-")))
+        (folder / "manifests").mkdir()
+        manifests = Manifests(folder / "manifests", lab)
+        specs = standing_specs(lab)
+        for spec in specs.values():
+            manifests.put(spec)
+        agents = stack.enter_context(Agents(lab, manifests.folder, folder / "state"))
+        yield World(lab, agents, manifests, folder / "state", specs)
+
+
+def _add_addresses(lab: Lab) -> None:
+    node = lab.node(1)
+    # Not on lo: what the node sends to a routed pod would have it as its source.
+    node.run(["ip", "link", "add", "other0", "up", "type", "bridge"])
+    node.run(["ip", "address", "add", f"{SECOND_NODE_ADDRESS}/32", "dev", "other0"])
+    for address in CLIENTS:
+        lab.client.run(["ip", "address", "add", f"{address}/24", "dev", "uplink0"])
+    for network in (f"{SECOND_NODE_ADDRESS}/32", "203.0.113.0/24", "198.51.100.0/24"):
+        lab.client.run(["ip", "route", "add", network, "via", node.address])
