@@ -38,7 +38,6 @@ SOON_S = 1.0
 """Within this a lone change is in the maps, and a new device has its programs."""
 POLL_S = 0.02
 NAMESPACE = "life"
-ONE_NODE_PROGRAMS = ["lb_connect4", "lb_getpeername4", "lb_recvmsg4", "lb_sendmsg4"]
 
 ADDRESSED_OTHERWISE = """
 import ebpflb.agent.run as run
@@ -58,6 +57,12 @@ def until(check: Callable[[], T], seconds: float = 10.0) -> T:
             raise AssertionError(f"not within {seconds:g} s; the last answer was {answer!r}")
         time.sleep(POLL_S)
     return answer
+
+
+def bpftool(*arguments: str) -> Any:
+    """Return what bpftool shows, decoded; of nothing it shows an empty line."""
+    done = subprocess.run(["bpftool", "--json", *arguments], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip() or "[]")
 
 
 def tcp_service(name: str, cluster_ip: str, node_port: int = 0, **spec: Any) -> Object:
@@ -136,8 +141,8 @@ class LifeAgent:
 
     def ebpflb(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a verb for this instance, at its node; nothing is checked."""
-        scope = self._scope() if verb in {"run", "cleanup"} else self._scope()[2:]
-        scope = ["--bpffs", str(BPFFS), *self._scope()[2:4]] if verb == "dump-maps" else scope
+        flags = {"dump-maps": self._scope()[:4], "status": self._scope()[2:]}
+        scope = flags.get(verb, self._scope())
         return self.node.run([*EBPFLB, verb, *scope, *arguments], check=False)
 
     def cleanup(self) -> None:
@@ -174,6 +179,11 @@ class LifeAgent:
 
     def filters_on(self, device: str) -> list[tuple[str, str]]:
         return sorted((found.hook.value, found.program) for found in self.filters() if found.device == device)
+
+    def socket_programs(self) -> list[dict[str, Any]]:
+        """Return the programs on the node's cgroup."""
+        shown: list[dict[str, Any]] = bpftool("cgroup", "show", str(self.node.cgroup))
+        return shown
 
     def qdiscs_on(self, device: str) -> str:
         return self.node.run(["tc", "qdisc", "show", "dev", device]).stdout

@@ -1,7 +1,5 @@
 """An agent dies, is stopped, is upgraded: traffic goes on, and what it left in the kernel is taken over as it is."""
 
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from tests.netns.life_helpers import (
     LifeAgent,
     agent_on,
     assert_no_failure,
+    bpftool,
     loads,
     slice_of,
     tcp_service,
@@ -90,10 +89,7 @@ def programs_on_hooks(agent: LifeAgent) -> dict[tuple[str, str, str], int]:
     """Return the program at each hook, of tc and of the cgroup; two of ours at one hook are a failure."""
     found = {(each.device, each.hook.value, each.program): each.program_id for each in agent.filters()}
     assert len(found) == len(agent.filters())
-    shown = subprocess.run(
-        ["bpftool", "--json", "cgroup", "show", str(agent.node.cgroup)], capture_output=True, text=True, check=True
-    )
-    sockets = json.loads(shown.stdout)
+    sockets = agent.socket_programs()
     assert len(sockets) == len({each["attach_type"] for each in sockets})
     return found | {("cgroup", each["attach_type"], each["name"]): each["id"] for each in sockets}
 
@@ -102,21 +98,14 @@ def builds(agent: LifeAgent) -> list[str]:
     return sorted({pin.parent.name for pin in agent.pins.list() if pin.parent.parent.name == "progs"})
 
 
-def test_hooks_maps_and_programs_have_their_names(lab: Lab, agent: LifeAgent) -> None:
-    assert sorted(name for _, _, name in programs_on_hooks(agent)) == [
-        *("lb_connect4", "lb_getpeername4", "lb_out4", "lb_out4", "lb_pod_in4", "lb_recvmsg4", "lb_sendmsg4"),
-        "lb_uplink_in4",
-    ]
-    pinned = {pin.name: pin for pin in agent.pins.list() if pin.parent.name == "maps"}
+def test_bpftool_shows_our_names(agent: LifeAgent) -> None:
+    shown = [bpftool("prog", "show", "id", str(number))["name"] for number in programs_on_hooks(agent).values()]
+    sockets = ["lb_connect4", "lb_getpeername4", "lb_recvmsg4", "lb_sendmsg4"]
+    assert sorted(shown) == sorted([*sockets, "lb_uplink_in4", "lb_out4", "lb_pod_in4", "lb_out4"])
+    pinned = {pin.name: str(pin) for pin in agent.pins.list() if pin.parent.name == "maps"}
     assert {"frontends", "slots", "backends", "flows", "affinity", "sock_origins", "counters"} <= pinned.keys()
-    for name in ("frontends", "slots", "flows"):
-        shown = subprocess.run(
-            ["bpftool", "--json", "map", "show", "pinned", str(pinned[name])],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert json.loads(shown.stdout)["name"] == name
+    for name, pin in pinned.items():
+        assert bpftool("map", "show", "pinned", pin)["name"] == name
 
 
 def test_sigkill_and_restart_under_load(lab: Lab, agent: LifeAgent) -> None:

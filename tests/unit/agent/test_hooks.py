@@ -1,0 +1,139 @@
+"""Which device gets which programs, whose clsact is ours, and what is given up at a start."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ebpflb.agent import hooks
+from ebpflb.agent.config import AgentConfig
+from ebpflb.agent.hooks import ClsactRecord, Hooks
+from ebpflb.core.abi import Family
+from ebpflb.datapath.build import Build
+from ebpflb.datapath.programs import PROGRAMS
+from ebpflb.host.inventory import DeviceRole, Link
+from ebpflb.host.tc import Attached, AttachReport, TcHook, TcProgram
+
+UPLINK = Link(3, "eth0")
+POD = Link(8, "veth8", "veth")
+
+
+class Kernel:
+    """Stands in for tc: what is attached, and on which devices clsact was there before."""
+
+    def __init__(self) -> None:
+        self.attached: dict[Link, list[tuple[str, TcHook, Family, Path | int]]] = {}
+        self.had_clsact: set[int] = set()
+        self.detached: list[tuple[Link, bool]] = []
+
+    def attach(self, device: Link, programs: Sequence[TcProgram], instance: str) -> AttachReport:
+        assert instance == "blue"
+        self.attached[device] = [(each.name, each.hook, each.family, each.source) for each in programs]
+        return AttachReport((f"{device.name}: attached",), device.ifindex not in self.had_clsact)
+
+    def detach(self, device: Link, instance: str, *, remove_clsact: bool) -> list[str]:
+        assert instance == "blue"
+        self.detached.append((device, remove_clsact))
+        return [f"{device.name}: detached"]
+
+    def list_ours(self, instance: str) -> list[Attached]:
+        assert instance == "blue"
+        return [
+            Attached(device.ifindex, device.name, hook, family, instance, name, 1)
+            for device, programs in self.attached.items()
+            for name, hook, family, _ in programs
+        ]
+
+
+@pytest.fixture(name="kernel")
+def _kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    kernel = Kernel()
+    for name in ("attach", "detach", "list_ours"):
+        monkeypatch.setattr(hooks, name, getattr(kernel, name))
+    return kernel
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path) -> AgentConfig:
+    return AgentConfig("node-1", instance="blue", state_dir=tmp_path, uplink_devices=("eth*",), pod_devices=("veth*",))
+
+
+def make_hooks(config: AgentConfig) -> Hooks:
+    pins = {program.stem: Path("/pins") / program.stem for program in PROGRAMS}
+    return Hooks(config, {Family.IPV4: Build("key", pins, compiled=False, seconds=0.0, instructions={})})
+
+
+@pytest.mark.parametrize(("role", "ingress"), [(DeviceRole.UPLINK, "lb_uplink_in"), (DeviceRole.POD, "lb_pod_in")])
+def test_the_role_decides_what_a_device_gets(
+    kernel: Kernel, config: AgentConfig, role: DeviceRole, ingress: str
+) -> None:
+    make_hooks(config).attach_device(role, POD)
+    assert kernel.attached[POD] == [
+        (f"{ingress}4", TcHook.INGRESS, Family.IPV4, Path("/pins") / ingress),
+        ("lb_out4", TcHook.EGRESS, Family.IPV4, Path("/pins/lb_out")),
+    ]
+
+
+def test_only_a_clsact_of_ours_is_removed(kernel: Kernel, config: AgentConfig) -> None:
+    kernel.had_clsact.add(UPLINK.ifindex)
+    one = make_hooks(config)
+    one.attach_device(DeviceRole.UPLINK, UPLINK)
+    one.attach_device(DeviceRole.POD, POD)
+    another = make_hooks(config)  # after a restart
+    another.detach_device(DeviceRole.UPLINK, UPLINK)
+    another.detach_device(DeviceRole.POD, POD)
+    another.detach_device(DeviceRole.POD, POD)
+    assert kernel.detached == [(UPLINK, False), (POD, True), (POD, False)]
+
+
+def test_a_renamed_device_keeps_its_record(kernel: Kernel, config: AgentConfig) -> None:
+    one = make_hooks(config)
+    one.attach_device(DeviceRole.POD, POD)
+    renamed = Link(POD.ifindex, "other", "veth")
+    one.detach_device(DeviceRole.POD, renamed)
+    one.detach_device(DeviceRole.POD, Link(99, POD.name, "veth"))
+    assert kernel.detached == [(renamed, True), (Link(99, POD.name, "veth"), False)]
+
+
+def test_devices_that_no_pattern_names_are_given_up_at_the_start(kernel: Kernel, config: AgentConfig) -> None:
+    one = make_hooks(config)
+    strays = [Link(5, "renamed"), Link(11, "cali11")]
+    for device in (UPLINK, POD, *strays):
+        one.attach_device(DeviceRole.POD, device)
+    make_hooks(config).detach_strays()
+    assert kernel.detached == [(device, True) for device in strays]
+    assert ClsactRecord(config.clsact_path).indexes() == {UPLINK.ifindex, POD.ifindex}
+
+
+def test_without_a_cgroup_the_socket_programs_are_taken_off(
+    config: AgentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[list[str], Path]] = []
+
+    def detach_cgroup(names: dict[str, Path], links: Path) -> list[str]:
+        calls.append((sorted(names), links))
+        return []
+
+    monkeypatch.setattr(hooks, "detach_cgroup", detach_cgroup)
+    make_hooks(config).attach_sockets()
+    names = ["lb_connect4", "lb_getpeername4", "lb_recvmsg4", "lb_sendmsg4"]
+    assert calls == [(names, config.pins.links(Family.IPV4))]
+
+
+def test_the_record_lives_in_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "blue.clsact"
+    assert ClsactRecord(path).indexes() == set()
+    ClsactRecord(path).discard(4)
+    assert not path.exists()
+    for ifindex in (12, 4, 12):
+        ClsactRecord(path).add(ifindex)
+    assert path.read_text() == "4\n12\n"
+    ClsactRecord(path).discard(4)
+    assert ClsactRecord(path).indexes() == {12}
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_record_that_somebody_else_wrote_is_no_reason_to_fail(tmp_path: Path) -> None:
+    path = tmp_path / "blue.clsact"
+    path.write_text("eth0\n7\n")
+    assert ClsactRecord(path).indexes() == {7}

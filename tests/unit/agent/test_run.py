@@ -1,0 +1,127 @@
+"""The order in which an agent starts and ends; its parts are stood in for."""
+
+import logging
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ebpflb.agent import run
+from ebpflb.agent.config import AgentConfig
+from ebpflb.core.abi import Family
+from ebpflb.datapath.build import Build
+from ebpflb.errors import EbpflbError, PrerequisiteError, UsageError
+from ebpflb.files.folder import FolderSource
+from ebpflb.host.lock import InstanceLock, holder_of
+from ebpflb.reconcile.status import Status, StatusFile
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+STATUS = Status("node-1", NOW, (), "", {"Service": 3}, (), (), None)
+
+
+def waits_for_its_end(stop: threading.Event) -> None:
+    stop.wait()
+
+
+def test_the_end_of_one_part_ends_all() -> None:
+    stop = threading.Event()
+    ended: list[str] = []
+
+    def waits(end: threading.Event) -> None:
+        end.wait()
+        ended.append("waiting")
+
+    run._run_together(stop, {"waiting": waits, "over": lambda _: ended.append("over")})
+    assert ended == ["over", "waiting"]
+    assert stop.is_set()
+
+
+def test_what_a_part_raises_reaches_the_caller_when_all_have_ended() -> None:
+    ended = threading.Event()
+
+    def waits(end: threading.Event) -> None:
+        end.wait()
+        ended.set()
+
+    def breaks(_: threading.Event) -> None:
+        raise EbpflbError("the device is gone")
+
+    with pytest.raises(EbpflbError, match="the device is gone"):
+        run._run_together(threading.Event(), {"waiting": waits, "breaking": breaks})
+    assert ended.is_set()
+
+
+def test_a_stop_before_the_start_ends_at_once() -> None:
+    stop = threading.Event()
+    stop.set()
+    run._run_together(stop, {"one": waits_for_its_end})
+
+
+def test_ready_is_said_once_when_the_first_snapshot_is_in_the_maps(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = StatusFile(tmp_path / "blue.status.json")
+    report = run._StatusReport(file)
+    with caplog.at_level(logging.INFO):
+        report(STATUS)
+        assert caplog.messages == []
+        for _ in range(2):
+            report(replace(STATUS, last_change_applied_at=NOW))
+    assert caplog.messages == ["ready node=node-1 services=3"]
+    assert file.read().last_change_applied_at == NOW
+
+
+def test_builds_of_other_versions_are_removed(tmp_path: Path) -> None:
+    config = AgentConfig("node-1", bpffs=tmp_path, instance="blue")
+    config.pins.create_folders(Family.IPV4)
+    for key in ("ours", "older", "ours-staging"):
+        folder = config.pins.progs(Family.IPV4) / key
+        folder.mkdir()
+        (folder / "lb_out4").touch()
+    run.remove_other_builds(config, {Family.IPV4: Build("ours", {}, compiled=True, seconds=0.0, instructions={})})
+    assert [path.name for path in config.pins.progs(Family.IPV4).iterdir()] == ["ours"]
+    assert (config.pins.progs(Family.IPV4) / "ours" / "lb_out4").exists()
+
+
+def test_the_configuration_chooses_the_source(tmp_path: Path) -> None:
+    assert isinstance(run.make_source(AgentConfig("node-1", manifests=tmp_path)), FolderSource)
+    with pytest.raises(UsageError, match="does not exist"):
+        run.make_source(AgentConfig("node-1", manifests=tmp_path / "missing"))
+    (tmp_path / "config").write_text("words")
+    with pytest.raises(UsageError, match="is not a kubeconfig"):
+        run.make_source(AgentConfig("node-1", kubeconfig=tmp_path / "config"))
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AgentConfig:
+    """An agent that must fail before it builds."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("it went on to build")
+
+    monkeypatch.setattr(run, "ensure_bpffs", lambda _: False)
+    monkeypatch.setattr(run, "build_all", never)
+    (tmp_path / "manifests").mkdir()
+    return AgentConfig("node-1", manifests=tmp_path / "manifests", instance="blue", state_dir=tmp_path / "run")
+
+
+def test_a_wrong_cgroup_is_found_before_anything_is_built(config: AgentConfig, tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="is not a folder of a cgroup v2 tree"):
+        run.run_agent(replace(config, cgroup=tmp_path), threading.Event())
+    assert holder_of("blue", config.state_dir) is None
+
+
+def test_a_predecessors_status_is_not_taken_for_ours(config: AgentConfig) -> None:
+    StatusFile(config.status_path).write(STATUS)
+    with pytest.raises(UsageError):
+        run.run_agent(replace(config, manifests=Path("missing")), threading.Event())
+    assert not config.status_path.exists()
+
+
+def test_a_second_agent_leaves_the_first_ones_status_alone(config: AgentConfig) -> None:
+    StatusFile(config.status_path).write(STATUS)
+    with InstanceLock("blue", config.state_dir), pytest.raises(EbpflbError, match="another agent runs it"):
+        run.run_agent(config, threading.Event())
+    assert StatusFile(config.status_path).read() == STATUS
