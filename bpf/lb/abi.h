@@ -97,18 +97,17 @@ enum lb_counter {
 	LB_COUNTER_FLOW_RESELECTED = 10, /* a flow's backend was gone or closed: a new backend was chosen */
 	LB_COUNTER_REJECTED = 11,	 /* packet hooks: no backend anywhere, RST or port unreachable sent */
 	LB_COUNTER_AFFINITY_HIT = 12,	 /* the client's remembered backend was used */
-	LB_COUNTER_DROP_MALFORMED = 13,	 /* a header of a packet to a Service does not parse */
-	LB_COUNTER_DROP_NO_LOCAL_BACKEND = 14, /* policy Local and no backend on this node */
-	LB_COUNTER_DROP_NO_SNAT_ADDRESS = 15,  /* the device towards the backend has no address */
-	LB_COUNTER_DROP_NO_SNAT_PORT = 16,     /* every tried source port was taken */
-	LB_COUNTER_DROP_FLOW_TABLE_FULL = 17,  /* the pair could not be stored */
-	LB_COUNTER_DROP_NO_ROUTE = 18,	       /* the FIB has no usable route to the next hop */
-	LB_COUNTER_DROP_TOO_BIG = 19,	       /* larger than the MTU towards the next hop */
-	LB_COUNTER_DROP_TTL = 20,	       /* the TTL would reach zero here */
-	LB_COUNTER_DROP_REWRITE = 21,	       /* the kernel refused to change the packet */
-	LB_COUNTER_DROP_DEAD_SLOT = 22,	       /* a slot names no live backend: the tables are inconsistent */
-	LB_COUNTER_PASSED_FRAGMENT = 23,       /* a fragment, left to the stack */
-	LB_COUNTER_MAX = 24,
+	LB_COUNTER_DROP_NO_LOCAL_BACKEND = 13, /* policy Local and no backend on this node */
+	LB_COUNTER_DROP_NO_SNAT_ADDRESS = 14,  /* the device towards the backend has no address */
+	LB_COUNTER_DROP_NO_SNAT_PORT = 15,     /* every tried source port was taken */
+	LB_COUNTER_DROP_FLOW_TABLE_FULL = 16,  /* the pair could not be stored */
+	LB_COUNTER_DROP_NO_ROUTE = 17,	       /* the FIB has no usable route to the next hop */
+	LB_COUNTER_DROP_TOO_BIG = 18,	       /* larger than the MTU towards the next hop */
+	LB_COUNTER_DROP_TTL = 19,	       /* the TTL would reach zero here */
+	LB_COUNTER_DROP_REWRITE = 20,	       /* the kernel refused to change the packet */
+	LB_COUNTER_DROP_DEAD_SLOT = 21,	       /* a slot names no live backend: the tables are inconsistent */
+	LB_COUNTER_PASSED_FRAGMENT = 22,       /* a fragment, left to the stack */
+	LB_COUNTER_MAX = 23,
 };
 
 struct lb_frontend_key {

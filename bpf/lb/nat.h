@@ -9,6 +9,15 @@
 #include "lb/base.h"
 #include "lb/packet.h"
 
+/* Where a field of the network header stands in the frame. */
+#define LB_IP_FIELD(field) (LB_L3_OFFSET + __builtin_offsetof(lb_iphdr, field))
+
+#if FAMILY == 4
+#define LB_TTL ttl
+#else
+#define LB_TTL hop_limit
+#endif
+
 /* One's-complement difference that turns the sum of `from` into that of `to`, as bpf_l*_csum_replace wants
  * it. */
 static __always_inline u64 lb_csum_difference(const void *from, const void *to, int words)
@@ -38,40 +47,37 @@ static __always_inline u64 lb_l4_csum_flags(const struct lb_packet *packet)
 	return packet->tuple.protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 }
 
-/* Addresses (and TTL): the network header and its part in the transport checksum. Returns 0 or a negative
+#if FAMILY == 4
+static __always_inline int lb_rewrite_ip_csum(struct __sk_buff *skb, u64 difference, u8 ttl, u8 new_ttl)
+{
+	int error = bpf_l3_csum_replace(skb, LB_IP_FIELD(check), 0, difference, 0);
+
+	if (error || ttl == new_ttl)
+		return error;
+	return bpf_l3_csum_replace(skb, LB_IP_FIELD(check), bpf_htons(ttl << 8), bpf_htons(new_ttl << 8), 2);
+}
+#else
+#define lb_rewrite_ip_csum(skb, difference, ttl, new_ttl) 0 /* IPv6 has no checksum of its own */
+#endif
+
+/* Addresses and TTL: the network header, and its part in the transport checksum. Returns 0 or a negative
  * errno. */
 static __always_inline int lb_rewrite_l3(struct __sk_buff *skb, const struct lb_packet *packet,
 					 const addr_t to[2], bool decrement_ttl)
 {
 	const addr_t *from = &packet->tuple.saddr; /* saddr, daddr: adjacent, as on the wire */
 	u64 difference = lb_csum_difference(from, to, 2 * LB_ADDR_WORDS);
-	u8 ttl = packet->ttl - 1;
+	u8 ttl = packet->ttl - decrement_ttl;
 	int error;
 
 	error = bpf_l4_csum_replace(skb, lb_l4_csum_offset(packet), 0, difference,
 				    BPF_F_PSEUDO_HDR | lb_l4_csum_flags(packet));
-	if (error)
-		return error;
-#if FAMILY == 4
-	error = bpf_l3_csum_replace(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, check), 0,
-				    difference, 0);
-	if (!error && decrement_ttl)
-		error = bpf_l3_csum_replace(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, check),
-					    bpf_htons(packet->ttl << 8), bpf_htons(ttl << 8), 2);
-	if (!error && decrement_ttl)
-		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, ttl), &ttl,
-					    1, 0);
 	if (!error)
-		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct iphdr, saddr),
-					    (void *)to, 2 * sizeof(addr_t), 0);
-#else
-	if (decrement_ttl)
-		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct ipv6hdr, hop_limit),
-					    &ttl, 1, 0);
+		error = lb_rewrite_ip_csum(skb, difference, packet->ttl, ttl);
+	if (!error && decrement_ttl)
+		error = bpf_skb_store_bytes(skb, LB_IP_FIELD(LB_TTL), &ttl, 1, 0);
 	if (!error)
-		error = bpf_skb_store_bytes(skb, LB_L3_OFFSET + __builtin_offsetof(struct ipv6hdr, saddr),
-					    (void *)to, 2 * sizeof(addr_t), 0);
-#endif
+		error = bpf_skb_store_bytes(skb, LB_IP_FIELD(saddr), (void *)to, 2 * sizeof(addr_t), 0);
 	return error;
 }
 

@@ -12,6 +12,12 @@
 #include "lb/base.h"
 #include "lb/verdict.h"
 
+#if FAMILY == 4
+typedef struct iphdr lb_iphdr;
+#else
+typedef struct ipv6hdr lb_iphdr;
+#endif
+
 #define LB_L3_OFFSET ETH_HLEN
 
 /* The longest headers that are read: IPv4 with options, TCP without. */
@@ -32,7 +38,7 @@ struct lb_packet {
 static __always_inline enum lb_verdict lb_parse_l3(void *data, void *data_end, struct lb_packet *packet)
 {
 #if FAMILY == 4
-	struct iphdr *ip = data + LB_L3_OFFSET;
+	lb_iphdr *ip = data + LB_L3_OFFSET;
 
 	if ((void *)(ip + 1) > data_end || ip->version != 4 || ip->ihl < 5)
 		return LB_PASS;
@@ -46,7 +52,7 @@ static __always_inline enum lb_verdict lb_parse_l3(void *data, void *data_end, s
 	packet->ttl = ip->ttl;
 	packet->l4_offset = LB_L3_OFFSET + ip->ihl * 4;
 #else
-	struct ipv6hdr *ip = data + LB_L3_OFFSET;
+	lb_iphdr *ip = data + LB_L3_OFFSET;
 
 	if ((void *)(ip + 1) > data_end || ip->version != 6)
 		return LB_PASS;

@@ -16,11 +16,9 @@
 #include "lb/verdict.h"
 
 #if FAMILY == 4
-typedef struct iphdr lb_iphdr;
 #define LB_ICMP_PROTOCOL	 IPPROTO_ICMP
 #define LB_ICMP_PORT_UNREACHABLE bpf_htons(0x0303)
 #else
-typedef struct ipv6hdr lb_iphdr;
 #define LB_ICMP_PROTOCOL	 IPPROTO_ICMPV6
 #define LB_ICMP_PORT_UNREACHABLE bpf_htons(0x0104)
 #endif
