@@ -14,7 +14,6 @@ from ebpflb.core.model import (
     EndpointSlice,
     Host,
     Node,
-    ObjectKey,
     Service,
     ServicePort,
     ServiceType,
@@ -28,8 +27,9 @@ NAMES = ("a", "b", "c")
 PORT_NAMES = ("", "http")
 ROOMY = Limits(frontends=4096, backends=4096, services=4096, slots=1 << 18)
 
-families = st.sampled_from(Family)
+families = st.sampled_from((*[Family.IPV4] * 4, Family.IPV6))
 mostly = st.sampled_from((True, True, True, False))
+nearly_always = st.sampled_from((*[True] * 9, False))
 protocols = st.sampled_from((Protocol.TCP, Protocol.TCP, Protocol.UDP, Protocol.SCTP))
 
 
@@ -63,9 +63,9 @@ def services(draw: st.DrawFn, namespace: str, name: str) -> Service:
     return Service(
         namespace=namespace,
         name=name,
-        type=draw(st.sampled_from(ServiceType)),
+        type=draw(st.sampled_from((*[*ServiceType][:3] * 3, ServiceType.EXTERNAL_NAME))),
         ports=draw(service_ports),
-        cluster_ips=draw(st.sampled_from((dual, dual[::-1], dual[:1], dual[1:], ()))),
+        cluster_ips=draw(st.sampled_from((dual, dual, dual[::-1], dual[:1], dual[:1], dual[1:], ()))),
         external_ips=draw(external),
         load_balancer_ips=draw(external),
         internal_local=draw(st.booleans()),
@@ -78,10 +78,10 @@ def services(draw: st.DrawFn, namespace: str, name: str) -> Service:
 def endpoints(family: Family) -> st.SearchStrategy[Endpoint]:
     return st.builds(
         Endpoint,
-        address=addresses(family, 30) | either_family(30),
+        address=addresses(family, 30) | addresses(family, 30) | either_family(30),
         ready=mostly,
         serving=mostly,
-        terminating=st.booleans(),
+        terminating=mostly.map(lambda usual: not usual),
         node_name=st.sampled_from(("", *NODES)),
         for_nodes=st.lists(st.sampled_from(NODES), max_size=2).map(tuple),
         for_zones=st.lists(st.sampled_from(ZONES[1:]), max_size=2).map(tuple),
@@ -89,33 +89,34 @@ def endpoints(family: Family) -> st.SearchStrategy[Endpoint]:
 
 
 @st.composite
-def slices(draw: st.DrawFn, number: int, keys: Sequence[ObjectKey]) -> EndpointSlice:
-    namespace, name = draw(st.sampled_from((*keys, ("blue", "stray"))))
+def slices(draw: st.DrawFn, number: int, owners: Sequence[Service]) -> EndpointSlice:
+    """A slice of one of the services; most of its ports are the service's, some are nobody's."""
+    owner = draw(st.sampled_from(owners))
     family = draw(families)
-    offered = st.builds(
-        EndpointPort, name=st.sampled_from(PORT_NAMES), protocol=protocols, port=st.sampled_from((8053, 8080))
-    )
+    matching = [EndpointPort(port.name, port.protocol, draw(st.sampled_from((8053, 8080)))) for port in owner.ports]
+    stray = st.builds(EndpointPort, name=st.sampled_from(PORT_NAMES), protocol=protocols, port=st.just(9090))
     return EndpointSlice(
-        namespace=namespace,
+        namespace=owner.namespace,
         name=f"slice-{number}",
-        service_name=name,
+        service_name=owner.name if draw(mostly) else "stray",
         family=family,
-        ports=draw(st.lists(offered, min_size=1, max_size=3).map(tuple)),
-        endpoints=draw(st.lists(endpoints(family), max_size=4).map(tuple)),
+        ports=tuple(port for port in matching if draw(mostly)) + tuple(draw(st.lists(stray, max_size=1))),
+        endpoints=draw(st.lists(endpoints(family), min_size=1, max_size=4).map(tuple)),
     )
 
 
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
-    keys = draw(st.sets(st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(NAMES)), max_size=5))
-    listed = [draw(slices(number, sorted(keys))) for number in range(draw(st.integers(0, 6)))]
+    keys = draw(st.sets(st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(NAMES)), min_size=1, max_size=4))
+    owners = {key: draw(services(*key)) for key in sorted(keys)}
+    listed = [draw(slices(number, tuple(owners.values()))) for number in range(draw(st.integers(1, 5)))]
     host_addresses = st.frozensets(either_family(40), max_size=3)
     devices = st.builds(
         Device, ifindex=st.integers(1, 3), name=st.just("eth"), addresses=st.lists(either_family(40)).map(tuple)
     )
     return Snapshot(
         node=Node(draw(st.sampled_from(("", *NODES))), draw(st.sampled_from(ZONES))),
-        services={key: draw(services(*key)) for key in sorted(keys)},
+        services=owners,
         slices={each.key: each for each in draw(st.permutations(listed))},
         host=Host(draw(host_addresses), tuple(draw(st.lists(devices, max_size=2)))),
     )
@@ -124,8 +125,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
 @st.composite
 def successors(draw: st.DrawFn, snapshot: Snapshot) -> Snapshot:
     """The same cluster a little later: Services go or change, endpoints come, go and change their conditions."""
-    kept = {key: service for key, service in snapshot.services.items() if draw(mostly)}
-    changed = {key: service if draw(mostly) else draw(services(*service.key)) for key, service in kept.items()}
+    kept = {key: service for key, service in snapshot.services.items() if draw(nearly_always)}
+    changed = {key: service if draw(nearly_always) else draw(services(*service.key)) for key, service in kept.items()}
     moved = {}
     for key, each in snapshot.slices.items():
         stay = tuple(one for one in each.endpoints if draw(mostly))
@@ -139,7 +140,7 @@ def successors(draw: st.DrawFn, snapshot: Snapshot) -> Snapshot:
 def lives(draw: st.DrawFn) -> list[Snapshot]:
     """A cluster over time, now and then as it was before."""
     life = [draw(snapshots())]
-    for _ in range(draw(st.integers(1, 4))):
+    for _ in range(draw(st.integers(2, 5))):
         life.append(draw(successors(life[-1])) if draw(mostly) else draw(st.sampled_from(life)))
     return life
 

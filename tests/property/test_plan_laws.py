@@ -14,10 +14,10 @@ from tests.property.kernel import Maps
 from tests.property.strategies import ROOMY, families, limits, lives, snapshots
 
 SLOTS = ROOMY.slots
-afterwards = st.lists(st.sampled_from(("keep", "keep", "release", "restart", "crash")), min_size=5, max_size=5)
+afterwards = st.lists(st.sampled_from(("keep", "keep", "release", "restart", "crash")), min_size=6, max_size=6)
 
 
-@given(lives(), afterwards, families, limits | st.just(ROOMY))
+@given(lives(), afterwards, families, limits | st.just(ROOMY) | st.just(ROOMY))
 @settings(max_examples=120)
 def test_every_step_of_a_life_is_safe(
     life: list[Snapshot], events: list[str], family: Family, any_limits: Limits
