@@ -163,6 +163,7 @@ def _key(spec: BuildSpec, texts: Mapping[str, str]) -> str:
 
 def _compile(spec: BuildSpec, texts: Mapping[str, str], shim: Path, staging: Path) -> dict[str, int]:
     job = {
+        "parent": os.getpid(),
         "shim": str(shim),
         "kernel": _kernel_version_code(),
         "cflags": [*spec.flags(), *_DIALECT, *_include_flags()],

@@ -2,14 +2,26 @@
 
 The agent never maps LLVM's memory, and a crash of the compiler cannot take it down. This is the only module that
 imports bcc. What bcc warns about (a kernel newer than it knows) goes to stderr, which the parent shows on failure only.
+It dies with its parent: one that lived on would pin into the folders of the agent that is started next.
 
     job (JSON on stdin) --> bcc --> pins --> instruction counts (JSON, the last line of stdout)
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
-from typing import Any
+from typing import Any, Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel for SIGKILL when the parent ends; leave at once if it has ended already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
 
 
 def _build_unit(unit: dict[str, Any], cflags: list[str]) -> dict[str, int]:
@@ -29,6 +41,7 @@ def _build_unit(unit: dict[str, Any], cflags: list[str]) -> dict[str, int]:
 def main() -> int:
     """Run one job; exit code 0 and JSON on stdout, or 1 and the reason on stderr."""
     job = json.load(sys.stdin)
+    _die_with(job["parent"])
     os.environ["BCC_KERNEL_SOURCE"] = job["shim"]
     os.environ["BCC_LINUX_VERSION_CODE"] = str(job["kernel"])
     instructions: dict[str, int] = {}

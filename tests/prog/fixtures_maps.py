@@ -50,6 +50,7 @@ def compile_template(family: Family, folder: Path) -> None:
     # Without a function clang writes no .BTF.ext, and without that bcc loads no BTF.
     text = inline_source("lb/base.h", directory) + "int lb_nothing(void *ctx) { return 0; }\n"
     job = {
+        "parent": os.getpid(),
         "shim": str(directory / "shim"),
         "kernel": build._kernel_version_code(),
         "cflags": [*spec.flags(), *build._include_flags()],
