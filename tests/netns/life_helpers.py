@@ -39,14 +39,19 @@ SOON_S = 1.0
 POLL_S = 0.02
 NAMESPACE = "life"
 
-ADDRESSED_OTHERWISE = """
+_OTHER_HAIRPIN = """
+import socket
 import ebpflb.agent.run as run
 from ebpflb.core.abi import Family
-run.HAIRPIN_ADDRESSES[Family.IPV4] = bytes([169, 254, 77, 2])
+run.HAIRPIN_ADDRESSES[Family.IPV4] = socket.inet_aton({address!r})
 from ebpflb.cli import main
 main()
 """
-"""The command line of another version: one constant of its programs differs, and so does its build."""
+
+
+def addressed_otherwise(hairpin_address: str) -> str:
+    """Return the command line of another version: one constant of its programs differs, and so does its build."""
+    return _OTHER_HAIRPIN.format(address=hairpin_address)
 
 
 def until(check: Callable[[], T], seconds: float = 10.0) -> T:

@@ -5,15 +5,16 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ebpflb.bench.control import Load, measure, start_server
 from ebpflb.bench.report import Report
-from ebpflb.bench.topology import Lab
+from ebpflb.bench.topology import Lab, Pod
 from tests.netns.life_helpers import (
-    ADDRESSED_OTHERWISE,
     LifeAgent,
+    addressed_otherwise,
     agent_on,
     assert_no_failure,
     bpftool,
@@ -32,7 +33,8 @@ DNS = "10.96.0.53:53"
 WEB_PORT = 30080
 DNS_PORT = 30053
 RATE = ("--rate", "100")
-OTHER_BUILD = (sys.executable, "-c", ADDRESSED_OTHERWISE)
+OTHER_BUILD = (sys.executable, "-c", addressed_otherwise("169.254.77.2"))
+THIRD_BUILD = (sys.executable, "-c", addressed_otherwise("169.254.77.3"))
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,17 @@ def kept_flows(agent: LifeAgent) -> set[tuple[str, str, str]]:
         for row in agent.rows("flows")
         if row["state"] == "established"
     }
+
+
+def flows_to(agent: LifeAgent, pod: Pod) -> list[dict[str, Any]]:
+    return [row for row in agent.rows("flows") if row["backend"] == f"{pod.address}:5353/UDP"]
+
+
+def is_compiling(agent: LifeAgent) -> bool:
+    """Say whether a child of the agent has got as far as the compiler's library."""
+    pid = agent.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return any("libbcc" in Path(f"/proc/{child}/maps").read_text() for child in children)
 
 
 def programs_on_hooks(agent: LifeAgent) -> dict[tuple[str, str, str], int]:
@@ -140,9 +153,11 @@ def test_what_changed_while_it_was_dead_is_applied(lab: Lab, agent: LifeAgent, m
     inside = Load(lab.pod(1, 1), "udp", DNS, "--rate", "50", "--connected", "--keep")
     outside = Load(lab.client, "udp", f"{lab.node(1).address}:{DNS_PORT}", "--rate", "50", "--keep")
     with loads(inside, outside) as reports:
+        assert measure(lab.client, "udp", f"{lab.node(1).address}:{DNS_PORT}", "--count", "20").failures == {}
         leaving = {row["backend"] for row in agent.rows("sock_origins") if row["frontend"] == f"{DNS}/UDP"}
         assert len(leaving) == 1
         gone, stays = (first, second) if first.address in leaving.pop() else (second, first)
+        assert flows_to(agent, gone)
         agent.kill()
         new_web = [tcp_service("late", "10.96.0.11"), slice_of("late", stays)]
         dns = [udp_service("dns", "10.96.0.53", DNS_PORT), slice_of("dns", stays, udp=True)]
@@ -151,8 +166,8 @@ def test_what_changed_while_it_was_dead_is_applied(lab: Lab, agent: LifeAgent, m
         agent.restart()
         assert measure(lab.pod(1, 1), "tcp", "10.96.0.11:80", "--count", "1").by_backend == {stays.name: 1}
         # The socket is destroyed, and the flow of the outside client with it: both go on with what is left.
-        until(lambda: not [row for row in agent.rows("flows") if f"{gone.address}:5353" in row["backend"]])
-        until(lambda: not [row for row in agent.rows("sock_origins") if row["backend"] in {None, gone.address}])
+        until(lambda: not flows_to(agent, gone))
+        until(lambda: not [row for row in agent.rows("sock_origins") if row["backend"] is None])
         stayed = f"{stays.address}:5353/UDP"
         until(lambda: [row for row in agent.rows("sock_origins") if row["backend"] == stayed])
     socket, flow = reports
@@ -187,3 +202,18 @@ def test_another_build_replaces_this_one_under_load(lab: Lab, agent: LifeAgent) 
     assert agent.logged(f"key={build}")
     assert len(builds(agent)) == 1
     assert builds(agent) != [build]
+
+
+def test_a_build_that_was_cut_short_is_made_anew(lab: Lab, agent: LifeAgent) -> None:
+    hooks = programs_on_hooks(agent)
+    with load_from_everywhere(lab) as reports:
+        agent.kill()
+        agent.start(THIRD_BUILD)
+        until(lambda: is_compiling(agent))
+        agent.kill()
+        assert programs_on_hooks(agent) == hooks
+        agent.restart(THIRD_BUILD)
+    assert_no_failure(reports)
+    assert len(agent.logged("event=build_compiled")) == 1
+    assert programs_on_hooks(agent).keys() == hooks.keys()
+    assert len(builds(agent)) == 1
