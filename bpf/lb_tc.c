@@ -45,14 +45,19 @@ static __always_inline enum lb_verdict lb_change(struct __sk_buff *skb, const st
 	return changed ? verdict : lb_drop(LB_COUNTER_DROP_REWRITE);
 }
 
+static __always_inline bool lb_is_restored_at_egress(const struct lb_flow *flow)
+{
+	return (flow->flags & LB_FLOW_REPLY) && (flow->flags & LB_FLOW_AT_EGRESS);
+}
+
 /* `back`: the flags of bpf_redirect() that send an answer to where the packet came from. */
 static __always_inline int lb_act(struct __sk_buff *skb, const struct lb_packet *packet,
 				  struct lb_translation *translation, enum lb_verdict verdict, u64 back)
 {
 	switch (lb_change(skb, packet, &translation->flow, verdict)) {
 	case LB_DELIVER:
-		lb_count(translation->flow.flags & LB_FLOW_AT_EGRESS ? LB_COUNTER_REPLY_RESTORED
-								     : LB_COUNTER_DELIVERED);
+		lb_count(lb_is_restored_at_egress(&translation->flow) ? LB_COUNTER_REPLY_RESTORED
+								      : LB_COUNTER_DELIVERED);
 		return LB_TC_NEXT;
 	case LB_FORWARD:
 		lb_count(LB_COUNTER_FORWARDED);
@@ -100,6 +105,6 @@ int LB_NAME(lb_out)(struct __sk_buff *skb)
 	enum lb_verdict verdict = lb_parse(skb, &packet);
 
 	if (verdict == LB_CONTINUE)
-		verdict = lb_translate_egress(&packet, &translation);
+		verdict = lb_translate_egress(skb, &packet, &translation);
 	return lb_act(skb, &packet, &translation, verdict, BPF_F_INGRESS);
 }

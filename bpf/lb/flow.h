@@ -83,13 +83,36 @@ static __always_inline void lb_flow_remove(struct lb_tuple *key, const struct lb
 }
 
 /*
+ * Would replies with this key go to a socket of this node? Only such flows ask whose source is an address of
+ * this node: the stack knows nothing of the ports that flows have. The start of lb_tuple is a bpf_sock_tuple.
+ */
+static __always_inline bool lb_port_has_socket(struct __sk_buff *skb, const struct lb_flow *request,
+					       struct lb_tuple *reply_key)
+{
+	const int length = __builtin_offsetof(struct lb_tuple, protocol);
+	struct bpf_sock_tuple *tuple = (struct bpf_sock_tuple *)reply_key;
+	struct bpf_sock *sock;
+
+	if (!(request->flags & (LB_FLOW_FORWARD | LB_FLOW_AT_EGRESS)))
+		return false;
+	if (reply_key->protocol == IPPROTO_TCP)
+		sock = bpf_skc_lookup_tcp(skb, tuple, length, BPF_F_CURRENT_NETNS, 0);
+	else
+		sock = bpf_sk_lookup_udp(skb, tuple, length, BPF_F_CURRENT_NETNS, 0);
+	if (!sock)
+		return false;
+	bpf_sk_release(sock);
+	return true;
+}
+
+/*
  * Claims a source port towards the backend by inserting the reply entry: the client's own if nobody has it,
  * else others. The insertion is atomic, so two CPUs never give one port to two flows. Updates
  * request->to_sport. Returns 0, -EEXIST when every tried port is taken, or another negative errno when the
  * table takes no entry.
  */
-static __always_inline int lb_flow_reserve_reply(struct lb_flow *request, const struct lb_flow *reply,
-						 u8 protocol)
+static __always_inline int lb_flow_reserve_reply(struct __sk_buff *skb, struct lb_flow *request,
+						 const struct lb_flow *reply, u8 protocol)
 {
 	u32 candidate = bpf_get_prandom_u32();
 	int error = 0;
@@ -97,7 +120,8 @@ static __always_inline int lb_flow_reserve_reply(struct lb_flow *request, const 
 	for (int i = 0; i < LB_SNAT_ATTEMPTS; i++) {
 		struct lb_tuple key = lb_flow_partner_key(request, protocol);
 
-		error = flows.insert(&key, (struct lb_flow *)reply);
+		error = lb_port_has_socket(skb, request, &key) ? -LB_EEXIST
+							       : flows.insert(&key, (struct lb_flow *)reply);
 		if (error != -LB_EEXIST)
 			break;
 		request->to_sport =
@@ -114,6 +138,8 @@ static __always_inline u8 lb_flow_reply_flags(u8 request_flags)
 		return LB_FLOW_REPLY | LB_FLOW_HAIRPIN;
 	if (request_flags & LB_FLOW_FORWARD)
 		return LB_FLOW_REPLY | LB_FLOW_FORWARD;
+	if (request_flags & LB_FLOW_AT_EGRESS)
+		return LB_FLOW_REPLY;
 	return LB_FLOW_REPLY | LB_FLOW_AT_EGRESS;
 }
 
@@ -121,7 +147,8 @@ static __always_inline u8 lb_flow_reply_flags(u8 request_flags)
  * Creates the pair for `packet`, whose translation `request` describes (all but seen, last_seen and a changed
  * port). When another CPU was faster, its translation is taken over into `request`.
  */
-static __always_inline enum lb_verdict lb_flow_create(struct lb_packet *packet, struct lb_flow *request)
+static __always_inline enum lb_verdict lb_flow_create(struct __sk_buff *skb, struct lb_packet *packet,
+						      struct lb_flow *request)
 {
 	struct lb_flow reply = {
 		.to_saddr = packet->tuple.daddr,
@@ -140,7 +167,7 @@ static __always_inline enum lb_verdict lb_flow_create(struct lb_packet *packet, 
 
 	request->last_seen = reply.last_seen;
 	request->seen = packet->seen;
-	error = lb_flow_reserve_reply(request, &reply, packet->tuple.protocol);
+	error = lb_flow_reserve_reply(skb, request, &reply, packet->tuple.protocol);
 	if (error)
 		return lb_drop(error == -LB_EEXIST ? LB_COUNTER_DROP_NO_SNAT_PORT
 						   : LB_COUNTER_DROP_FLOW_TABLE_FULL);

@@ -126,7 +126,7 @@ static __always_inline enum lb_verdict lb_open(struct __sk_buff *skb, struct lb_
 	};
 	verdict = lb_choose_source(skb, packet, side, choice.backend->flags & LB_BACKEND_LOCAL, translation);
 	if (verdict == LB_CONTINUE)
-		verdict = lb_flow_create(packet, flow);
+		verdict = lb_flow_create(skb, packet, flow);
 	return verdict == LB_CONTINUE ? lb_follow(skb, packet, translation) : verdict;
 }
 
@@ -181,17 +181,56 @@ static __always_inline enum lb_verdict lb_refuse_at_egress(const struct lb_packe
 	return LB_PASS;
 }
 
-/* Replies of flows that kept their client's address: the stack has routed them, only the source is wrong. */
-static __always_inline enum lb_verdict lb_translate_egress(struct lb_packet *packet,
+/*
+ * A packet of the node's own, whose replies would go to the client of a masqueraded flow, since that flow has
+ * its port: the packet takes another port from here on. A connection that stands is never in the way: no flow
+ * is given the port of a socket.
+ */
+static __always_inline enum lb_verdict lb_step_aside(struct __sk_buff *skb, struct lb_packet *packet,
+						     struct lb_translation *translation)
+{
+	struct lb_flow *flow = &translation->flow;
+	enum lb_verdict verdict;
+	struct lb_flow *other;
+
+	*flow = (struct lb_flow){
+		.to_saddr = packet->tuple.saddr,
+		.to_daddr = packet->tuple.daddr,
+		.to_sport = packet->tuple.sport,
+		.to_dport = packet->tuple.dport,
+		.flags = LB_FLOW_AT_EGRESS | LB_FLOW_SNAT,
+	};
+	struct lb_tuple reply_key = lb_flow_partner_key(flow, packet->tuple.protocol);
+
+	other = flows.lookup(&reply_key);
+	if (!other || !(other->flags & LB_FLOW_FORWARD))
+		return LB_PASS;
+	flow->backend_id = other->backend_id;
+	flow->generation = other->generation;
+	flow->service_id = other->service_id;
+	verdict = lb_flow_create(skb, packet, flow);
+	return verdict == LB_CONTINUE ? LB_DELIVER : verdict;
+}
+
+/*
+ * Replies of flows that kept their client's address: the stack has routed them, only the source is wrong. And
+ * what the node itself sends, which never came in by a device: a masqueraded packet can look the same.
+ */
+static __always_inline enum lb_verdict lb_translate_egress(struct __sk_buff *skb, struct lb_packet *packet,
 							   struct lb_translation *translation)
 {
 	struct lb_flow *flow = flows.lookup(&packet->tuple);
+	bool is_own = !skb->ingress_ifindex;
+	enum lb_verdict verdict = LB_PASS;
 
-	if (!flow || !(flow->flags & LB_FLOW_AT_EGRESS))
-		return lb_refuse_at_egress(packet);
-	lb_flow_touch(flow, packet);
-	translation->flow = *flow;
-	return LB_DELIVER;
+	if (flow && (flow->flags & LB_FLOW_AT_EGRESS) && (is_own || (flow->flags & LB_FLOW_REPLY))) {
+		lb_flow_touch(flow, packet);
+		translation->flow = *flow;
+		return LB_DELIVER;
+	}
+	if (is_own && (packet->is_syn || packet->tuple.protocol == IPPROTO_UDP))
+		verdict = lb_step_aside(skb, packet, translation);
+	return verdict == LB_PASS ? lb_refuse_at_egress(packet) : verdict;
 }
 
 #endif

@@ -46,6 +46,7 @@ RECENT_S = 5
 # struct __sk_buff of <linux/bpf.h>: all fields up to gso_size are u32. A test run takes a few and demands that the
 # others be zero.
 _SKB_BYTES = 192
+_SKB_INGRESS_IFINDEX = 36
 _SKB_IFINDEX = 40
 
 
@@ -136,9 +137,15 @@ class Datapath:
         for name in ("flows", "affinity"):
             assert not self._maps[name].delete(self._maps[name].read()[0])
 
-    def run(self, hook: Hook, frame: bytes, device: Device = Device.UPLINK) -> Outcome:
-        """Run a program on a frame as if a device had received it, or were about to send it."""
+    def run(
+        self, hook: Hook, frame: bytes, device: Device = Device.UPLINK, *, came_in_by: int = Device.UPLINK
+    ) -> Outcome:
+        """Run a program on a frame as if a device had received it, or were about to send it.
+
+        What did not come in by a device (0) is the node's own.
+        """
         ctx = bytearray(_SKB_BYTES)
+        struct.pack_into("=I", ctx, _SKB_INGRESS_IFINDEX, came_in_by)
         struct.pack_into("=I", ctx, _SKB_IFINDEX, device)
         with self._namespace.entered():
             result = libbpf.prog_test_run(self._programs[hook], frame, ctx=bytes(ctx))

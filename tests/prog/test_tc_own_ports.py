@@ -1,0 +1,81 @@
+"""The node's own sockets and the flows that it masquerades share the node's ports: neither gets the other's replies."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from ebpflb.core.abi import Family, FrontendKind, Protocol
+from tests.prog.harness import Hook, Verdict
+from tests.prog.lab import SNAT_PORTS, Lab, forwards, passes
+from tests.prog.services import Service
+from tests.prog.wire import Wire
+
+pytestmark = pytest.mark.root
+
+REMOTE = Service("cluster:80", ("remote",), FrontendKind.CLUSTER_IP)
+NODES_OWN = 0
+"""Came in by no device."""
+
+
+@contextmanager
+def socket_on_the_node(lab: Lab, port: int) -> Iterator[None]:
+    """Have the node listen on a port, in the namespace that the programs run in."""
+    family = socket.AF_INET if lab.family is Family.IPV4 else socket.AF_INET6
+    kind = socket.SOCK_STREAM if lab.protocol is Protocol.TCP else socket.SOCK_DGRAM
+    with lab.datapath._namespace.entered():
+        listener = socket.socket(family, kind)
+    with listener:
+        listener.bind(("", port))
+        if lab.protocol is Protocol.TCP:
+            listener.listen()
+        yield
+
+
+def port_of(lab: Lab, source: str, destination: str) -> int:
+    """Return the source port that a flow was given."""
+    return int(lab.datapath.flows()[lab.key(source, destination)].to_sport)
+
+
+def test_a_flow_is_not_given_the_port_of_a_socket(lab: Lab) -> None:
+    lab.load(REMOTE)
+    with socket_on_the_node(lab, 4000):
+        assert lab.run(Hook.UPLINK_IN, Wire("client:4000", "cluster:80")).verdict is Verdict.REDIRECT
+        assert port_of(lab, "client:4000", "cluster:80") in SNAT_PORTS
+        lab.play(forwards(Wire("client:4001", "cluster:80"), Wire("node:4001", "remote:8080")).opening())
+
+
+def test_the_nodes_own_packet_steps_aside(lab: Lab) -> None:
+    lab.load(REMOTE)
+    lab.run(Hook.UPLINK_IN, Wire("client:4000", "cluster:80"))
+    own = lab.frame(Wire("node:4000", "remote:8080"))
+    outcome = lab.datapath.run(Hook.OUT, own, came_in_by=NODES_OWN)
+    port = port_of(lab, "node:4000", "remote:8080")
+    assert outcome.verdict is Verdict.NEXT
+    assert port in SNAT_PORTS
+    assert outcome.frame == lab.frame(Wire(f"node:{port}", "remote:8080"))
+    assert lab.datapath.run(Hook.OUT, own, came_in_by=NODES_OWN).frame == outcome.frame
+    answer = lab.run(Hook.UPLINK_IN, Wire("remote:8080", f"node:{port}", flags="SA"))
+    assert answer.verdict is Verdict.NEXT
+    assert answer.frame == lab.frame(Wire("remote:8080", "node:4000", flags="SA"))
+
+
+def test_the_masqueraded_flow_keeps_its_port(lab: Lab) -> None:
+    lab.load(REMOTE)
+    lab.run(Hook.UPLINK_IN, Wire("client:4000", "cluster:80"))
+    lab.datapath.run(Hook.OUT, lab.frame(Wire("node:4000", "remote:8080")), came_in_by=NODES_OWN)
+    lab.play(
+        forwards(Wire("client:4000", "cluster:80", flags="A"), Wire("node:4000", "remote:8080", flags="A")),
+        passes(Hook.OUT, Wire("node:4000", "remote:8080", flags="A")),
+        forwards(Wire("remote:8080", "node:4000", flags="A"), Wire("cluster:80", "client:4000", flags="A")),
+    )
+
+
+def test_what_is_in_nobodys_way_is_left_alone(lab: Lab) -> None:
+    lab.load(REMOTE)
+    lab.run(Hook.UPLINK_IN, Wire("client:4000", "cluster:80"))
+    flows = lab.datapath.flows()
+    own = lab.frame(Wire("node:4001", "remote:8080"))
+    assert lab.datapath.run(Hook.OUT, own, came_in_by=NODES_OWN).frame == own
+    assert lab.datapath.flows().keys() == flows.keys()
