@@ -207,7 +207,10 @@ def agent_on(node: Node, *source: str, program: Sequence[str] = EBPFLB, name: st
             agent.wait_ready()
             yield agent
         finally:
-            agent.cleanup()
+            try:
+                agent.cleanup()
+            finally:
+                agent.pins.remove()  # also of an agent whose own cleanup fails
 
 
 @contextmanager
