@@ -57,14 +57,17 @@ static __always_inline struct lb_sock_key lb_sock_key(struct bpf_sock_addr *ctx)
 	return key;
 }
 
-/* UDP: one backend for a socket and destination while that backend lives, whatever the ranges do meanwhile.
+/*
+ * UDP: one backend for a socket and destination while that backend serves the Service, whatever the ranges do
+ * meanwhile. That another Service still has the backend is no reason to stay.
  */
 static __always_inline struct lb_choice lb_sock_remembered(struct lb_sock_key *key, u32 service_id)
 {
 	struct lb_choice choice = {};
 	struct lb_sock_choice *entry = sock_choices.lookup(key);
 
-	if (!entry || entry->service_id != service_id)
+	if (!entry || entry->service_id != service_id ||
+	    !lb_backend_is_member(service_id, entry->backend_id, LB_MEMBER_SERVING))
 		return choice;
 	choice.backend_id = entry->backend_id;
 	choice.backend = lb_backend_lookup(entry->backend_id, entry->generation);
@@ -78,7 +81,8 @@ static __always_inline void lb_sock_remember(struct lb_sock_key *key, u32 servic
 	struct lb_sock_origin origin = {.address = key->address,
 					.port = key->port,
 					.backend_id = choice->backend_id,
-					.generation = choice->backend->generation};
+					.generation = choice->backend->generation,
+					.service_id = service_id};
 	struct lb_sock_choice remembered = {.backend_id = choice->backend_id,
 					    .generation = choice->backend->generation,
 					    .service_id = service_id};

@@ -56,10 +56,15 @@ enum lb_backend_flag {
 	LB_BACKEND_LOCAL = 1, /* on this node: the stack delivers, no SNAT */
 };
 
-/* Bits of lb_member.sets: the sets of a service that name a backend; checked before affinity is honoured. */
+/*
+ * Bits of lb_member.sets. The first two are the sets that name the backend: affinity is honoured within the
+ * policy's. The third is in every row: a UDP socket or flow stays with a backend that still serves its
+ * Service.
+ */
 enum lb_member_set {
 	LB_MEMBER_CLUSTER = 1,
 	LB_MEMBER_LOCAL = 2,
+	LB_MEMBER_SERVING = 4, /* takes new flows, or may finish those it has (draining, left out by hints) */
 };
 
 /* Bits of lb_flow.flags */
@@ -224,6 +229,7 @@ struct lb_sock_origin {
 	u16 pad;
 	u32 backend_id;
 	u32 generation;
+	u32 service_id; /* of the frontend */
 };
 
 struct lb_sock_choice {

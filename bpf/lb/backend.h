@@ -31,12 +31,12 @@ static __always_inline struct lb_backend *lb_backend_lookup(u32 id, u32 generati
 	return backend;
 }
 
-static __always_inline bool lb_backend_is_member(u32 service_id, u32 backend_id, bool local_only)
+static __always_inline bool lb_backend_is_member(u32 service_id, u32 backend_id, enum lb_member_set set)
 {
 	struct lb_member_key key = {.service_id = service_id, .backend_id = backend_id};
 	struct lb_member *member = members.lookup(&key);
 
-	return member && (member->sets & (local_only ? LB_MEMBER_LOCAL : LB_MEMBER_CLUSTER));
+	return member && (member->sets & set);
 }
 
 /* The timeout runs from the last new connection (kube-proxy: refreshed by each). */
@@ -52,7 +52,8 @@ static __always_inline struct lb_choice lb_affinity_lookup(const struct lb_front
 	choice.backend_id = entry->backend_id;
 	choice.backend = lb_backend_lookup(entry->backend_id, entry->generation);
 	if (!choice.backend ||
-	    !lb_backend_is_member(frontend->service_id, choice.backend_id, client->local_only))
+	    !lb_backend_is_member(frontend->service_id, choice.backend_id,
+				  client->local_only ? LB_MEMBER_LOCAL : LB_MEMBER_CLUSTER))
 		return none;
 	entry->last_used = lb_now();
 	lb_count(LB_COUNTER_AFFINITY_HIT);

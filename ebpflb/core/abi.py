@@ -68,6 +68,7 @@ class MemberSet(IntFlag):
 
     CLUSTER = 1
     LOCAL = 2
+    SERVING = 4
 
 
 class FlowFlag(IntFlag):

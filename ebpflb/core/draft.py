@@ -14,6 +14,7 @@ from ebpflb.core.abi import Algorithm, BackendFlag, BackendState, Family, Fronte
 from ebpflb.core.choice import Needs, algorithm_of, contents_for, needs_of, union_of
 from ebpflb.core.expand import Exposure, Refusal, service_text
 from ebpflb.core.ids import Allocation, BackendId, IdPool, retire
+from ebpflb.core.members import has_members, member_rows
 from ebpflb.core.ranges import Arena
 from ebpflb.core.tables import (
     EMPTY_RANGE,
@@ -77,7 +78,7 @@ class Draft:
         self._draining: dict[BackendKey, BackendId] = {}
         self._leaving: list[BackendKey] = []
         self._local: set[BackendKey] = set()
-        self._members: dict[MemberKey, MemberSet] = {}
+        self._with_members: list[Member] = []
         self._services_of_unit: list[str] = []
         self._backends_of_unit: list[BackendKey] = []
 
@@ -123,7 +124,7 @@ class Draft:
             frontends=self._frontends,
             backends=self._backend_rows(),
             services={service_id: name for name, service_id in self._services.items()},
-            members=self._members,
+            members=self._member_rows(backends),
             node_addrs=node_addrs,
             devices=devices,
             slots=self._arena.contents,
@@ -238,18 +239,14 @@ class Draft:
             if key in known and (endpoint.ready or endpoint.serving) and key not in self._active:
                 self._leaving.append(key)
         self._leaving += [candidate.key for candidate in selection.draining]
-        if exposure.service.affinity_timeout_s:
-            needs = union_of(needs_of(exposure, kind) for _, kind in exposure.claims)
-            self._add_members(self._services[exposure.name], selection, needs)
+        if has_members(exposure):
+            self._with_members.append(member)
 
-    def _add_members(self, service_id: int, selection: Selection, needs: Needs) -> None:
-        for named, needed, bit in (
-            (selection.cluster, needs.cluster, MemberSet.CLUSTER),
-            (selection.local, needs.local, MemberSet.LOCAL),
-        ):
-            for candidate in named if needed else ():
-                key = MemberKey(service_id, self._active[candidate.key].backend_id)
-                self._members[key] = self._members.get(key, MemberSet(0)) | bit
+    def _member_rows(self, backends: Mapping[BackendKey, BackendId]) -> dict[MemberKey, MemberSet]:
+        rows: dict[MemberKey, MemberSet] = {}
+        for exposure, candidates, selection in self._with_members:
+            rows |= member_rows(self._services[exposure.name], exposure, candidates, selection, backends)
+        return rows
 
     def _backend_rows(self) -> dict[int, Backend]:
         remote = BackendFlag(0)

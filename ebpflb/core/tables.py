@@ -77,7 +77,7 @@ class Backend(NamedTuple):
 
 
 class MemberKey(NamedTuple):
-    """Key of ``members``: written for services with affinity only."""
+    """Key of ``members``: written for service ports with affinity, and for all of UDP."""
 
     service_id: int
     backend_id: int

@@ -65,7 +65,7 @@ _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
     ),
     "sock_origins": (
         _SOCK_KEY,
-        "address:addr port:be16 pad:u16 backend_id:u32 generation:u32",
+        "address:addr port:be16 pad:u16 backend_id:u32 generation:u32 service_id:u32",
     ),
     "sock_choices": (
         _SOCK_KEY,

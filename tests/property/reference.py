@@ -19,6 +19,8 @@ class Meaning:
     cluster: frozenset[BackendKey] | None
     local: frozenset[BackendKey] | None
     has_any: bool
+    staying: frozenset[BackendKey]
+    """Where UDP of this service port may stay: the usable, and what serves though it is used no more."""
 
 
 def meaning(snapshot: Snapshot, family: Family) -> dict[FrontendKey, Meaning]:
@@ -78,12 +80,13 @@ def meaning_of(snapshot: Snapshot, service: Service, port: ServicePort, kind: Fr
     local = frozenset(local_ready or local_fallback)
     has_any = bool(ready or fallback)
     owner = owner_of(service, port)
+    staying = frozenset(key for key, pod in pods.items() if pod.ready or pod.serving)
     if kind == FrontendKind.CLUSTER_IP:
         if service.internal_local:
-            return Meaning(owner, kind, None, local, has_any)
-        return Meaning(owner, kind, cluster, None, has_any)
+            return Meaning(owner, kind, None, local, has_any, staying)
+        return Meaning(owner, kind, cluster, None, has_any, staying)
     counts = service.type in ("NodePort", "LoadBalancer") or len(service.external_ips) > 0
-    return Meaning(owner, kind, cluster, local if service.external_local and counts else None, has_any)
+    return Meaning(owner, kind, cluster, local if service.external_local and counts else None, has_any, staying)
 
 
 def pods_of(snapshot: Snapshot, service: Service, port: ServicePort, family: Family) -> dict[BackendKey, Endpoint]:

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebpflb.core.abi import Algorithm, BackendFlag, BackendState, Family, FrontendFlag, MemberSet
+from ebpflb.core.abi import Algorithm, BackendFlag, BackendState, Family, FrontendFlag, MemberSet, Protocol
 from ebpflb.core.compile import compile_tables
 from ebpflb.core.diff import diff
 from ebpflb.core.draft import Limits
@@ -53,21 +53,35 @@ def test_rows_agree_with_each_other(snapshot: Snapshot, family: Family) -> None:
     assert {frontend.service_id for frontend in tables.frontends.values()} == tables.services.keys()
     assert 0 not in tables.backends
     assert 0 not in tables.services
-    expected: dict[MemberKey, MemberSet] = {}
     for frontend in tables.frontends.values():
-        for where, bit in ((frontend.cluster, MemberSet.CLUSTER), (frontend.local, MemberSet.LOCAL)):
-            for number in contents(tables, where) if frontend.affinity_timeout_s else ():
-                key = MemberKey(frontend.service_id, number)
-                expected[key] = expected.get(key, MemberSet(0)) | bit
-                if bit is MemberSet.LOCAL:
-                    assert tables.backends[number].flags is BackendFlag.LOCAL
-    assert tables.members == expected
+        for number in contents(tables, frontend.local):
+            assert tables.backends[number].flags is BackendFlag.LOCAL
     ends = 16
     for where, ids in sorted(tables.slots.items()):
         assert where.offset % 16 == 0
         assert where.offset >= ends
         assert where.length == len(ids) > 0
         ends = where.offset + where.length
+
+
+@given(snapshots(), families)
+def test_members_are_those_who_may_keep_a_client(snapshot: Snapshot, family: Family) -> None:
+    tables = compile_tables(snapshot, family, Allocation(), ROOMY).tables
+    wanted = meaning(snapshot, family)
+    expected: dict[MemberKey, MemberSet] = {}
+    for key, frontend in tables.frontends.items():
+        if not frontend.affinity_timeout_s and key.protocol is not Protocol.UDP:
+            continue
+        named = {number for number, row in tables.backends.items() if row.key in wanted[key].staying}
+        for bit, numbers in (
+            (MemberSet.CLUSTER, contents(tables, frontend.cluster)),
+            (MemberSet.LOCAL, contents(tables, frontend.local)),
+            (MemberSet.SERVING, named),
+        ):
+            for number in numbers:
+                member = MemberKey(frontend.service_id, number)
+                expected[member] = expected.get(member, MemberSet(0)) | bit
+    assert tables.members == expected
 
 
 @given(snapshots(), families, limits)

@@ -169,15 +169,15 @@ def test_no_local_backend_is_told_from_no_backend() -> None:
         assert row.cluster == row.local == EMPTY_RANGE
 
 
-def test_members_are_written_for_affinity_only() -> None:
+def test_members_are_written_for_affinity() -> None:
     listed = endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2", HERE))
     plain = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, external_local=True)
     sticky = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, external_local=True, affinity_timeout_s=60)
     assert compiled(snapshot(plain, listed)).tables.members == {}
     tables = compiled(snapshot(sticky, listed)).tables
     assert tables.members == {
-        MemberKey(1, 1): MemberSet.CLUSTER | MemberSet.LOCAL,
-        MemberKey(1, 2): MemberSet.CLUSTER,
+        MemberKey(1, 1): MemberSet.CLUSTER | MemberSet.LOCAL | MemberSet.SERVING,
+        MemberKey(1, 2): MemberSet.CLUSTER | MemberSet.SERVING,
     }
     assert {row.affinity_timeout_s for row in tables.frontends.values()} == {60}
 

@@ -1,0 +1,50 @@
+"""Decides which backends belong to a service port: where affinity may lead, and where UDP may stay.
+
+Knows endpoints, sets and ids; knows nothing of ranges, limits or of how ids were found.
+
+    Exposure, candidates, Selection, backend ids --member_rows--> rows of ``members``
+"""
+
+from collections.abc import Mapping, Sequence
+
+from ebpflb.core.abi import MemberSet, Protocol
+from ebpflb.core.choice import needs_of, union_of
+from ebpflb.core.expand import Exposure
+from ebpflb.core.ids import BackendId
+from ebpflb.core.tables import BackendKey, MemberKey
+from ebpflb.core.topology import Candidate, Selection
+
+
+def has_members(exposure: Exposure) -> bool:
+    """Return whether anything asks for the members of a service port.
+
+    Affinity does before it is honoured; UDP does, since its flows and sockets leave with their backend. What TCP
+    has begun drains wherever it is.
+    """
+    return exposure.service.affinity_timeout_s > 0 or exposure.port.protocol is Protocol.UDP
+
+
+def member_rows(
+    service_id: int,
+    exposure: Exposure,
+    candidates: Sequence[Candidate],
+    selection: Selection,
+    backends: Mapping[BackendKey, BackendId],
+) -> dict[MemberKey, MemberSet]:
+    """Return a row for each backend that takes new flows of the service port or may finish those it has.
+
+    A backend without a row of its own has no flows on this node, whatever its endpoint's conditions.
+    """
+    rows = {
+        MemberKey(service_id, backends[key].backend_id): MemberSet.SERVING
+        for key, _is_local, endpoint in candidates
+        if (endpoint.ready or endpoint.serving) and key in backends
+    }
+    needs = union_of(needs_of(exposure, kind) for _, kind in exposure.claims)
+    for named, needed, bit in (
+        (selection.cluster, needs.cluster, MemberSet.CLUSTER),
+        (selection.local, needs.local, MemberSet.LOCAL),
+    ):
+        for candidate in named if needed else ():
+            rows[MemberKey(service_id, backends[candidate.key].backend_id)] |= bit
+    return rows

@@ -1,0 +1,81 @@
+"""Which backends belong to a service port, by what their endpoints' conditions and other Services say."""
+
+from typing import Any
+
+from ebpflb.core.abi import Family, MemberSet, Protocol
+from ebpflb.core.compile import Allocation, Compiled, Limits, compile_tables
+from ebpflb.core.diff import diff
+from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, Service, ServicePort, Snapshot
+from ebpflb.core.tables import Tables
+from tests.unit.core.factories import HERE, ROOMY, endpoint, endpoint_slice, service, snapshot
+
+
+def compiled(state: Snapshot, previous: Allocation | None = None, limits: Limits = ROOMY) -> Compiled:
+    return compile_tables(state, Family.IPV4, previous or Allocation(), limits)
+
+
+DNS = ServicePort("dns", Protocol.UDP, 53)
+
+
+def dns(*endpoints: Endpoint, name: str = "dns", ip: str = "10.96.0.53", **rest: Any) -> list[Service | EndpointSlice]:
+    """A Service of UDP."""
+    ports = (EndpointPort("dns", Protocol.UDP, 5353),)
+    return [
+        service(name, ip=ip, ports=[DNS], **rest),
+        endpoint_slice(*endpoints, name=f"{name}-1", of=name, ports=ports),
+    ]
+
+
+def sets_by_host(tables: Tables, of: str = "shop/dns:dns/UDP") -> dict[int, MemberSet]:
+    """The members of a service port by the last byte of their address."""
+    return {
+        tables.backends[key.backend_id].key.address[-1]: sets
+        for key, sets in tables.members.items()
+        if tables.services[key.service_id] == of
+    }
+
+
+def test_members_are_written_for_udp() -> None:
+    tables = compiled(snapshot(*dns(endpoint("10.0.0.1"), endpoint("10.0.0.2", HERE), internal_local=True))).tables
+    assert sets_by_host(tables) == {2: MemberSet.LOCAL | MemberSet.SERVING}  # the other one cannot have any flow
+    tables = compiled(snapshot(*dns(endpoint("10.0.0.1"), endpoint("10.0.0.2", HERE)))).tables
+    assert sets_by_host(tables) == dict.fromkeys((1, 2), MemberSet.CLUSTER | MemberSet.SERVING)
+
+
+def test_those_that_may_finish_their_flows_are_members_and_in_no_set() -> None:
+    leaving = endpoint("10.0.0.2", ready=False, terminating=True)
+    gone = endpoint("10.0.0.3", ready=False, serving=False, terminating=True)
+    tables = compiled(snapshot(*dns(endpoint("10.0.0.1"), leaving, gone))).tables
+    assert sets_by_host(tables) == {1: MemberSet.CLUSTER | MemberSet.SERVING, 2: MemberSet.SERVING}
+
+
+def test_a_backend_that_hints_leave_out_stays_a_member_while_it_has_a_row() -> None:
+    near, far = endpoint("10.0.0.1", for_nodes=(HERE,)), endpoint("10.0.0.2", for_nodes=("n2",))
+    before = compiled(snapshot(*dns(endpoint("10.0.0.1"), endpoint("10.0.0.2"))))
+    after = compiled(snapshot(*dns(near, far)), before.allocation)
+    assert sets_by_host(after.tables) == {1: MemberSet.CLUSTER | MemberSet.SERVING, 2: MemberSet.SERVING}
+    assert not diff(compiled(snapshot(*dns(near, far)), after.allocation).tables, after.tables)
+    assert sets_by_host(compiled(snapshot(*dns(near, far))).tables).keys() == {1}
+
+
+def test_a_backend_leaves_one_service_and_stays_with_another() -> None:
+    one, other = endpoint("10.0.0.1"), endpoint("10.0.0.2")
+    green = dns(one, other, name="green", ip="10.96.0.54")
+    first = compiled(snapshot(*dns(one, other), *green))
+    second = compiled(snapshot(*dns(one), *green), first.allocation)
+    assert second.tables.backends == first.tables.backends
+    assert sets_by_host(second.tables).keys() == {1}
+    assert sets_by_host(second.tables, "shop/green:dns/UDP").keys() == {1, 2}
+
+
+def test_the_same_members_whatever_compiles_first() -> None:
+    """A backend that only a later Service gives a row is a member of the earlier one, too."""
+    near, far = endpoint("10.0.0.1", for_nodes=(HERE,)), endpoint("10.0.0.2", for_nodes=("n2",))
+    tables = compiled(snapshot(*dns(near, far), *dns(endpoint("10.0.0.2"), name="zoo", ip="10.96.0.54"))).tables
+    assert sets_by_host(tables) == {1: MemberSet.CLUSTER | MemberSet.SERVING, 2: MemberSet.SERVING}
+
+
+def test_a_refused_service_has_no_members() -> None:
+    result = compiled(snapshot(*dns(endpoint("10.0.0.1"), endpoint("10.0.0.2"))), limits=Limits(8, 2, 8, 1024))
+    assert result.refused
+    assert result.tables.members == {}
