@@ -1,4 +1,4 @@
-"""Sweeps flows and closes stale UDP sockets: now and then, and at once when a backend has vanished.
+"""Sweeps flows and closes stale UDP sockets: now and then, and at once when a backend has vanished from a Service.
 
 Runs beside the loop, so that a long flow table never delays a change of the maps. What is over, and which sockets are
 stale, is decided in ``datapath``; ``host`` closes them.
@@ -8,7 +8,6 @@ stale, is decided in ``datapath``; ``host`` closes them.
 
 import logging
 import threading
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,13 +15,14 @@ from typing import Self
 
 from ebpflb.agent.config import AgentConfig
 from ebpflb.core.abi import Family
-from ebpflb.core.tables import Backend, Tables
+from ebpflb.core.tables import Tables
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.maps import BpfMap
 from ebpflb.datapath.store import open_map
-from ebpflb.datapath.sweep import FlowSweeper, read_backends, stale_sockets
+from ebpflb.datapath.sweep import FlowSweeper, read_serving, stale_sockets
 from ebpflb.errors import EbpflbError
 from ebpflb.host.sockets import StaleSocket, destroy_udp_sockets
+from ebpflb.reconcile.believed import Vanished
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class _FamilyMaps:
     family: Family
     sweeper: FlowSweeper
     backends: BpfMap
+    members: BpfMap
     sock_origins: BpfMap
 
 
@@ -44,7 +45,7 @@ class Sweeping:
     def __init__(self, config: AgentConfig, clock: JiffiesClock) -> None:
         self._wanted = threading.Event()
         self._vanished = threading.Event()
-        """Set: a backend has vanished since the last look for stale sockets."""
+        """Set: a backend or a member has vanished since the last look for stale sockets."""
         with ExitStack() as stack:
             self._families = [_open(stack, config, family, clock) for family in config.families]
             self._resources = stack.pop_all()
@@ -59,10 +60,16 @@ class Sweeping:
         """Close the maps."""
         self._resources.close()
 
-    def on_applied(self, family: Family, tables: Tables, vanished: Mapping[int, Backend]) -> None:
-        """Hear from the loop what it has written: a vanished backend is swept after at once."""
-        log.debug("applied family=%s frontends=%d vanished=%d", family.name, len(tables.frontends), len(vanished))
-        if vanished:
+    def on_applied(self, family: Family, tables: Tables, vanished: Vanished) -> None:
+        """Hear from the loop what it has written: whatever vanished is swept after at once."""
+        log.debug(
+            "applied family=%s frontends=%d vanished_backends=%d vanished_members=%d",
+            family.name,
+            len(tables.frontends),
+            len(vanished.backends),
+            len(vanished.members),
+        )
+        if vanished.backends or vanished.members:
             self._vanished.set()
             self._wanted.set()
 
@@ -106,16 +113,15 @@ class Sweeping:
 
 
 def _open(stack: ExitStack, config: AgentConfig, family: Family, clock: JiffiesClock) -> _FamilyMaps:
-    opened = {
-        name: stack.enter_context(open_map(config.pins, family, name)) for name in ("flows", "backends", "sock_origins")
-    }
-    return _FamilyMaps(
-        family, FlowSweeper(opened["flows"], opened["backends"], clock), opened["backends"], opened["sock_origins"]
+    flows, backends, members, sock_origins = (
+        stack.enter_context(open_map(config.pins, family, name))
+        for name in ("flows", "backends", "members", "sock_origins")
     )
+    return _FamilyMaps(family, FlowSweeper(flows, backends, members, clock), backends, members, sock_origins)
 
 
 def _close_stale(maps: _FamilyMaps) -> int:
-    stale = stale_sockets(*maps.sock_origins.read(), read_backends(maps.backends))
+    stale = stale_sockets(*maps.sock_origins.read(), read_serving(maps.backends, maps.members))
     closed = destroy_udp_sockets([StaleSocket(each.cookie, each.address, each.port) for each in stale.sockets])
     maps.sock_origins.delete(stale.keys)
     return closed

@@ -3,7 +3,7 @@
 Two entries make a flow; each names the other by what its packets become. They live and die together, by the later of
 their two stamps. Jiffies have 32 bits and wrap: only signed differences are compared.
 
-    flow entries + now + backends --judge--> for each entry: state, partner, over or not
+    flow entries + now + backends, members --judge--> for each entry: state, partner, over or not
 
 Timeouts, with what Linux' conntrack does where kube-proxy runs on it:
 
@@ -19,7 +19,7 @@ Timeouts, with what Linux' conntrack does where kube-proxy runs on it:
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,44 @@ class Backends(NamedTuple):
         return gone
 
 
+class Members(NamedTuple):
+    """The keys of the map ``members``, each as one number; sorted."""
+
+    pairs: npt.NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, keys: Rows) -> Self:
+        """Take the keys as the map gives them."""
+        return cls(np.sort(_pairs(keys["service_id"], keys["backend_id"])))
+
+    def have_lost(self, service_id: npt.NDArray[np.uint32], backend_id: npt.NDArray[np.uint32]) -> Mask:
+        """Return, for each backend that a service had, whether it has left that service, and others are there.
+
+        A service port without any member keeps what it has, as with kube-proxy: there is nowhere better to go.
+        """
+        wanted = _pairs(service_id, backend_id)
+        if not len(self.pairs):
+            return np.zeros(len(wanted), np.bool_)
+        place = np.minimum(np.searchsorted(self.pairs, wanted), len(self.pairs) - 1)
+        lost: Mask = (self.pairs[place] != wanted) & np.isin(service_id, _services(self.pairs))
+        return lost
+
+
+class Serving(NamedTuple):
+    """Which backends there are, and which of them serve which service port."""
+
+    backends: Backends
+    members: Members
+
+    def are_orphaned(self, keys: Rows, values: Rows) -> Mask:
+        """Return which flows or sockets are of UDP, and their backend is gone or has left their service port."""
+        orphaned: Mask = keys["protocol"] == Protocol.UDP
+        of_udp = values[orphaned]
+        gone = self.backends.are_gone(of_udp["backend_id"], of_udp["generation"])
+        orphaned[orphaned] = gone | self.members.have_lost(of_udp["service_id"], of_udp["backend_id"])
+        return orphaned
+
+
 class Judgement(NamedTuple):
     """Columns parallel to the entries that were judged."""
 
@@ -91,7 +129,7 @@ class Judgement(NamedTuple):
     is_idle: Mask
     """The flow's timeout has passed."""
     is_orphaned: Mask
-    """A UDP flow whose backend is gone: it can only lose packets, a new one would find a backend."""
+    """A UDP flow whose backend is gone or has left its service port: a new flow would find another one."""
 
     @property
     def is_over(self) -> Mask:
@@ -104,7 +142,7 @@ class Judgement(NamedTuple):
         return (self.partner < 0) | (np.arange(len(self.partner)) < self.partner)
 
 
-def judge(keys: Rows, values: Rows, backends: Backends, *, now_jiffies: int, hz: int, timeouts: Timeouts) -> Judgement:
+def judge(keys: Rows, values: Rows, serving: Serving, *, now_jiffies: int, hz: int, timeouts: Timeouts) -> Judgement:
     """Judge every flow entry."""
     partner = partners(keys, values)
     paired = partner >= 0
@@ -113,8 +151,7 @@ def judge(keys: Rows, values: Rows, backends: Backends, *, now_jiffies: int, hz:
     age = (np.uint32(now_jiffies) - values["last_seen"]).astype(np.int32)
     age = np.where(paired, np.minimum(age, age[partner]), age)
     limits = np.array([timeouts.of(each) * hz for each in FlowState], np.int64)
-    gone = backends.are_gone(values["backend_id"], values["generation"])
-    return Judgement(state, partner, age >= limits[state], gone & (keys["protocol"] == Protocol.UDP))
+    return Judgement(state, partner, age >= limits[state], serving.are_orphaned(keys, values))
 
 
 def partners(keys: Rows, values: Rows) -> Positions:
@@ -167,6 +204,14 @@ def _states(is_tcp: Mask, request: _Bits, reply: _Bits) -> npt.NDArray[np.uint8]
     )
     conditions = [condition for condition, _state in rules]
     return np.select(conditions, [np.uint8(state) for _condition, state in rules], np.uint8(FlowState.ESTABLISHED))
+
+
+def _pairs(service_id: npt.NDArray[np.uint32], backend_id: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    return service_id.astype(np.uint64) << np.uint64(32) | backend_id
+
+
+def _services(pairs: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
+    return np.unique((pairs >> np.uint64(32)).astype(np.uint32))
 
 
 def _as_text(keys: Rows) -> npt.NDArray[np.bytes_]:

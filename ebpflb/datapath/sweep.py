@@ -1,10 +1,13 @@
-"""Removes flows that are over, and finds sockets that talk to backends that are gone.
+"""Removes flows that are over, and finds UDP sockets whose backend is gone or has left their Service.
 
 Decides how a sweep meets a table that programs go on writing: an entry is removed only if it is still what was
 judged, and always with its partner. ``expiry.py`` decides what is over. Destroys no socket itself.
 
-    flows + backends --read--> judge --> look again --> delete --> SweepResult
-    sock_origins + backends --stale_sockets--> StaleSockets --> (host/sockets.py destroys)
+    flows + backends, members --read--> judge --> look again --> delete --> SweepResult
+    sock_origins + backends, members --stale_sockets--> StaleSockets --> (host/sockets.py destroys)
+
+The table that names backends is read first: members are put before a frontend leads to them and removed after none
+does, so whoever was chosen before is a member still, or has left.
 """
 
 from collections import Counter
@@ -16,7 +19,7 @@ import numpy as np
 
 from ebpflb.core.abi import Protocol
 from ebpflb.datapath.codec import addresses_of
-from ebpflb.datapath.expiry import Backends, FlowState, Judgement, Mask, Positions, Timeouts, judge
+from ebpflb.datapath.expiry import Backends, FlowState, Judgement, Mask, Members, Positions, Serving, Timeouts, judge
 from ebpflb.datapath.maps import BpfMap, Rows
 
 _CHUNK = 2_048
@@ -47,7 +50,7 @@ class SweepResult(NamedTuple):
 
 
 class StaleSocket(NamedTuple):
-    """A UDP socket whose backend is gone."""
+    """A UDP socket whose backend is gone or has left its Service."""
 
     cookie: int
     address: bytes
@@ -66,9 +69,12 @@ class StaleSockets(NamedTuple):
 class FlowSweeper:
     """Sweeps one family's flow table."""
 
-    def __init__(self, flows: BpfMap, backends: BpfMap, clock: Clock, timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self, flows: BpfMap, backends: BpfMap, members: BpfMap, clock: Clock, timeouts: Timeouts | None = None
+    ) -> None:
         self._flows = flows
         self._backends = backends
+        self._members = members
         self._clock = clock
         self._timeouts = timeouts or Timeouts()
 
@@ -79,7 +85,7 @@ class FlowSweeper:
         judgement = judge(
             keys,
             values,
-            read_backends(self._backends),
+            read_serving(self._backends, self._members),
             now_jiffies=now,
             hz=self._clock.hz,
             timeouts=self._timeouts,
@@ -104,22 +110,26 @@ class FlowSweeper:
 
     def _is_same(self, keys: Rows, values: Rows, orphaned: Mask) -> Mask:
         found, current = self._flows.lookup_rows(keys)
-        backend = (current["backend_id"] == values["backend_id"]) & (current["generation"] == values["generation"])
         # Traffic keeps no flow alive whose backend is gone.
-        same: Mask = found & backend & (orphaned | (current["last_seen"] == values["last_seen"]))
+        same: Mask = found & (orphaned | (current["last_seen"] == values["last_seen"]))
+        for column in ("backend_id", "generation", "service_id"):
+            same &= current[column] == values[column]
         return same
 
 
-def read_backends(backends: BpfMap) -> Backends:
-    """Read the columns of the map ``backends`` that tell whether a backend is still the same."""
+def read_serving(backends: BpfMap, members: BpfMap) -> Serving:
+    """Read what tells whether a backend is still the same, and still serves a service port."""
     _ids, values = backends.read()
-    return Backends(values["state"], values["generation"])
+    keys, _sets = members.read()
+    return Serving(Backends(values["state"], values["generation"]), Members.of(keys))
 
 
-def stale_sockets(keys: Rows, values: Rows, backends: Backends) -> StaleSockets:
-    """Return the UDP sockets of ``sock_origins`` whose backend is gone. TCP notices by itself, and may still drain."""
-    gone = backends.are_gone(values["backend_id"], values["generation"]) & (keys["protocol"] == Protocol.UDP)
-    stale = keys[gone]
+def stale_sockets(keys: Rows, values: Rows, serving: Serving) -> StaleSockets:
+    """Return the UDP sockets of ``sock_origins`` whose backend serves them no more.
+
+    TCP notices by itself, and may still drain.
+    """
+    stale = keys[serving.are_orphaned(keys, values)]
     columns = (stale["cookie"].tolist(), addresses_of(stale["address"]), stale["port"].tolist())
     return StaleSockets([StaleSocket(*row, Protocol.UDP) for row in zip(*columns, strict=True)], stale)
 

@@ -1,16 +1,26 @@
-"""What the maps of one family are believed to hold, and which backends vanished from them.
+"""What the maps of one family are believed to hold, and which backends and members vanished from them.
 
 Decides when that belief must be given up: when an apply ends early. Must not know what the maps should hold.
 
-    MapStore --read, compare, apply--> tables, vanished backends
+    MapStore --read, compare, apply--> tables, Vanished
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from ebpflb.core.diff import diff
-from ebpflb.core.tables import Backend, Delete, Plan, Put, TableName, Tables, WriteSlots
+from ebpflb.core.tables import Backend, Delete, MemberKey, Plan, Put, TableName, Tables, WriteSlots
 from ebpflb.reconcile.apply import apply
 from ebpflb.reconcile.ports import MapStore, RowFailure
+
+
+class Vanished(NamedTuple):
+    """What left the maps, and UDP must leave."""
+
+    backends: Mapping[int, Backend]
+    """By the id they had."""
+    members: frozenset[MemberKey]
+    """Backends that left a service port; another one may still have them."""
 
 
 class Believed:
@@ -21,8 +31,18 @@ class Believed:
         self.tables = Tables(store.family)
         self.is_known = False
         """Whether ``tables`` can be relied upon; else ``read`` first."""
-        self.vanished: dict[int, Backend] = {}
-        """Backends that left the maps, by the id they had. Whoever has dealt with them clears it."""
+        self._vanished_backends: dict[int, Backend] = {}
+        self._vanished_members: set[MemberKey] = set()
+
+    @property
+    def vanished(self) -> Vanished:
+        """What left the maps since ``forget_vanished``."""
+        return Vanished(dict(self._vanished_backends), frozenset(self._vanished_members))
+
+    def forget_vanished(self) -> None:
+        """Hear that what vanished has been dealt with."""
+        self._vanished_backends.clear()
+        self._vanished_members.clear()
 
     def read(self) -> None:
         """Believe what the maps say."""
@@ -40,16 +60,20 @@ class Believed:
         """Perform a plan; return the rows that failed. If it raises, nothing is known any more."""
         self.is_known = False
         applied = apply(plan, self._store, self.tables)
-        self._take(applied.actual, _backends_in(plan))
+        self._take(applied.actual, plan)
         self.is_known = True
         return applied.failures
 
-    def _take(self, tables: Tables, changed: Iterable[int] | None = None) -> None:
+    def _take(self, tables: Tables, plan: Plan | None = None) -> None:
+        """Believe ``tables``; without the plan that led to them, anything may have changed."""
         before, self.tables = self.tables, tables
-        for backend_id in before.backends if changed is None else changed:
+        backends: Iterable[int] = before.backends if plan is None else _keys_in(plan, TableName.BACKENDS)
+        members: Iterable[MemberKey] = before.members if plan is None else _keys_in(plan, TableName.MEMBERS)
+        for backend_id in backends:
             was, now = before.backends.get(backend_id), tables.backends.get(backend_id)
             if was is not None and (now is None or (was.key, was.generation) != (now.key, now.generation)):
-                self.vanished[backend_id] = was
+                self._vanished_backends[backend_id] = was
+        self._vanished_members.update(key for key in members if key in before.members and key not in tables.members)
 
 
 def _differing(repair: Plan, read: Tables) -> int:
@@ -66,12 +90,12 @@ def _differing(repair: Plan, read: Tables) -> int:
     return count
 
 
-def _backends_in(plan: Plan) -> set[int]:
-    """Return the backend ids that a plan touches."""
-    touched: set[int] = set()
+def _keys_in(plan: Plan, table: TableName) -> set[Any]:
+    """Return the keys of a table's rows that a plan touches."""
+    touched: set[Any] = set()
     for step in plan.steps:
-        if isinstance(step, Put) and step.table is TableName.BACKENDS:
+        if isinstance(step, Put) and step.table is table:
             touched.update(step.rows)
-        elif isinstance(step, Delete) and step.table is TableName.BACKENDS:
+        elif isinstance(step, Delete) and step.table is table:
             touched.update(step.keys)
     return touched

@@ -16,9 +16,9 @@ from ebpflb.core.compile import Limits, Refusal, compile_tables
 from ebpflb.core.diff import diff
 from ebpflb.core.ids import Allocation
 from ebpflb.core.model import Snapshot
-from ebpflb.core.tables import Backend, TableName, Tables
+from ebpflb.core.tables import TableName, Tables
 from ebpflb.reconcile.backoff import Backoff
-from ebpflb.reconcile.believed import Believed
+from ebpflb.reconcile.believed import Believed, Vanished
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.describe import describe_key
 from ebpflb.reconcile.inbox import Batch
@@ -120,13 +120,13 @@ class FamilyReconciler:
         self._believed.is_known = False
         self._retry_later(self._clock.monotonic())
 
-    def announcement(self) -> tuple[Tables, dict[int, Backend]] | None:
-        """Return what is to be announced: the rows in the maps, and the backends that vanished from them since."""
-        return (self._believed.tables, dict(self._believed.vanished)) if self._must_announce else None
+    def announcement(self) -> tuple[Tables, Vanished] | None:
+        """Return what is to be announced: the rows in the maps, and what vanished from them since."""
+        return (self._believed.tables, self._believed.vanished) if self._must_announce else None
 
     def settled(self) -> None:
         """Record that a round came to its end, its announcement heard. Until then it is repeated in full."""
-        self._believed.vanished.clear()
+        self._believed.forget_vanished()
         self._must_announce = False
         self._error = ""
         if not self._failures:

@@ -13,8 +13,9 @@ from datetime import datetime
 from functools import partial
 
 from ebpflb.core.abi import Family
-from ebpflb.core.tables import Backend, Tables
+from ebpflb.core.tables import Tables
 from ebpflb.errors import EbpflbError
+from ebpflb.reconcile.believed import Vanished
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.family import FamilyReconciler, Settings
 from ebpflb.reconcile.inbox import Batch, Inbox
@@ -23,10 +24,10 @@ from ebpflb.reconcile.status import RefusedObject, Status
 
 logger = logging.getLogger(__name__)
 
-OnApplied = Callable[[Family, Tables, Mapping[int, Backend]], None]
-"""Called in the loop's thread when the maps have changed: what they hold now, and the backends that vanished from
-them, by the id they had, for the sweep of their flows and UDP sockets. When it raises, it is called again with the
-same backends. The first call after a start is made even when nothing changed: a predecessor that was killed may have
+OnApplied = Callable[[Family, Tables, Vanished], None]
+"""Called in the loop's thread when the maps have changed: what they hold now, and the backends and members that
+vanished from them, for the sweep of their flows and UDP sockets. When it raises, it is called again with the
+same ones. The first call after a start is made even when nothing changed: a predecessor that was killed may have
 removed backends without sweeping, so that call is the time to sweep everything whose backend is not in the tables.
 It is also made after each full comparison."""
 

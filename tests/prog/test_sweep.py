@@ -6,19 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ebpflb.core.abi import BackendFlag, BackendState, Family, FlowFlag, FlowSeen, Protocol
-from ebpflb.core.tables import Backend, BackendKey, TableName
+from ebpflb.core.abi import BackendFlag, BackendState, Family, FlowFlag, FlowSeen, MemberSet, Protocol
+from ebpflb.core.tables import Backend, BackendKey, MemberKey, TableName
 from ebpflb.datapath.expiry import FlowState
 from ebpflb.datapath.maps import BpfMap
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import PinnedMapStore, open_map
-from ebpflb.datapath.sweep import FlowSweeper, read_backends, stale_sockets
+from ebpflb.datapath.sweep import FlowSweeper, read_serving, stale_sockets
 from tests.prog.fixtures_maps import MapFactory, map_factory, session_maps
 
 pytestmark = pytest.mark.root
 __all__ = ["map_factory", "session_maps"]
 
 FLOWS = 8_000
+SERVICE, TWIN = 1, 2
+"""Service ports with backend 1, and with backend 2 only."""
 
 
 class HandClock:
@@ -61,14 +63,27 @@ def flows(pins: Pins, family: Family) -> Iterator[BpfMap]:
 def backends(pins: Pins, family: Family) -> Iterator[BpfMap]:
     key = BackendKey(bytes(family.address_bytes), 53, Protocol.UDP)
     with PinnedMapStore(pins, family) as store:
-        store.put(TableName.BACKENDS, {1: Backend(key, BackendState.ACTIVE, BackendFlag(0), 1)})
+        other = key._replace(port=54)
+        rows = {
+            number: Backend(each, BackendState.ACTIVE, BackendFlag(0), 1) for number, each in ((1, key), (2, other))
+        }
+        assert store.put(TableName.BACKENDS, rows) == []
+        pairs = (MemberKey(SERVICE, 1), MemberKey(TWIN, 2))
+        assert store.put(TableName.MEMBERS, dict.fromkeys(pairs, MemberSet.SERVING)) == []
     with open_map(pins, family, "backends") as opened:
         yield opened
 
 
 @pytest.fixture
-def sweeper(flows: BpfMap, backends: BpfMap, clock: HandClock) -> FlowSweeper:
-    return FlowSweeper(flows, backends, clock)
+def members(pins: Pins, family: Family, backends: BpfMap) -> Iterator[BpfMap]:
+    del backends  # writes the members, too
+    with open_map(pins, family, "members") as opened:
+        yield opened
+
+
+@pytest.fixture
+def sweeper(flows: BpfMap, backends: BpfMap, members: BpfMap, clock: HandClock) -> FlowSweeper:
+    return FlowSweeper(flows, backends, members, clock)
 
 
 def write(
@@ -90,6 +105,7 @@ def write(
         values["last_seen"], values["seen"] = stamp, FlowSeen.DATA
         values["flags"] = FlowFlag.REPLY if is_reply else 0
         values["backend_id"], values["generation"] = fields.get("backend_id", 1), fields.get("generation", 1)
+        values["service_id"] = fields.get("service_id", SERVICE)
         assert flows.update(keys, values) == []
 
 
@@ -119,6 +135,35 @@ def test_udp_flows_go_at_once_with_their_backend(flows: BpfMap, sweeper: FlowSwe
     assert len(flows.read()[0]) == 18
 
 
+def test_udp_flows_go_at_once_when_their_backend_has_left_their_service(
+    flows: BpfMap, members: BpfMap, sweeper: FlowSweeper, clock: HandClock
+) -> None:
+    write(flows, 3, clock.jiffies, service_id=TWIN)
+    write(flows, 4, clock.jiffies, start=100)
+    write(flows, 5, clock.jiffies, start=200, service_id=TWIN, protocol=Protocol.TCP)
+    result = sweeper.sweep()
+    assert result.removed == {"backend-gone": 3}
+    assert (result.flows[FlowState.REPLIED], result.flows[FlowState.ESTABLISHED]) == (4, 5)
+    write(flows, 3, clock.jiffies, service_id=TWIN)
+    assert members.delete(members.read()[0]) == []
+    assert sweeper.sweep().removed == {}  # a service port without any backend keeps what it has
+
+
+def test_a_flow_that_another_service_took_over_meanwhile_stays(
+    flows: BpfMap, sweeper: FlowSweeper, clock: HandClock
+) -> None:
+    write(flows, 3, clock.jiffies, service_id=TWIN)
+    look_again = flows.lookup_rows
+
+    def taken_over_first(keys: Any) -> Any:
+        write(flows, 1, clock.jiffies, start=1)
+        return look_again(keys)
+
+    flows.lookup_rows = taken_over_first  # type: ignore[method-assign]
+    assert sweeper.sweep().removed == {"backend-gone": 2}
+    assert set(flows.read()[1]["service_id"].tolist()) == {SERVICE}
+
+
 def test_a_flow_that_came_alive_meanwhile_stays_whole(flows: BpfMap, sweeper: FlowSweeper, clock: HandClock) -> None:
     """A packet arrives between judging and deleting: here, as the sweep looks again."""
     write(flows, 3, clock.jiffies)
@@ -136,17 +181,20 @@ def test_a_flow_that_came_alive_meanwhile_stays_whole(flows: BpfMap, sweeper: Fl
     assert set(values["last_seen"].tolist()) == {clock.jiffies}
 
 
-def test_only_udp_sockets_without_their_backend_are_stale(pins: Pins, family: Family, backends: BpfMap) -> None:
+def test_only_udp_sockets_without_their_backend_are_stale(
+    pins: Pins, family: Family, backends: BpfMap, members: BpfMap
+) -> None:
     with open_map(pins, family, "sock_origins") as origins:
-        keys, values = np.zeros(4, origins.layout.key), np.zeros(4, origins.layout.value)
-        keys["cookie"] = [11, 12, 13, 14]
+        keys, values = np.zeros(6, origins.layout.key), np.zeros(6, origins.layout.value)
+        keys["cookie"] = [11, 12, 13, 14, 15, 16]
         keys["address"]["word"][:, -1] = 0x0A000001
         keys["port"] = 53
-        keys["protocol"] = [Protocol.UDP, Protocol.UDP, Protocol.TCP, Protocol.UDP]
-        values["backend_id"], values["generation"] = [1, 1, 1, 2], [1, 2, 2, 1]
+        keys["protocol"] = [Protocol.UDP, Protocol.UDP, Protocol.TCP, Protocol.UDP, Protocol.UDP, Protocol.TCP]
+        values["backend_id"], values["generation"] = [1, 1, 1, 3, 1, 1], [1, 2, 2, 1, 1, 1]
+        values["service_id"] = [SERVICE, SERVICE, SERVICE, SERVICE, TWIN, TWIN]
         origins.update(keys, values)
-        stale = stale_sockets(*origins.read(), read_backends(backends))
+        stale = stale_sockets(*origins.read(), read_serving(backends, members))
         address = bytes(family.address_bytes - 4) + b"\x0a\0\0\1"
-        assert sorted(stale.sockets) == [(12, address, 53, Protocol.UDP), (14, address, 53, Protocol.UDP)]
+        assert sorted(stale.sockets) == [(cookie, address, 53, Protocol.UDP) for cookie in (12, 14, 15)]
         assert origins.delete(stale.keys) == []
-        assert sorted(origins.read()[0]["cookie"].tolist()) == [11, 13]
+        assert sorted(origins.read()[0]["cookie"].tolist()) == [11, 13, 16]

@@ -13,12 +13,19 @@ from ebpflb.agent import sweeping
 from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.sweeping import Sweeping
 from ebpflb.core.abi import BackendFlag, BackendState, Family, Protocol
-from ebpflb.core.tables import Backend, BackendKey, Tables
+from ebpflb.core.tables import Backend, BackendKey, MemberKey, Tables
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.sweep import SweepResult
 from ebpflb.errors import MapError
+from ebpflb.reconcile.believed import Vanished
 
-GONE = {7: Backend(BackendKey(bytes(4), 53, Protocol.UDP), BackendState.ACTIVE, BackendFlag(0), 1)}
+NONE = Vanished({}, frozenset())
+GONE = [
+    NONE._replace(
+        backends={7: Backend(BackendKey(bytes(4), 53, Protocol.UDP), BackendState.ACTIVE, BackendFlag(0), 1)}
+    ),
+    NONE._replace(members=frozenset({MemberKey(1, 7)})),
+]
 NOTHING = SweepResult(0, {}, {})
 
 
@@ -75,7 +82,7 @@ def swept() -> Iterator[Sweeping]:
         assert not thread.is_alive()
 
 
-def applied(subject: Sweeping, vanished: dict[int, Backend]) -> None:
+def applied(subject: Sweeping, vanished: Vanished) -> None:
     subject.on_applied(Family.IPV4, Tables(Family.IPV4), vanished)
 
 
@@ -85,17 +92,18 @@ def test_the_first_sweep_looks_for_what_a_predecessor_left(world: World) -> None
     assert world.sweeps >= 1
 
 
-def test_a_backend_that_vanishes_is_swept_after_at_once(world: World) -> None:
+@pytest.mark.parametrize("vanished", GONE)
+def test_what_vanishes_is_swept_after_at_once(world: World, vanished: Vanished) -> None:
     with swept() as subject:
         world.wait(lambda: world.looks == 1)
-        applied(subject, GONE)
+        applied(subject, vanished)
         world.wait(lambda: world.looks == 2)
 
 
 def test_a_change_without_a_vanished_backend_is_no_reason_to_sweep(world: World) -> None:
     with swept() as subject:
         world.wait(lambda: world.looks == 1)
-        applied(subject, {})
+        applied(subject, NONE)
         assert not subject._wanted.is_set()
         assert not subject._vanished.is_set()
 

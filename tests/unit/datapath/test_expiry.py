@@ -1,5 +1,6 @@
 """Which flows are over: rows of a table, for both families, and laws against a slow reference."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebpflb.core.abi import BackendState, Family, FlowFlag, FlowSeen, Protocol
-from ebpflb.datapath.expiry import Backends, FlowState, Judgement, Timeouts, flow_state, judge, partners
+from ebpflb.datapath.expiry import (
+    Backends,
+    FlowState,
+    Judgement,
+    Members,
+    Serving,
+    Timeouts,
+    flow_state,
+    judge,
+    partners,
+)
 from ebpflb.datapath.layout import layout_of
 
 HZ = 250
@@ -18,6 +29,16 @@ BACKENDS = Backends(
     np.array([BackendState.NONE, BackendState.ACTIVE, BackendState.DRAINING, BackendState.NONE], np.uint8),
     np.array([0, 7, 8, 9], np.uint32),
 )
+SERVICE, TWIN, EMPTY = 1, 2, 3
+"""Service ports: with the backends 1 and 2, with 2 only, and without any."""
+
+
+def members(pairs: Iterable[tuple[int, int]]) -> Members:
+    """The map ``members`` with these pairs of service port and backend, in this order."""
+    return Members.of(np.array(list(pairs), layout_of("members", Family.IPV4).key))
+
+
+SERVING = Serving(BACKENDS, members([(TWIN, 2), (SERVICE, 2), (SERVICE, 1)]))
 
 
 class End(NamedTuple):
@@ -38,6 +59,7 @@ class Entry(NamedTuple):
     protocol: int = Protocol.TCP
     backend_id: int = 1
     generation: int = 7
+    service_id: int = SERVICE
 
 
 CLIENT, FRONTEND, BACKEND = End(1, 40_000), End(2, 80), End(3, 8080)
@@ -61,13 +83,13 @@ def pack(entries: list[Entry], family: Family = Family.IPV4) -> tuple[Any, Any]:
         for name, end in {"s": entry.to_source, "d": entry.to_destination}.items():
             values[row][f"to_{name}addr"]["word"][-1], values[row][f"to_{name}port"] = end
         keys[row]["protocol"] = entry.protocol
-        for field in ("seen", "last_seen", "flags", "backend_id", "generation"):
+        for field in ("seen", "last_seen", "flags", "backend_id", "generation", "service_id"):
             values[row][field] = getattr(entry, field)
     return keys, values
 
 
 def judged(entries: list[Entry], now: int = NOW, family: Family = Family.IPV4) -> Judgement:
-    return judge(*pack(entries, family), BACKENDS, now_jiffies=now, hz=HZ, timeouts=Timeouts())
+    return judge(*pack(entries, family), SERVING, now_jiffies=now, hz=HZ, timeouts=Timeouts())
 
 
 Row = tuple[Protocol, int, int, FlowState, int]
@@ -164,6 +186,41 @@ def test_udp_flows_end_with_their_backend_and_tcp_flows_do_not(backend_id: int, 
     backend: dict[str, Any] = {"backend_id": backend_id, "generation": generation}
     assert judged(pair(DATA, DATA, protocol=Protocol.UDP, **backend)).is_orphaned.tolist() == [gone, gone]
     assert not judged(pair(SYN | DATA, DATA, **backend)).is_over.any()
+
+
+@pytest.mark.parametrize(
+    ("service_id", "backend", "gone"),
+    [
+        (SERVICE, (1, 7), False),
+        (SERVICE, (2, 8), False),
+        (TWIN, (2, 8), False),
+        (TWIN, (1, 7), True),  # another Service still has it
+        (EMPTY, (1, 7), False),  # nowhere better to go
+        (EMPTY, (1, 6), True),
+        (0xFFFFFFFF, (1, 7), False),
+    ],
+)
+def test_udp_flows_leave_a_backend_that_has_left_their_service(
+    service_id: int, backend: tuple[int, int], gone: bool
+) -> None:
+    fields: dict[str, Any] = {"service_id": service_id, "backend_id": backend[0], "generation": backend[1]}
+    tcp = pair(SYN | DATA, DATA, **fields)
+    udp = pair(DATA, DATA, protocol=Protocol.UDP, **fields)
+    assert judged(tcp + udp).is_orphaned.tolist() == [False, False, gone, gone]
+
+
+@given(
+    pairs=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3))),
+    asked=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3))),
+)
+def test_a_service_has_lost_who_is_no_member_where_others_are(
+    pairs: set[tuple[int, int]], asked: list[tuple[int, int]]
+) -> None:
+    high = 0xFFFFFFFC  # ids are 32 bits wide
+    columns = np.array([(high + one, high + other) for one, other in asked], np.uint32).reshape(-1, 2)
+    lost = members((high + one, high + other) for one, other in pairs).have_lost(columns[:, 0], columns[:, 1])
+    services = {service_id for service_id, _ in pairs}
+    assert lost.tolist() == [each not in pairs and each[0] in services for each in asked]
 
 
 def test_no_flows_is_no_special_case() -> None:

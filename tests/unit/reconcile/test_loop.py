@@ -77,6 +77,31 @@ def test_vanished_backends_are_announced_once(agent: Agent) -> None:
     assert set(agent.announced[1]) == {gone}
 
 
+def test_a_backend_that_leaves_one_of_its_services_is_announced_as_a_member(agent: Agent) -> None:
+    twins = (service("web", affinity_timeout_s=60), service("api", 2, affinity_timeout_s=60))
+    both = Cluster(twins, (endpoint_slice("web", [1, 2]), endpoint_slice("api", [1, 2])))
+    agent.apply(both)
+    before, gone = agent.store.read(), backend_id(agent, 1)
+    agent.apply(replace(both, slices=(endpoint_slice("web", [2]), endpoint_slice("api", [1, 2]))))
+    assert agent.store.read().backends == before.backends
+    (web,) = (number for number, name in before.services.items() if name.startswith("default/web:"))
+    assert agent.announced == [{}, {}]
+    assert agent.lost_members == [frozenset(), {MemberKey(web, gone)}]
+    agent.apply(both)
+    assert agent.lost_members[2:] == [frozenset()]
+
+
+def test_members_that_others_removed_are_announced_when_it_is_seen(agent: Agent) -> None:
+    sticky = replace(WEB, services=(service("web", affinity_timeout_s=60),))
+    agent.apply(sticky)
+    members = agent.store.read().members
+    agent.store.delete(TableName.MEMBERS, tuple(members))
+    agent.time.advance(600)
+    agent.loop.step()
+    assert agent.lost_members == [frozenset(), members.keys()]
+    assert agent.store.read().members == members
+
+
 def test_backends_that_vanish_at_a_restart_are_announced(agent: Agent) -> None:
     agent.apply(WEB)
     restarted = Agent(agent.store)

@@ -1,6 +1,5 @@
 """What the loop does when maps are full, calls fail, code raises, or others change the maps."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,6 +8,7 @@ import pytest
 from ebpflb.core.abi import BackendFlag, BackendState, Family, Protocol
 from ebpflb.core.tables import Backend, BackendKey, TableName, Tables
 from ebpflb.errors import MapError
+from ebpflb.reconcile.believed import Vanished
 from ebpflb.reconcile.fake import SLOTS, Capacities, FakeMapStore, Operation
 from ebpflb.reconcile.loop import ReconcileLoop
 from ebpflb.reconcile.status import Status
@@ -33,24 +33,27 @@ def _agent() -> Agent:
 
 
 def test_an_announcement_that_is_not_heard_is_repeated(agent: Agent) -> None:
-    agent.apply(WEB)
-    heard: list[Mapping[int, Backend]] = []
+    sticky = (service("web", affinity_timeout_s=60),)
+    agent.apply(replace(WEB, services=sticky))
+    heard: list[Vanished] = []
     answers = iter([RuntimeError("no netlink"), None])
 
-    def sweep(_: Family, __: Tables, vanished: Mapping[int, Backend]) -> None:
+    def sweep(_: Family, __: Tables, vanished: Vanished) -> None:
         heard.append(vanished)
         answer = next(answers)
         if answer:
             raise answer
 
     agent.loop._on_applied = sweep
-    agent.apply(WEB_SCALED)
+    agent.apply(replace(WEB_SCALED, services=sticky))
     assert agent.status.families[0].error == "RuntimeError: no netlink"
     assert not agent.status.healthy
     agent.time.advance(1)
     agent.loop.step()
     assert len(heard) == 2
-    assert heard[0] == heard[1] != {}
+    assert heard[0] == heard[1]
+    assert heard[0].backends
+    assert heard[0].members
     assert agent.status.healthy
 
 

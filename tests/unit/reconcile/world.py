@@ -17,7 +17,8 @@ from ebpflb.core.model import (
     ServicePort,
     ServiceType,
 )
-from ebpflb.core.tables import Backend, BackendKey, FrontendKey, Range, Tables
+from ebpflb.core.tables import Backend, BackendKey, FrontendKey, MemberKey, Range, Tables
+from ebpflb.reconcile.believed import Vanished
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.fake import FakeMapStore
 from ebpflb.reconcile.family import Settings
@@ -94,6 +95,7 @@ class Agent:
     store: FakeMapStore
     time: StandingClock = field(default_factory=StandingClock)
     announced: list[Mapping[int, Backend]] = field(default_factory=list)
+    lost_members: list[frozenset[MemberKey]] = field(default_factory=list)
     statuses: list[Status] = field(default_factory=list)
     inbox: Inbox = field(init=False)
     loop: ReconcileLoop = field(init=False)
@@ -110,10 +112,11 @@ class Agent:
             settings=Settings(grace_s=10, comparison_period_s=600),
         )
 
-    def on_applied(self, family: Family, tables: Tables, vanished: Mapping[int, Backend]) -> None:
+    def on_applied(self, family: Family, tables: Tables, vanished: Vanished) -> None:
         assert family is self.store.family
         assert meaning(tables) == meaning(self.store.read())
-        self.announced.append(vanished)
+        self.announced.append(vanished.backends)
+        self.lost_members.append(vanished.members)
 
     def apply(self, cluster: Cluster) -> None:
         """Deliver, let the batch complete, and run one round."""
