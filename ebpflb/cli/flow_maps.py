@@ -136,25 +136,23 @@ def decode_sock_origins(context: FlowContext, keys: Rows, values: Rows) -> list[
         values["port"].tolist(),
         values["backend_id"].tolist(),
         values["generation"].tolist(),
+        values["service_id"].tolist(),
         strict=True,
     )
-    rows: list[Row] = []
-    for cookie, address, port, protocol, dialled, dialled_port, backend_id, generation in columns:
-        service_id = context.names.service_of_frontend(dialled, dialled_port, protocol)
-        if is_wanted(service_id, context.wanted):
-            rows.append(
-                {
-                    "socket_cookie": cookie,
-                    "frontend": transport(dialled, dialled_port, protocol),
-                    "service": None if service_id is None else context.names.service(service_id),
-                    "service_id": service_id,
-                    "backend": transport(address, port, protocol),
-                    "backend_id": backend_id,
-                    "generation": generation,
-                    "backend_alive": context.names.backend(backend_id, generation) is not None,
-                }
-            )
-    return rows
+    return [
+        {
+            "socket_cookie": cookie,
+            "frontend": transport(dialled, dialled_port, protocol),
+            "service": context.names.service(service_id),
+            "service_id": service_id,
+            "backend": transport(address, port, protocol),
+            "backend_id": backend_id,
+            "generation": generation,
+            "backend_alive": context.names.backend(backend_id, generation) is not None,
+        }
+        for cookie, address, port, protocol, dialled, dialled_port, backend_id, generation, service_id in columns
+        if is_wanted(service_id, context.wanted)
+    ]
 
 
 def decode_sock_choices(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:

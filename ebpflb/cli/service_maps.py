@@ -91,7 +91,7 @@ def decode_services(tables: Tables, wanted: Wanted = None) -> list[Row]:
 
 
 def decode_members(tables: Tables, wanted: Wanted = None) -> list[Row]:
-    """Return which backends affinity may still lead to."""
+    """Return which backends affinity may still lead to, and which ones UDP may stay with."""
     names = Names(tables)
     return [
         {

@@ -12,7 +12,7 @@ from typing import Any
 
 from ebpflb.core.abi import FrontendKind, Protocol
 from ebpflb.core.model import format_endpoint
-from ebpflb.core.tables import Backend, FrontendKey, Tables
+from ebpflb.core.tables import Backend, Tables
 
 Row = dict[str, Any]
 """One decoded map entry: keys in snake_case, values of JSON's types. What ``-o json`` prints."""
@@ -65,15 +65,6 @@ class Names:
         if backend is None or generation not in {None, backend.generation}:
             return None
         return backend_text(backend)
-
-    def service_of_frontend(self, address: bytes, port: int, protocol: int) -> int | None:
-        """Return the service id behind an address that a client dialled: exactly, or as a NodePort."""
-        for candidate in (address, bytes(len(address))):
-            if protocol in _PROTOCOLS:
-                frontend = self.tables.frontends.get(FrontendKey(candidate, port, Protocol(protocol)))
-                if frontend is not None:
-                    return frontend.service_id
-        return None
 
     def ids_of(self, service: str) -> frozenset[int]:
         """Return the service ids, one for each port, of ``namespace/name``."""

@@ -146,7 +146,7 @@ def fill_flows(pins: Pins, family: Family) -> None:
         put(affinity, {"client": client, "service_id": WEB}, {**reference, "last_used": now})
     with open_map(pins, family, "sock_origins") as origins:
         key = {"cookie": 77, "address": backend, "port": 8080, "protocol": Protocol.UDP}
-        put(origins, key, {"address": address(family, NODE), "port": 30053, **reference})
+        put(origins, key, {"address": address(family, NODE), "port": 30053, **reference, "service_id": DNS})
     with open_map(pins, family, "sock_choices") as choices:
         key = {"cookie": 77, "address": address(family, NODE), "port": 30053, "protocol": Protocol.UDP}
         put(choices, key, {**reference, "service_id": DNS})

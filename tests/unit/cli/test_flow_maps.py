@@ -137,16 +137,20 @@ def test_affinity_counts_down(context: FlowContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialled", "port", "service"),
+    ("dialled", "port", "service_id", "service"),
     [
-        ("10.96.0.10", 80, "default/web:http/TCP"),
-        ("192.0.2.1", 30080, "default/web:http/TCP"),
-        ("192.0.2.1", 80, None),
+        ("10.96.0.10", 80, WEB, "default/web:http/TCP"),
+        ("192.0.2.1", 30080, WEB, "default/web:http/TCP"),
+        ("192.0.2.1", 80, 77, None),
     ],
 )
-def test_a_socket_shows_what_it_dialled(context: FlowContext, dialled: str, port: int, service: str | None) -> None:
+def test_a_socket_shows_what_it_dialled(
+    context: FlowContext, dialled: str, port: int, service_id: int, service: str | None
+) -> None:
     key = entry("sock_origins", "key", cookie=5, address="10.1.0.2", port=8080, protocol=TCP)
-    value = entry("sock_origins", "value", address=dialled, port=port, backend_id=2, generation=9)
+    value = entry(
+        "sock_origins", "value", address=dialled, port=port, backend_id=2, generation=9, service_id=service_id
+    )
     (row,) = decode_sock_origins(context, key, value)
     assert row["frontend"] == f"{dialled}:{port}/TCP"
     assert (row["service"], row["backend"], row["backend_alive"]) == (service, "10.1.0.2:8080/TCP", True)

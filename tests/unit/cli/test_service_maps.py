@@ -90,8 +90,9 @@ def test_services_members_and_the_nodes_own() -> None:
         {"service_id": 2, "service": "kube-system/dns/UDP", "frontends": 1},
     ]
     assert [(row["backend"], row["sets"]) for row in decode_members(tables())] == [
-        ("10.1.0.1:8080/TCP", ["cluster", "local"]),
-        ("10.1.0.2:8080/TCP", ["cluster"]),
+        ("10.1.0.1:8080/TCP", ["cluster", "local", "serving"]),
+        ("10.1.0.2:8080/TCP", ["cluster", "serving"]),
+        ("10.1.0.5:8080/TCP", ["serving"]),
     ]
     assert decode_node_addrs(tables()) == [{"address": "192.0.2.1"}]
 
@@ -108,7 +109,7 @@ def test_a_device_that_is_gone_has_no_name() -> None:
     ]
 
 
-@pytest.mark.parametrize(("wanted", "counts"), [({WEB}, (2, 4, 2, 1, 2)), ({DNS}, (1, 0, 0, 1, 0)), (set(), (0,) * 5)])
+@pytest.mark.parametrize(("wanted", "counts"), [({WEB}, (2, 5, 2, 1, 3)), ({DNS}, (1, 0, 0, 1, 0)), (set(), (0,) * 5)])
 def test_of_one_service_only_what_it_uses(wanted: set[int], counts: tuple[int, ...]) -> None:
     names = ("frontends", "backends", "slots", "services", "members")
     assert tuple(len(SERVICE_MAPS[name](tables(), wanted)) for name in names) == counts

@@ -57,7 +57,11 @@ def tables() -> Tables:
             5: backend("10.1.0.5", BackendState.DRAINING),
         },
         services={WEB: "default/web:http/TCP", DNS: "kube-system/dns/UDP"},
-        members={MemberKey(WEB, 1): MemberSet.CLUSTER | MemberSet.LOCAL, MemberKey(WEB, 2): MemberSet.CLUSTER},
+        members={
+            MemberKey(WEB, 1): MemberSet.CLUSTER | MemberSet.LOCAL | MemberSet.SERVING,
+            MemberKey(WEB, 2): MemberSet.CLUSTER | MemberSet.SERVING,
+            MemberKey(WEB, 5): MemberSet.SERVING,
+        },
         node_addrs={parse_address("192.0.2.1"): 0},
         devices={7: parse_address("192.0.2.1"), 8: bytes(4)},
         slots={CLUSTER: np.array([1, 2, 3, 4, 1], np.uint32), LOCAL: np.array([1], np.uint32)},
