@@ -5,6 +5,8 @@ Caller.ask(kind, target) -> [Outcome]            Caller.open(kind, target) -> Co
 
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +15,8 @@ from ebpflb.bench.topology import Place
 
 KINDS = ("tcp", "udp", "udp-connected")
 COMMAND_SECONDS = 60.0
+CLOSED = {"ECONNABORTED", "EDESTADDRREQ"}
+"""What recv() says on a UDP socket that was destroyed, and send(): the kernel also disconnects it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,18 @@ class Conversation:
         if self._is_open:
             self._is_open = False
             self._caller.command(do="close", handle=self._handle, reset=reset)
+
+
+@contextmanager
+def conversation_with(caller: Caller, kind: str, dialled: str, backend: str) -> Iterator[Conversation]:
+    """Open sockets until one talks to this backend."""
+    with ExitStack() as stack:
+        for _ in range(100):
+            conversation = stack.enter_context(caller.open(kind, dialled, timeout=2.0))
+            if conversation.ask().backend == backend:
+                yield conversation
+                return
+        raise AssertionError(f"{caller.place.name} never got {backend}")
 
 
 def _target(target: str, source: str, port: int, timeout: float) -> list[Any]:

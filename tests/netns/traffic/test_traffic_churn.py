@@ -3,15 +3,14 @@
 The server of a removed backend runs on, as that of a pod does which drains.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
 from ebpflb.bench.control import Load
 from tests.netns.services import Spec
-from tests.netns.traffic.callers import Caller, Conversation
+from tests.netns.traffic.callers import CLOSED, conversation_with
 from tests.netns.traffic.paths import target
 from tests.netns.traffic.world import OWN_TCP_PORT, OWN_UDP_PORT, World, until
 
@@ -19,25 +18,11 @@ pytestmark = pytest.mark.root
 
 CALLERS = ("covered", "uncovered", "host", "outside")
 RATE = ("--rate", "50")
-CLOSED = {"ECONNABORTED", "EDESTADDRREQ"}
-"""What recv() says on a UDP socket that was destroyed, and send(): the kernel also disconnects it."""
 
 
 def churning(world: World, number: int) -> Spec:
     backends = (world.local, *world.remote)
     return Spec(f"churning-{number}", number, backends, tcp_port=OWN_TCP_PORT, udp_port=OWN_UDP_PORT)
-
-
-@contextmanager
-def conversation_with(caller: Caller, kind: str, dialled: str, backend: str) -> Iterator[Conversation]:
-    """Open sockets until one talks to this backend."""
-    with ExitStack() as stack:
-        for _ in range(100):
-            conversation = stack.enter_context(caller.open(kind, dialled, timeout=2.0))
-            if conversation.ask().backend == backend:
-                yield conversation
-                return
-        pytest.fail(f"{caller.place.name} never got {backend}")
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
