@@ -21,13 +21,20 @@ RATE = ("--rate", "50")
 
 
 def churning(world: World, number: int) -> Spec:
-    backends = (world.local, *world.remote)
-    return Spec(f"churning-{number}", number, backends, tcp_port=OWN_TCP_PORT, udp_port=OWN_UDP_PORT)
+    """A Service whose backends other Services have, too: they stay when it lets them go."""
+    return Spec(f"churning-{number}", number, (world.local, *world.remote))
+
+
+def alone(spec: Spec) -> Spec:
+    """The Service with backends of its own: whom it lets go is gone."""
+    return replace(spec, tcp_port=OWN_TCP_PORT, udp_port=OWN_UDP_PORT)
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
-def test_no_request_fails_while_backends_come_and_go(routed: World, kind: str) -> None:
+@pytest.mark.parametrize("shared", [True, False])
+def test_no_request_fails_while_backends_come_and_go(routed: World, kind: str, shared: bool) -> None:
     spec = churning(routed, 40)
+    spec = spec if shared else alone(spec)
     a, b, c = spec.backends
     with routed.service(spec), ExitStack() as stack:
         dialled = target(spec, "NodePort of node-1", kind)
@@ -69,7 +76,7 @@ def test_a_connection_to_a_removed_backend_goes_on(world: World, caller: str, go
 @pytest.mark.parametrize("caller", ["covered", "host"])
 def test_a_connected_udp_socket_of_a_removed_backend_gets_an_error(routed: World, caller: str) -> None:
     """Its peer cannot be changed, so its owner must hear of it: the next socket goes to a backend that is there."""
-    spec = churning(routed, 42)
+    spec = alone(churning(routed, 42))
     pod = routed.remote[0]
     with routed.service(spec):
         dialled = target(spec, "ClusterIP", "udp")
@@ -86,7 +93,7 @@ def test_a_connected_udp_socket_of_a_removed_backend_gets_an_error(routed: World
 )
 def test_udp_moves_to_another_backend_by_itself(world: World, caller: str, kind: str) -> None:
     """Packet by packet: at sendmsg(), or where no socket hook sees the socket, at the device."""
-    spec = churning(world, 43)
+    spec = alone(churning(world, 43))
     pod = world.remote[0]
     with world.service(spec):
         dialled = target(spec, "NodePort of node-1", kind)
