@@ -58,14 +58,17 @@ def object_name(path: str, value: str | None) -> str:
     return value
 
 
-def port_name(path: str, value: str | None) -> str:
-    """Return the name of a port; an absent name is the empty one, which is what the API server fills in."""
-    if not value:
-        return ""
+def label(path: str, value: str) -> str:
+    """Return the name of a namespace, Service or port (RFC 1123 label); ``lb_service.name`` has room for no more."""
     if not _LABEL.fullmatch(value):
         problem = f"{shown(value)} is not a DNS label in lower case"
         raise FieldError(path, problem, "use letters a-z, digits and '-', at most 63 of them")
     return value
+
+
+def port_name(path: str, value: str | None) -> str:
+    """Return the name of a port; an absent name is the empty one, which is what the API server fills in."""
+    return label(path, value) if value else ""
 
 
 def port_number(path: str, value: int | None) -> int:

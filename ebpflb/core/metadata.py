@@ -38,5 +38,5 @@ class Invisible:
 
 def object_key(metadata: Metadata) -> ObjectKey:
     """Return (namespace, name), with the namespace that ``kubectl apply`` would take."""
-    namespace = fields.object_name("metadata.namespace", metadata.namespace or DEFAULT_NAMESPACE)
+    namespace = fields.label("metadata.namespace", metadata.namespace or DEFAULT_NAMESPACE)
     return namespace, fields.object_name("metadata.name", metadata.name)

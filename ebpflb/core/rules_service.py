@@ -33,6 +33,7 @@ def read_service(raw: RawService) -> Service | Invisible:
     """Return the Service, or why this proxy has nothing to do with it."""
     metadata, spec = raw.metadata or NO_METADATA, raw.spec or RawServiceSpec()
     namespace, name = object_key(metadata)
+    fields.label("metadata.name", name)
     service_type = fields.word("spec.type", spec.type, _TYPES)
     reason = _why_unserved(metadata, service_type, spec)
     if reason:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebpflb.core.abi import Algorithm, Family, Protocol
+from ebpflb.core.abi import SERVICE_NAME_BYTES, Algorithm, Family, Protocol
+from ebpflb.core.expand import expand_service
 from ebpflb.core.manifest import Invisible, convert, convert_node, convert_service, convert_slice, identify
 from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, Node, Service, ServicePort, ServiceType
 from ebpflb.errors import ObjectError
@@ -263,6 +264,16 @@ class TestService:
         error = refused(service(metadata={"annotations": {"ebpflb.io/algorithm": "best"}}))
         assert error.field == "metadata.annotations[ebpflb.io/algorithm]"
         assert error.remedy == "use one of random, maglev"
+
+    @pytest.mark.parametrize("field", ["name", "namespace"])
+    def test_names_that_the_map_has_no_room_for(self, field: str) -> None:
+        error = refused(service(metadata={field: "a" * 64}))
+        assert error.field == f"metadata.{field}"
+        assert error.remedy == "use letters a-z, digits and '-', at most 63 of them"
+        longest = "a" * 63
+        document = service(metadata={"name": longest, "namespace": longest}, ports=[{"port": 80, "name": longest}])
+        (exposure,) = expand_service(read_service(document), Family.IPV4)
+        assert len(exposure.name) < SERVICE_NAME_BYTES
 
     def test_wrong_ingress_address(self) -> None:
         status = {"loadBalancer": {"ingress": [{"ip": "x"}]}}
