@@ -100,7 +100,7 @@ class FolderSource:
         before, self._delivered = self._delivered, contents
         for warning in contents.warnings:
             if before is None or warning not in before.warnings:
-                _LOG.warning("event=manifest reason=%r", warning)
+                _LOG.warning("manifest reason=%r", warning)
         if before is None:
             self._deliver_all(sink, contents)
         else:
@@ -120,7 +120,7 @@ class FolderSource:
         if complaint != self._complaint:
             self._complaint = complaint
             if complaint:
-                _LOG.warning("event=source_error folder=%s reason=%r", self._path, complaint)
+                _LOG.warning("source_error folder=%r reason=%r", str(self._path), complaint)
             sink.source_error(complaint)
 
 

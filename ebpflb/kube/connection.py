@@ -136,7 +136,7 @@ def _credentials(configuration: Any) -> dict[str, str]:
 
 def _open_pool(configuration: Any) -> urllib3.PoolManager:
     if not configuration.verify_ssl:
-        _LOG.warning("event=tls_unverified server=%s remedy='set certificate-authority'", configuration.host)
+        _LOG.warning("tls_unverified server=%r remedy='set certificate-authority'", configuration.host)
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     try:
         _try_tls_files(configuration)

@@ -68,7 +68,7 @@ class Reflector:
                 delay_s = self._attempt(stop)
             except Exception as error:  # noqa: BLE001 - an unforeseen fault must not end the watch: shown and retried
                 delay_s = self._backoff.next_s()
-                _LOG.debug("event=unforeseen kind=%s", self._resource.kind, exc_info=error)
+                _LOG.debug("unforeseen kind=%s", self._resource.kind, exc_info=error)
                 if not stop.is_set():
                     self._complain(f"watching {self._resource.path}: {type(error).__name__}: {error}", delay_s)
             if delay_s:
@@ -85,14 +85,14 @@ class Reflector:
                 return 0.0
             delay_s = max(self._backoff.next_s(), error.retry_after_s)
             if self._version and error.status in _VERSION_REFUSED:
-                _LOG.info("event=relist kind=%s reason=%r", self._resource.kind, error.message)
+                _LOG.info("relist kind=%s reason=%r", self._resource.kind, error.message)
                 self._version = ""
                 return delay_s
             self._complain(self._renew(error) if error.stale_credentials else str(error), delay_s)
             return delay_s
 
     def _complain(self, message: str, delay_s: float) -> None:
-        _LOG.warning("event=source_error kind=%s retry_in_s=%.1f reason=%r", self._resource.kind, delay_s, message)
+        _LOG.warning("source_error kind=%s retry_in_s=%.1f reason=%r", self._resource.kind, delay_s, message)
         self._faults.report(self._resource.kind, message)
 
     def _renew(self, error: RequestError) -> str:
@@ -126,7 +126,7 @@ class Reflector:
         self._sink.replace(self._resource.kind, objects, refused)
         self._version = version
         self._complain_if_empty(not objects and not refused)
-        _LOG.info("event=listed kind=%s objects=%d refused=%d", self._resource.kind, len(objects), len(refused))
+        _LOG.info("listed kind=%s objects=%d refused=%d", self._resource.kind, len(objects), len(refused))
 
     def _pages(self, limit: int) -> tuple[list[Raw], str]:
         """Return all items and the version at which a watch takes over; limit 0 asks for one page."""
@@ -164,7 +164,7 @@ class Reflector:
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 # Cut off in the middle is every watch's fate; whether the server still answers shows at the next one.
                 broken = True
-                _LOG.debug("event=watch_broken kind=%s reason=%r", self._resource.kind, error)
+                _LOG.debug("watch_broken kind=%s reason=%r", self._resource.kind, error)
         if healthy or self._clock() - since >= HEALTHY_WATCH_S:
             self._backoff.reset()
             return self._backoff.next_s() if broken else 0.0
@@ -189,7 +189,7 @@ class Reflector:
         try:
             converted = self._resource.convert(event.object)
         except ObjectError as error:
-            _LOG.warning("event=refused kind=%s reason=%r", kind, str(error))
+            _LOG.warning("refused kind=%s reason=%r", kind, str(error))
             self._sink.refuse(kind, key, error)
             return
         if isinstance(converted, Invisible):

@@ -58,5 +58,5 @@ class KubeSource:
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                _LOG.info("event=left_connecting thread=%s", thread.name)
+                _LOG.info("left_connecting thread=%r", thread.name)
         self._connection.close()
