@@ -45,8 +45,7 @@ enum lb_frontend_flag {
 };
 
 enum lb_backend_state {
-	LB_BACKEND_NONE =
-		0, /* no such backend; `generation` stays, so that an id's next user is a new backend */
+	LB_BACKEND_NONE = 0,	 /* deleted, or never there: then `generation` is 0. The other fields stay */
 	LB_BACKEND_ACTIVE = 1,	 /* named by some range: takes new flows */
 	LB_BACKEND_DRAINING = 2, /* serves the flows it has, takes no new ones */
 };

@@ -60,6 +60,11 @@ static __always_inline struct lb_choice lb_affinity_lookup(const struct lb_front
 	return choice;
 }
 
+/*
+ * A slot is taken at its word: a program that read its frontend just before the range was replaced may meet a
+ * backend that has been deleted meanwhile, whose row keeps its address for this moment. Its flow is one that
+ * began a microsecond earlier. Only an id that never had a backend is an error.
+ */
 static __always_inline struct lb_choice lb_slot_lookup(const struct lb_range *range, u32 number)
 {
 	struct lb_choice choice = {};
@@ -71,7 +76,7 @@ static __always_inline struct lb_choice lb_slot_lookup(const struct lb_range *ra
 		return choice;
 	choice.backend_id = line->backend_id[slot % 16];
 	choice.backend = backends.lookup(&choice.backend_id);
-	if (choice.backend && choice.backend->state == LB_BACKEND_NONE)
+	if (choice.backend && !choice.backend->generation)
 		choice.backend = NULL;
 	return choice;
 }

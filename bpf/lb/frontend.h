@@ -8,23 +8,31 @@
 
 #include "lb/base.h"
 
-/* Returns the map's entry or NULL. `loopback_is_node`: the asker sits in the host's network namespace. */
+/*
+ * Returns the map's entry or NULL. `loopback_is_node`: the asker sits in the host's network namespace, so
+ * that its loopback is the node's. Dialling the unspecified address means one's own loopback, too; it must
+ * not meet the key of the NodePorts.
+ */
 static __always_inline struct lb_frontend *lb_frontend_lookup(const addr_t *address, __be16 port, u8 protocol,
 							      bool loopback_is_node)
 {
 	struct lb_frontend_key key = {.address = *address, .port = port, .protocol = protocol};
-	struct lb_frontend *frontend = frontends.lookup(&key);
+	bool is_unspecified = lb_addr_is_zero(address);
+	struct lb_frontend *frontend;
 
-	if (frontend)
-		return frontend;
-	key.address = (addr_t){};
+	if (!is_unspecified) {
+		frontend = frontends.lookup(&key);
+		if (frontend)
+			return frontend;
+		key.address = (addr_t){};
+	}
 	frontend = frontends.lookup(&key);
 	if (!frontend)
 		return NULL;
-	key.address = *address;
-	if (node_addrs.lookup(&key.address) || (loopback_is_node && lb_addr_is_loopback(address)))
+	if (loopback_is_node && (is_unspecified || lb_addr_is_loopback(address)))
 		return frontend;
-	return NULL;
+	key.address = *address;
+	return node_addrs.lookup(&key.address) ? frontend : NULL;
 }
 
 #endif

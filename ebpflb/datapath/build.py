@@ -172,23 +172,37 @@ def _compile(spec: BuildSpec, texts: Mapping[str, str], shim: Path, staging: Pat
             for source, text in texts.items()
         ],
     }
+    try:
+        code, out, words = _run_compiler(json.dumps(job))
+    except subprocess.TimeoutExpired:
+        code, out, words = 1, "", f"the compiler did not end within {_COMPILE_SECONDS} s"
+    if code != 0:
+        remove_build(staging)
+        raise BuildError(
+            f"the {spec.family.name} programs do not build on kernel {platform.release()}:\n{words.strip()}",
+            remedy="run `ebpflb doctor`; if it finds nothing, report this text",
+        )
+    sizes: dict[str, int] = json.loads(out.splitlines()[-1])
+    return {program.stem: sizes[program.name(spec.family)] for program in PROGRAMS}
+
+
+def _run_compiler(job: str) -> tuple[int, str, str]:
+    """Run the child; return its exit code, stdout and stderr.
+
+    ``-P``: nothing is imported from the folder that we happen to be started in. A session of its own: Ctrl-C at the
+    terminal is for the agent, which ends after the child; the child dies with it in any case (``"parent"``).
+    """
     child = subprocess.run(
-        [sys.executable, "-m", "ebpflb.datapath.compiler"],
-        input=json.dumps(job),
+        [sys.executable, "-P", "-m", "ebpflb.datapath.compiler"],
+        input=job,
         capture_output=True,
         text=True,
         timeout=_COMPILE_SECONDS,
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    if child.returncode != 0:
-        remove_build(staging)
-        raise BuildError(
-            f"the {spec.family.name} programs do not build on kernel {platform.release()}:\n{child.stderr.strip()}",
-            remedy="run `ebpflb doctor`; if it finds nothing, report this text",
-        )
-    sizes: dict[str, int] = json.loads(child.stdout.splitlines()[-1])
-    return {program.stem: sizes[program.name(spec.family)] for program in PROGRAMS}
+    return child.returncode, child.stdout, child.stderr
 
 
 def _program_job(program: Program, family: Family, staging: Path) -> dict[str, str | int]:

@@ -133,11 +133,9 @@ class PinnedMapStore:
         return _failures("delete", table, keys, errors)
 
     def _cleared(self, backend_ids: Rows) -> Rows:
-        """Return what is left of deleted backends: their generation."""
-        backends = self._maps[TableName.BACKENDS]
-        values = np.zeros(len(backend_ids), backends.layout.value)
+        """Return what is left of deleted backends: all but their state (``lb_slot_lookup`` says why)."""
+        values = self._maps[TableName.BACKENDS].lookup_rows(backend_ids)[1]
         values["state"] = BackendState.NONE
-        values["generation"] = backends.lookup_rows(backend_ids)[1]["generation"]
         return values
 
     def _refused(self, table: TableName, keys: Iterable[Any], rows: Mapping[Any, Any]) -> dict[Any, RowFailure]:

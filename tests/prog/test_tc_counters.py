@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ebpflb.core.abi import Counter, Family, FrontendKind, Protocol
 from ebpflb.datapath.source import bpf_directory, inline_source
-from tests.prog.harness import Hook
+from tests.prog.harness import SIZES, Hook
 from tests.prog.lab import Lab, Row, delivers, drops, forwards, hairpins, params, passes
 from tests.prog.services import Service, tables
 from tests.prog.wire import Wire
@@ -31,6 +32,13 @@ LONG = b"x" * 1400
 """Too long for ``narrow``."""
 
 
+def name_nobody(lab: Lab) -> None:
+    full = tables(lab.family, lab.protocol, [cluster_ip("pod")])
+    nobody = SIZES.backends - 1
+    slots = {span: np.full_like(ids, nobody) for span, ids in full.slots.items()}
+    lab.datapath.load(replace(full, slots=slots))
+
+
 def forget_backends(lab: Lab) -> None:
     full = tables(lab.family, lab.protocol, [cluster_ip("pod")])
     lab.datapath.load(replace(full, backends={}))
@@ -45,7 +53,7 @@ DROPS = {
     Counter.DROP_FLOW_TABLE_FULL: Row("no free row", (cluster_ip("remote"),), (), prepare=Lab.fill_flows),
     Counter.DROP_NO_ROUTE: Row("no route to the backend", (cluster_ip("lost"),), ()),
     Counter.DROP_TOO_BIG: Row("too big for the way", (cluster_ip("narrow"),), (), devices={Device.NARROW: "node"}),
-    Counter.DROP_DEAD_SLOT: Row("a slot names nobody", (cluster_ip("pod"),), (), prepare=forget_backends),
+    Counter.DROP_DEAD_SLOT: Row("a slot names nobody", (cluster_ip("pod"),), (), prepare=name_nobody),
 }
 """What stops a first packet before it makes a flow. Each packet is the same but for its length."""
 
@@ -122,6 +130,13 @@ def test_what_is_dropped_leaves_no_flow(lab: Lab, reason: Counter) -> None:
     before = lab.datapath.flows()
     lab.play(drops(UPLINK, replace(REQUEST, payload=LONG), reason))
     assert lab.datapath.flows() == before
+
+
+def test_a_slot_may_name_a_backend_that_was_deleted_a_moment_ago(lab: Lab) -> None:
+    """A program that read its frontend just before a change must not drop: the row keeps the backend's address."""
+    lab.load(cluster_ip("pod"))
+    forget_backends(lab)
+    lab.play(delivers(UPLINK, REQUEST, Wire("client:4000", "pod:8080")).opening())
 
 
 def test_a_reply_to_a_client_without_a_route_is_dropped(lab: Lab) -> None:
