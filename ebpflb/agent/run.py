@@ -41,7 +41,7 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
     """Run until ``stop`` is set. Raises ``EbpflbError`` when the agent cannot start or cannot go on."""
     ensure_bpffs(config.bpffs)
     with ExitStack() as stack:
-        stack.enter_context(InstanceLock(config.instance, config.state_dir))
+        stack.enter_context(InstanceLock(config.instance, config.pins.root))
         config.status_path.unlink(missing_ok=True)  # a predecessor's: nobody shall take it for ours
         source = make_source(config)
         if config.cgroup is not None:

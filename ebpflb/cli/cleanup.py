@@ -1,12 +1,14 @@
 """``ebpflb cleanup``: removes what an instance left in the kernel and on disk, and says what.
 
-Decides the order: filters and links first, so that no packet meets a program whose maps are half gone. Holds the
-instance's lock meanwhile, so that no agent starts in between; the empty lock file stays (``host/lock.py`` says why).
+Decides the order: filters first, then links, so that no packet meets a program whose maps are half gone. Holds the
+locks of all that it removes, so that no agent runs or starts meanwhile; each lock is the folder of pins, which
+therefore goes last.
 
-    instance -> tc filters -> pins (links, programs, maps) -> state files -> "removed ..." lines
+    instance -> lock -> tc filters -> state files -> pins (links, programs, maps) -> "removed ..." lines
 """
 
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from socket import if_nameindex
 
@@ -18,9 +20,8 @@ from ebpflb.cli.options import bpffs_option, instance_option, require_root, stat
 from ebpflb.cli.pinned import instances
 from ebpflb.cli.state import instances_with_state
 from ebpflb.datapath.pins import Pins
-from ebpflb.errors import InstanceBusyError
 from ebpflb.host.inventory import Link
-from ebpflb.host.lock import InstanceLock, holder_of
+from ebpflb.host.lock import InstanceLock
 from ebpflb.host.tc import detach, list_ours
 
 
@@ -36,13 +37,15 @@ def command(instance: str, every: bool, bpffs: Path, state_dir: Path) -> None:
     """
     require_root("cleanup")
     names = _everything(bpffs, state_dir) if every else [instance]
-    for name in names:
-        _refuse_if_running(name, state_dir)
     removed = 0
-    for name in names:
-        for line in _remove(Pins(bpffs, name), state_dir):
-            removed += 1
-            click.echo(f"removed {line}")
+    with ExitStack() as locks:
+        found = [pins for name in names if _has_left_something(pins := Pins(bpffs, name), state_dir)]
+        for pins in found:
+            locks.enter_context(InstanceLock(pins.instance, pins.root))
+        for pins in found:
+            for line in _remove(pins, state_dir):
+                removed += 1
+                click.echo(f"removed {line}")
     if not removed:
         click.echo("nothing to remove")
 
@@ -52,28 +55,24 @@ def _everything(bpffs: Path, state_dir: Path) -> list[str]:
     return sorted(attached | {*instances(bpffs), *instances_with_state(state_dir)})
 
 
-def _refuse_if_running(instance: str, state_dir: Path) -> None:
-    """Look before anything is removed, with ``--all`` for every instance."""
-    holder = holder_of(instance, state_dir)
-    if holder is not None:
-        raise InstanceBusyError(
-            f"instance {instance}: an agent runs it, process {holder}",
-            remedy=f"stop it first: kill {holder}",
-        )
+def _has_left_something(pins: Pins, state_dir: Path) -> bool:
+    """Say whether there is a trace of an instance: without any, not even its lock is made."""
+    files = _state_files(pins.instance, state_dir)
+    return pins.root.exists() or any(file.exists() for file in files) or bool(list_ours(pins.instance))
+
+
+def _state_files(instance: str, state_dir: Path) -> list[Path]:
+    return [path(state_dir, instance) for path in (status_path, clsact_path)]
 
 
 def _remove(pins: Pins, state_dir: Path) -> Iterator[str]:
-    files = [path(state_dir, pins.instance) for path in (status_path, clsact_path)]
-    if not (pins.root.exists() or any(file.exists() for file in files) or list_ours(pins.instance)):
-        return  # without a trace not even a lock file is made
-    with InstanceLock(pins.instance, state_dir):
-        yield from _remove_filters(pins.instance, ClsactRecord(clsact_path(state_dir, pins.instance)).indexes())
-        for pin in pins.remove():
-            yield f"pin {pin}"
-        for file in files:
-            if file.exists():
-                file.unlink()
-                yield f"file {file}"
+    yield from _remove_filters(pins.instance, ClsactRecord(clsact_path(state_dir, pins.instance)).indexes())
+    for file in _state_files(pins.instance, state_dir):
+        if file.exists():
+            file.unlink()
+            yield f"file {file}"
+    for pin in pins.remove():
+        yield f"pin {pin}"
 
 
 def _remove_filters(instance: str, own_clsact: Collection[int]) -> Iterator[str]:

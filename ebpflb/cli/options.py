@@ -68,7 +68,7 @@ def state_dir_option(command: _Command) -> _Command:
         default=Path("/run/ebpflb"),
         show_default=True,
         metavar="DIR",
-        help="Where the lock and the status of each instance are.",
+        help="Where the status of each instance is.",
     )(command)
 
 

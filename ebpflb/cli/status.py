@@ -15,9 +15,10 @@ from typing import Any
 import click
 import msgspec
 
-from ebpflb.cli.options import instance_option, output_option, state_dir_option
+from ebpflb.cli.options import bpffs_option, instance_option, output_option, state_dir_option
 from ebpflb.cli.show import print_document, print_table
 from ebpflb.cli.state import instances_with_state, status_file
+from ebpflb.datapath.pins import Pins
 from ebpflb.host.lock import holder_of
 from ebpflb.reconcile.status import RefusedObject, Status
 
@@ -50,7 +51,7 @@ class Report:
         if self.process is None:
             yield "no agent runs; traffic follows what the maps hold"
         if self.status is None:
-            yield "the agent is starting" if self.process else "no status was left"
+            yield "the agent is starting, or was given another --state-dir" if self.process else "no status was left"
             return
         if self.status.waiting_for:
             yield f"waiting for {', '.join(self.status.waiting_for)}: nothing is programmed before"
@@ -67,17 +68,18 @@ class Report:
 
 @click.command()
 @instance_option
+@bpffs_option
 @state_dir_option
 @output_option
 @click.pass_context
-def command(context: click.Context, instance: str, state_dir: Path, output: str) -> None:
+def command(context: click.Context, instance: str, bpffs: Path, state_dir: Path, output: str) -> None:
     """Show whether the agent runs and is healthy, and what it refused.
 
     Exit code 0: healthy; 1: not, or no agent runs.
     """
     file = status_file(state_dir, instance)
     status = file.read() if file.path.exists() else None
-    report = Report(instance, holder_of(instance, state_dir), status)
+    report = Report(instance, holder_of(Pins(bpffs, instance).root), status)
     if output == "table":
         _print(report, [name for name in instances_with_state(state_dir) if name != instance])
     else:

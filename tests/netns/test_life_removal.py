@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -54,22 +55,24 @@ def test_two_instances_do_not_see_each_other(lab: Lab, agents: tuple[LifeAgent, 
     assert {found.program_id for found in one.filters()}.isdisjoint(found.program_id for found in other.filters())
 
 
-def test_a_second_agent_of_an_instance_names_the_first(agents: tuple[LifeAgent, LifeAgent]) -> None:
+def test_a_second_agent_of_an_instance_names_the_first(agents: tuple[LifeAgent, LifeAgent], tmp_path: Path) -> None:
     agent = agents[0]
-    done = agent.ebpflb("run", *agent.source, "--cgroup", str(agent.node.cgroup))
-    (line,) = done.stderr.splitlines()
-    assert (done.returncode, done.stdout) == (4, "")
-    assert f"process {agent.process.pid}" in line
+    for state in (agent.state, tmp_path):
+        done = agent.ebpflb("run", *agent.source, "--cgroup", str(agent.node.cgroup), "--state-dir", str(state))
+        (line,) = done.stderr.splitlines()
+        assert (done.returncode, done.stdout) == (4, "")
+        assert f"process {agent.process.pid}" in line
     assert agent.ebpflb("status").returncode == 0
 
 
-def test_cleanup_refuses_while_the_agent_runs(lab: Lab, agents: tuple[LifeAgent, LifeAgent]) -> None:
+def test_cleanup_refuses_while_the_agent_runs(lab: Lab, agents: tuple[LifeAgent, LifeAgent], tmp_path: Path) -> None:
     agent = agents[0]
     pins, filters = agent.pins.list(), agent.filters()
-    done = agent.ebpflb("cleanup")
-    (line,) = done.stderr.splitlines()
-    assert (done.returncode, done.stdout) == (4, "")
-    assert f"kill {agent.process.pid}" in line
+    for arguments in ([], ["--state-dir", str(tmp_path)]):
+        done = agent.ebpflb("cleanup", *arguments)
+        (line,) = done.stderr.splitlines()
+        assert (done.returncode, done.stdout) == (4, "")
+        assert f"kill {agent.process.pid}" in line
     assert (agent.pins.list(), agent.filters()) == (pins, filters)
 
 
@@ -108,7 +111,7 @@ def test_cleanup_takes_one_instance_away_and_says_so(lab: Lab, agents: tuple[Lif
         assert "clsact" not in one.qdiscs_on(device)
     files = {status_path(one.state, one.instance), clsact_path(one.state, one.instance)}
     assert {f"removed file {path}" for path in files} <= set(said)
-    assert {path.name for path in one.state.iterdir()} == {f"{one.instance}.lock"}
+    assert list(one.state.iterdir()) == []
     assert not one.pins.root.exists()
     assert one.filters() == []
     assert one.socket_programs() == []

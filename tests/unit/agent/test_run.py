@@ -104,13 +104,17 @@ def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AgentConfig:
     monkeypatch.setattr(run, "ensure_bpffs", lambda _: False)
     monkeypatch.setattr(run, "build_all", never)
     (tmp_path / "manifests").mkdir()
-    return AgentConfig("node-1", manifests=tmp_path / "manifests", instance="blue", state_dir=tmp_path / "run")
+    (tmp_path / "bpf").mkdir()
+    return AgentConfig(
+        "node-1", manifests=tmp_path / "manifests", bpffs=tmp_path / "bpf", instance="blue", state_dir=tmp_path / "run"
+    )
 
 
 def test_a_wrong_cgroup_is_found_before_anything_is_built(config: AgentConfig, tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="is not a folder of a cgroup v2 tree"):
         run.run_agent(replace(config, cgroup=tmp_path), threading.Event())
-    assert holder_of("blue", config.state_dir) is None
+    assert holder_of(config.pins.root) is None
+    assert not config.pins.root.parent.exists()
 
 
 def test_a_predecessors_status_is_not_taken_for_ours(config: AgentConfig) -> None:
@@ -122,6 +126,6 @@ def test_a_predecessors_status_is_not_taken_for_ours(config: AgentConfig) -> Non
 
 def test_a_second_agent_leaves_the_first_ones_status_alone(config: AgentConfig) -> None:
     StatusFile(config.status_path).write(STATUS)
-    with InstanceLock("blue", config.state_dir), pytest.raises(EbpflbError, match="another agent runs it"):
+    with InstanceLock("blue", config.pins.root), pytest.raises(EbpflbError, match="another agent runs it"):
         run.run_agent(config, threading.Event())
     assert StatusFile(config.status_path).read() == STATUS

@@ -73,9 +73,9 @@ def test_removes_all_of_an_instance_and_says_so(tmp_path: Path, filters: Filters
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "removed tc eth7: detached lb_out4 from egress",
-        f"removed pin {pin}",
         f"removed file {status_path(tmp_path / 'run', 'default')}",
         f"removed file {clsact_path(tmp_path / 'run', 'default')}",
+        f"removed pin {pin}",
     ]
     assert other.exists()
     assert filters.attached == [attached("other")]
@@ -103,12 +103,15 @@ def test_all_instances(tmp_path: Path, filters: Filters) -> None:
 @pytest.mark.parametrize("arguments", [["--instance", "busy"], ["--all"]])
 def test_refuses_while_an_agent_runs(tmp_path: Path, filters: Filters, arguments: list[str]) -> None:
     pins = [leave(tmp_path, "busy"), leave(tmp_path, "able")]
-    with InstanceLock("busy", tmp_path / "run"):
-        result = clean(tmp_path, *arguments)
-    assert result.exit_code == 4
-    assert result.stderr == (
-        f"ebpflb: instance busy: an agent runs it, process {os.getpid()}; stop it first: kill {os.getpid()}\n"
-    )
+    with InstanceLock("busy", tmp_path / "bpf/ebpflb/busy"):
+        results = [clean(tmp_path, *arguments), clean(tmp_path, *arguments, "--state-dir", str(tmp_path / "other"))]
+    process = os.getpid()
+    for result in results:
+        assert result.exit_code == 4
+        assert result.stderr == (
+            f"ebpflb: instance busy: another agent runs it, process {process}; stop it (kill {process}), or name "
+            "another --instance\n"
+        )
     assert all(pin.exists() for pin in pins)
 
 

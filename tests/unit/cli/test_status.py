@@ -42,7 +42,12 @@ def status(**changes: Any) -> Status:
 
 
 def ask(state_dir: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["status", "--state-dir", str(state_dir), *arguments])
+    return CliRunner().invoke(main, ["status", "--bpffs", str(state_dir), "--state-dir", str(state_dir), *arguments])
+
+
+def running(state_dir: Path) -> InstanceLock:
+    """Hold the lock that an agent would hold."""
+    return InstanceLock("default", state_dir / "ebpflb/default")
 
 
 def test_without_agent_and_status(tmp_path: Path) -> None:
@@ -70,7 +75,7 @@ def test_a_dead_agents_status_is_not_healthy(tmp_path: Path) -> None:
 
 def test_healthy(tmp_path: Path) -> None:
     status_file(tmp_path, "default").write(status())
-    with InstanceLock("default", tmp_path):
+    with running(tmp_path):
         result = ask(tmp_path)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -103,7 +108,7 @@ def test_a_refused_object_is_shown_once_with_its_remedy(tmp_path: Path) -> None:
 )
 def test_ill_health_has_a_reason(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
     status_file(tmp_path, "default").write(status(healthy=False, **changes))
-    with InstanceLock("default", tmp_path):
+    with running(tmp_path):
         result = ask(tmp_path)
     assert result.exit_code == 1
     assert result.stdout.splitlines()[1] == f"  {reason}"
