@@ -15,6 +15,7 @@ ALLOWED_SKIPS = (
 """A skip whose reason fits none of these fails the session: a test that silently stops running protects nothing."""
 
 _unexpected_skips: list[str] = []
+_left_to_others: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +60,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the unexpected skips."""
+    """Name the unexpected skips, and what was not checked."""
+    if _left_to_others:
+        terminalreporter.section("new on this machine: another session lives, and may own it", yellow=True)
+        for line in _left_to_others:
+            terminalreporter.line(line)
     if _unexpected_skips:
         terminalreporter.section("unexpected skips: the session fails", red=True)
         for line in _unexpected_skips:
@@ -78,6 +83,7 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         environment.setenv(residue.SESSION_MARK, mark)
         before = residue.snapshot(mark)
         yield
-        found = residue.wait_until_clean(before, mark)
-        if found and residue.is_only_session(lock):
-            pytest.fail("left behind:\n  " + "\n  ".join(found), pytrace=False)
+        verdict = residue.wait_until_clean(before, mark, lock)
+        _left_to_others.extend(verdict.others)
+        if verdict.ours:
+            pytest.fail("left behind:\n  " + "\n  ".join(verdict.ours), pytrace=False)

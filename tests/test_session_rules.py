@@ -1,5 +1,6 @@
 """The rules of conftest.py, tried on sessions of their own: each runs pytest on a small file elsewhere."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,25 +10,17 @@ import pytest
 
 from ebpflb.bench.cgroups import find_mount
 from tests.conftest import is_allowed_skip
-from tests.residue import Residue, leftovers
+from tests.residue import Residue, leftovers, verdict_on
 
 REPOSITORY = Path(__file__).parents[1]
 
 
-def run_session(folder: Path, text: str, *flags: str) -> subprocess.CompletedProcess[str]:
+def run_session(folder: Path, text: str, *flags: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     (folder / "test_inner.py").write_text(text, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = root: as in pyproject\n", encoding="utf-8")
     command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "tests.conftest",
-        "-p",
-        "no:cacheprovider",
-        *flags,
-        str(folder),
+        *(*before, sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider"),
+        *(*flags, str(folder)),
     ]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=60)
@@ -80,56 +73,143 @@ def test_root_tests_are_skipped_without_root(tmp_path: Path) -> None:
 
 
 def test_leftovers_name_what_is_new_only() -> None:
-    empty: frozenset[str] = frozenset()
-    before = Residue(frozenset({"old"}), frozenset({"lo"}), empty, empty, empty, empty, empty, empty)
-    after = Residue(frozenset({"old", "new"}), empty, empty, frozenset({"/sys/fs/bpf/x"}), empty, empty, empty, empty)
-    assert leftovers(before, after) == ["namespaces: new", "pins: /sys/fs/bpf/x"]
+    before = Residue(namespaces=frozenset({"ebpflb-old"}), links=frozenset({"pod1"}))
+    after = Residue(namespaces=frozenset({"ebpflb-old", "ebpflb-new"}), pins=frozenset({"/sys/fs/bpf/ebpflb"}))
+    assert leftovers(before, after) == [("namespaces", "ebpflb-new"), ("pins", "/sys/fs/bpf/ebpflb")]
     assert leftovers(before, before) == []
+
+
+def test_another_session_is_left_what_it_may_own_by_name() -> None:
+    own = {"namespaces: ebpflb-routed-12-1-client", "processes: 99 (agent)"}
+    after = Residue(
+        namespaces=frozenset({"ebpflb-routed-12-1-client", "ebpflb-routed-123-1-client"}),
+        programs=frozenset({"lb_out4 (id 7)"}),
+        processes=frozenset({"99 (agent)"}),
+    )
+    shared = verdict_on(Residue(), after, "12", alone=False)
+    assert set(shared.ours) == own
+    assert set(shared.others) == {"namespaces: ebpflb-routed-123-1-client", "programs: lb_out4 (id 7)"}
+    alone = verdict_on(Residue(), after, "12", alone=True)
+    assert set(alone.ours) == own | set(shared.others)
+    assert alone.others == ()
+
+
+IMPATIENT = """
+import os, subprocess, sys, pytest
+from tests import residue
+residue.SESSION_LOCK = residue.Path({lock!r})
+residue.wait_until_clean.__defaults__ = (0.0,)
+"""
+"""An inner session's own lock: that of the outer one would be found taken. Neither has ten seconds to wait."""
+LEAVE = """
+@pytest.mark.root
+def test_one():
+    for command in {commands!r}:
+        subprocess.run(command.split(), check=True)
+"""
+LEAVE_A_PROCESS = """
+left = []
+@pytest.mark.root
+def test_one():
+    left.append(subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE))
+"""
+LEAVE_A_PROGRAM = """
+from ebpflb.host import syscalls
+from tests.netns.host_helpers import pass_all_program
+left = []
+@pytest.mark.root
+def test_one():
+    left.append(pass_all_program("lb_left4"))
+    left[0].__enter__()
+"""
+LEAVE_A_FILTER = """
+import socket
+from ebpflb.core.abi import Family
+from ebpflb.host.inventory import Link
+from ebpflb.host.tc import TcHook, TcProgram, attach
+from tests.netns.host_helpers import pass_all_program, run
+@pytest.mark.root
+def test_one():
+    run("ip", "link", "add", "elsewhere", "type", "veth")
+    index = socket.if_nametoindex("elsewhere")
+    with pass_all_program("pass") as program:
+        attach(Link(index, "elsewhere", "veth"), [TcProgram("lb_out4", TcHook.EGRESS, Family.IPV4, program)], "left")
+"""
+
+
+def impatient(folder: Path, text: str) -> str:
+    return IMPATIENT.format(lock=str(folder / "lock")) + text
+
+
+def assert_left_behind(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 1, done.stdout
+    assert "left behind:" in done.stdout
+    for word in words:
+        assert word in done.stdout
 
 
 @pytest.mark.root
 @pytest.mark.parametrize(
     ("kind", "leave", "tidy"),
     [
-        ("namespaces", ["ip", "netns", "add", "{name}"], ["ip", "netns", "del", "{name}"]),
-        ("pins", ["mkdir", "/sys/fs/bpf/{name}"], ["rmdir", "/sys/fs/bpf/{name}"]),
-        ("cgroups", ["mkdir", "{cgroups}/{name}"], ["rmdir", "{cgroups}/{name}"]),
+        ("namespaces", "ip netns add {name}", "ip netns del {name}"),
+        ("pins", "mkdir /sys/fs/bpf/{name}", "rmdir /sys/fs/bpf/{name}"),
+        ("cgroups", "mkdir {cgroups}/{name}", "rmdir {cgroups}/{name}"),
     ],
 )
-def test_a_session_that_leaves_something_fails(tmp_path: Path, kind: str, leave: list[str], tidy: list[str]) -> None:
-    name = f"left{os.getpid()}"
-    command = [word.format(name=name, cgroups=find_mount()) for word in leave]
-    text = (
-        "import subprocess, pytest\n"
-        "from tests import residue\n"
-        # This session holds the lock that the inner one would find taken; neither has ten seconds to wait.
-        f"residue.SESSION_LOCK = residue.Path({str(tmp_path / 'lock')!r})\n"
-        "residue.wait_until_clean.__defaults__ = (0.0,)\n"
-        f"@pytest.mark.root\ndef test_one(): subprocess.run({command!r}, check=True)\n"
-    )
+def test_a_session_that_leaves_a_name_fails(tmp_path: Path, kind: str, leave: str, tidy: str) -> None:
+    name = f"ebpflb-left{os.getpid()}"
+    leave, tidy = (command.format(name=name, cgroups=find_mount()) for command in (leave, tidy))
     try:
-        done = run_session(tmp_path, text)
+        done = run_session(tmp_path, impatient(tmp_path, LEAVE.format(commands=[leave])))
     finally:
-        subprocess.run([word.format(name=name, cgroups=find_mount()) for word in tidy], check=True)
-    assert done.returncode == 1
-    assert "left behind:" in done.stdout
-    assert f"{kind}: " in done.stdout
-    assert name in done.stdout
+        subprocess.run(tidy.split(), check=True)
+    assert_left_behind(done, f"{kind}: ", name)
 
 
 @pytest.mark.root
-def test_a_session_that_leaves_a_process_fails(tmp_path: Path) -> None:
-    text = (
-        "import subprocess, sys, pytest\n"
-        "from tests import residue\n"
-        f"residue.SESSION_LOCK = residue.Path({str(tmp_path / 'lock')!r})\n"
-        "residue.wait_until_clean.__defaults__ = (0.0,)\n"
-        "left = []\n"
-        "@pytest.mark.root\ndef test_one():\n"
-        "    left.append(subprocess.Popen([sys.executable, '-c', 'import sys; sys.stdin.read()'],\n"
-        "        stdin=subprocess.PIPE))\n"
-    )
-    done = run_session(tmp_path, text)
-    assert done.returncode == 1
-    assert "processes: " in done.stdout
-    assert "sys.stdin.read()" in done.stdout
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param(LEAVE_A_PROCESS, "sys.stdin.read()", id="process"),
+        pytest.param(LEAVE_A_PROGRAM, "programs: lb_left4 (id ", id="program"),
+        pytest.param(LEAVE_A_FILTER, "filters: ebpflb/left/lb_out4 on elsewhere egress", id="filter"),
+        pytest.param(LEAVE_A_FILTER, "qdiscs: clsact on elsewhere", id="qdisc"),
+        pytest.param(LEAVE.format(commands=["ip link add pod1 type veth"]), "links: pod1", id="link"),
+    ],
+)
+def test_a_session_that_leaves_something_fails(tmp_path: Path, text: str, line: str) -> None:
+    """In a network namespace of its own, which goes with it: the machine's devices are not a test's to touch."""
+    assert_left_behind(run_session(tmp_path, impatient(tmp_path, text), before=("unshare", "--net")), line)
+
+
+@pytest.mark.root
+def test_what_others_do_on_the_machine_is_not_ours(tmp_path: Path) -> None:
+    """A login, a container, a timer: all of it comes up while the tests run."""
+    name = f"session-{os.getpid()}.scope"
+    cgroup, namespace = find_mount() / name, f"cni-{os.getpid()}"
+    commands = [
+        *("ip link add veth7 type veth peer name ens9", "tc qdisc add dev ens9 root pfifo"),
+        *(f"mkdir {cgroup}", f"mkdir /sys/fs/bpf/{cgroup.stem}", f"ip netns add {namespace}"),
+    ]
+    try:
+        text = impatient(tmp_path, LEAVE.format(commands=commands))
+        done = run_session(tmp_path, text, before=("unshare", "--net"))
+    finally:
+        # Each by itself: what is missing must not keep the others here.
+        for tidy in (f"rmdir {cgroup}", f"rmdir /sys/fs/bpf/{cgroup.stem}", f"ip netns del {namespace}"):
+            subprocess.run(tidy.split(), check=False)
+    assert "1 passed" in done.stdout
+    for foreign in ("ens9", "veth7", cgroup.stem, namespace):
+        assert foreign not in done.stdout
+
+
+@pytest.mark.root
+def test_what_another_session_may_own_is_named(tmp_path: Path) -> None:
+    text = impatient(tmp_path, LEAVE.format(commands=["ip link add pod1 type veth"]))
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        done = run_session(tmp_path, text, before=("unshare", "--net"))
+    assert done.returncode == 0, done.stdout
+    assert "another session lives, and may own it" in done.stdout
+    assert "links: pod1" in done.stdout

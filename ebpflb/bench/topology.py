@@ -41,6 +41,8 @@ from ebpflb.bench.wiring import (
 from ebpflb.errors import EbpflbError, PrerequisiteError
 
 COMMAND_SECONDS = 60.0
+LAB_PREFIX = "ebpflb-"
+"""Of every lab's namespaces, cgroups and instances: what a lab left is told by name from what is another's."""
 _lab_numbers = itertools.count(1)
 
 
@@ -126,7 +128,7 @@ class Lab:
                 f"lab: pods_per_node has {len(counts)} entries for {nodes} nodes", remedy="give one entry a node"
             )
         self.plan = LabPlan(counts, PodNetwork(pod_network), mtu, route_services)
-        self.id = f"{name_prefix}-{os.getpid()}-{next(_lab_numbers)}"
+        self.id = f"{LAB_PREFIX}{name_prefix}-{os.getpid()}-{next(_lab_numbers)}"
         self.cgroup = cgroups.find_mount() / self.id
         self._uncovered = frozenset(uncovered)
         self._signals = SignalsAsExceptions(signal.SIGTERM)

@@ -10,6 +10,7 @@ import pytest
 
 from ebpflb.bench.cgroups import find_mount
 from ebpflb.bench.namespaces import list_namespaces
+from ebpflb.bench.topology import LAB_PREFIX
 from tests.residue import BPFFS
 
 pytestmark = pytest.mark.root
@@ -18,9 +19,10 @@ COMMAND = [sys.executable, "-m", "ebpflb.bench.demo"]
 
 
 def remains_of(pid: int, scratch: Path) -> list[str]:
-    pins = [str(path) for path in BPFFS.rglob(f"demo-{pid}-*")]
-    groups = [str(path) for path in find_mount().glob(f"demo-{pid}-*")]
-    return [*list_namespaces(f"demo-{pid}-"), *pins, *groups, *(str(path) for path in scratch.iterdir())]
+    lab = f"{LAB_PREFIX}demo-{pid}-"
+    pins = [str(path) for path in BPFFS.rglob(f"{lab}*")]
+    groups = [str(path) for path in find_mount().glob(f"{lab}*")]
+    return [*list_namespaces(lab), *pins, *groups, *(str(path) for path in scratch.iterdir())]
 
 
 def start(scratch: Path) -> subprocess.Popen[str]:
