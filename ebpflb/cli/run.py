@@ -1,6 +1,6 @@
 """``ebpflb run``: flags into an ``AgentConfig``, and the agent until a signal stops it.
 
-Decides which flags go together and their defaults. What the agent does with them is ``agent.py``'s. Traffic goes on
+Decides which flags go together and their defaults. What the agent does with them is the agent's. Traffic goes on
 when it ends: pins and filters stay.
 
     flags, environment -> AgentConfig -> run_agent

@@ -167,7 +167,8 @@ def test_what_changed_while_it_was_dead_is_applied(lab: Lab, agent: LifeAgent, m
         assert measure(lab.pod(1, 1), "tcp", "10.96.0.11:80", "--count", "1").by_backend == {stays.name: 1}
         # The socket is destroyed, and the flow of the outside client with it: both go on with what is left.
         until(lambda: not flows_to(agent, gone))
-        until(lambda: not [row for row in agent.rows("sock_origins") if row["backend"] is None])
+        left = f"{gone.address}:5353/UDP"
+        until(lambda: not [row for row in agent.rows("sock_origins") if row["backend"] == left])
         stayed = f"{stays.address}:5353/UDP"
         until(lambda: [row for row in agent.rows("sock_origins") if row["backend"] == stayed])
     socket, flow = reports
