@@ -7,6 +7,8 @@ SYSTEM_PYTHON := /usr/bin/python3
 PACKAGES := python3 python3-venv python3-bpfcc linux-libc-dev libbpf1 bpftool iproute2 iptables nftables \
 	clang-format ca-certificates git make procps
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# Root's files in the working tree would be in the way of whoever works there without root.
+AS_ROOT := $(SUDO) env PYTHONDONTWRITEBYTECODE=1
 C_FILES := $(wildcard bpf/*.c bpf/lb/*.h bpf/shim/include/*/*.h bpf/shim/include/*/*/*.h)
 
 .PHONY: help setup check format unit test demo clean
@@ -43,10 +45,10 @@ check: setup
 	$(PYTHON) -m pytest tests -m "not root" -q --cov --cov-report=term:skip-covered
 
 test: check
-	$(SUDO) $(PYTHON) -m pytest tests -m root -q
+	$(AS_ROOT) $(PYTHON) -m pytest tests -m root -q -p no:cacheprovider
 
 demo: setup
-	@$(SUDO) $(PYTHON) -m ebpflb.bench.demo
+	@$(AS_ROOT) $(PYTHON) -m ebpflb.bench.demo
 
 format: setup
 	.venv/bin/ruff format .
