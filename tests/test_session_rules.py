@@ -33,6 +33,7 @@ def run_session(folder: Path, text: str, *flags: str, before: tuple[str, ...] = 
         ("needs root: euid is 0", False),
         ("needs root: euid is 1000, and a full moon", False),
         ("needs a real API server: EBPFLB_TEST_KUBECONFIG is not set", True),
+        ("needs CONFIG_INET_DIAG_DESTROY: this kernel refuses to destroy UDP sockets", True),
         ("flaky", False),
     ],
 )

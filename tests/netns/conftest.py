@@ -6,6 +6,7 @@ import pytest
 
 from ebpflb.bench.topology import Lab
 from ebpflb.bench.wiring import PodNetwork
+from ebpflb.host.sock_diag import can_destroy
 from tests.netns.lab_agents import serve_everywhere
 
 UNCOVERED = (3, 1)
@@ -34,3 +35,10 @@ def lab_either(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with Lab(str(request.param), pod_network=request.param, uncovered=[UNCOVERED]) as lab:
         serve_everywhere(lab)
         yield lab
+
+
+@pytest.fixture(scope="session")
+def destroys_sockets() -> None:
+    """Skip where the kernel cannot do it: the agent says so there, and UDP clients wait for their own timeout."""
+    if not can_destroy():
+        pytest.skip("needs CONFIG_INET_DIAG_DESTROY: this kernel refuses to destroy UDP sockets")

@@ -73,6 +73,7 @@ def test_a_connection_to_a_removed_backend_goes_on(world: World, caller: str, go
             assert refused.error == "ECONNREFUSED"
 
 
+@pytest.mark.usefixtures("destroys_sockets")
 @pytest.mark.parametrize("caller", ["covered", "host"])
 def test_a_connected_udp_socket_of_a_removed_backend_gets_an_error(routed: World, caller: str) -> None:
     """Its peer cannot be changed, so its owner must hear of it: the next socket goes to a backend that is there."""
