@@ -34,8 +34,9 @@ from tests.kube.store import Object
 T = TypeVar("T")
 
 EBPFLB = (sys.executable, "-m", "ebpflb")
-SOON_S = 1.0
-"""Within this a lone change is in the maps, and a new device has its programs."""
+SOON_S = 5.0
+"""Within this a lone change is in the maps, and a new device has its programs. Without a stall of the machine that
+takes a fraction of a second; what nothing but the sweep would mend takes its period of ten."""
 POLL_S = 0.02
 NAMESPACE = "life"
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from ebpflb.bench.agents import BPFFS
-from ebpflb.bench.control import measure
 from ebpflb.cli.pinned import decode_maps, read_tables
 from ebpflb.core.abi import Counter, Family
 from ebpflb.datapath.pins import Pins
@@ -18,7 +17,8 @@ from tests.netns.traffic.world import CLIENTS, World, until
 pytestmark = pytest.mark.root
 
 LONG = 3600
-SHORT = 2
+SHORT = 4
+"""Seconds; a stall of the machine must not reach it."""
 CALLERS = ("covered", "uncovered", "host", "outside")
 
 
@@ -82,13 +82,21 @@ def test_a_network_namespace_is_one_client_on_every_frontend(routed: World) -> N
     assert len(set.union(*chosen)) == 1
 
 
-def test_each_connection_renews_affinity(routed: World) -> None:
-    spec = sticky(routed, 33, SHORT)
+@pytest.mark.parametrize("caller", ["covered", "outside"])
+def test_each_connection_renews_affinity(routed: World, caller: str) -> None:
+    spec = sticky(routed, 33)
+    call = routed.caller(caller)
     with routed.service(spec):
         dialled = target(spec, "ClusterIP", "tcp")
-        report = measure(routed.place("covered"), "tcp", dialled, "--rate", "20", "--seconds", str(SHORT + 1))
-    assert report.failed == 0
-    assert len(report.by_backend) == 1
+        call.ask("tcp", dialled)
+        until(lambda: seconds_left(routed, spec) < LONG - 0.5, "time does not pass")
+        left = seconds_left(routed, spec)
+
+        def is_renewed() -> bool:
+            call.ask("tcp", dialled)
+            return seconds_left(routed, spec) > left
+
+        until(is_renewed, "time goes on as if nothing had been asked")
 
 
 @pytest.mark.parametrize("caller", ["covered", "outside"])
@@ -99,8 +107,11 @@ def test_affinity_ends_after_its_timeout(routed: World, caller: str) -> None:
         dialled = target(spec, "ClusterIP", "tcp")
         call.ask("tcp", dialled)
         assert hits_of(routed, lambda: call.ask("tcp", dialled)) == 1
-        until(lambda: seconds_left(routed, spec) == 0, "affinity never ends")
-        assert hits_of(routed, lambda: call.ask("tcp", dialled)) == 0
+        # What is shown is rounded: a hit in the last moment is right, and everything begins again.
+        until(
+            lambda: seconds_left(routed, spec) == 0 and hits_of(routed, lambda: call.ask("tcp", dialled)) == 0,
+            "affinity never ends",
+        )
         assert hits_of(routed, lambda: call.ask("tcp", dialled)) == 1
 
 

@@ -12,7 +12,9 @@ from tests.netns.traffic.world import World
 pytestmark = pytest.mark.root
 
 AT_ONCE = 0.9
-"""Seconds; a caller that hears nothing by then has timed out."""
+"""Seconds: less than TCP takes to try again."""
+TRIES = 3
+"""A stall of the machine slows one attempt down, a lost refusal each of them."""
 SILENCE = 0.3
 """A caller that hears nothing for so long was dropped: answers take milliseconds here."""
 KINDS = ("tcp", "udp-connected")
@@ -26,9 +28,12 @@ CALLERS = ("covered", "uncovered", "host", "hostNetwork", "outside")
 )
 def test_a_service_without_backends_refuses_at_once(world: World, caller: str, destination: str, kind: str) -> None:
     dialled = target(world.specs["nobody"], destination, kind)
-    (outcome,) = world.caller(caller).ask(kind, dialled, timeout=AT_ONCE)
-    assert outcome.error == "ECONNREFUSED"
-    assert outcome.seconds < AT_ONCE
+    for _ in range(TRIES):
+        (outcome,) = world.caller(caller).ask(kind, dialled)
+        assert outcome.error == "ECONNREFUSED"
+        if outcome.seconds < AT_ONCE:
+            return
+    raise AssertionError(f"refused, but only after {outcome.seconds:.1f} s")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +48,7 @@ def test_a_service_without_backends_refuses_at_once(world: World, caller: str, d
 def test_refusals_are_counted_where_they_happen(world: World, caller: str, counter: Counter) -> None:
     before = world.counters(1)
     for kind in KINDS:
-        world.caller(caller).ask(kind, target(world.specs["nobody"], "ClusterIP", kind), timeout=AT_ONCE)
+        world.caller(caller).ask(kind, target(world.specs["nobody"], "ClusterIP", kind))
     after = world.counters(1)
     assert after[counter] == before[counter] + 2
 
@@ -55,7 +60,7 @@ def test_a_service_that_gets_its_first_backend_serves(routed: World, caller: str
     with routed.service(spec):
         dialled = [(kind, target(spec, "ClusterIP", kind)) for kind in KINDS]
         for kind, address in dialled:
-            assert [one.error for one in routed.caller(caller).ask(kind, address, timeout=AT_ONCE)] == ["ECONNREFUSED"]
+            assert [one.error for one in routed.caller(caller).ask(kind, address)] == ["ECONNREFUSED"]
         routed.put(replace(spec, backends=(routed.local,)))
         for kind, address in dialled:
             assert [one.backend for one in routed.caller(caller).ask(kind, address)] == [routed.local.name]

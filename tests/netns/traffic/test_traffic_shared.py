@@ -18,6 +18,8 @@ from tests.netns.traffic.world import World, until
 
 pytestmark = pytest.mark.root
 
+SOON_S = 6.0
+"""Less than the sweep's period of ten: what leaves a Service is swept when it leaves."""
 CALLERS = ("covered", "uncovered", "host", "outside")
 
 
@@ -65,11 +67,12 @@ def test_udp_leaves_a_backend_that_left_its_service(world: World, caller: str, k
             for spec in (pair.left, pair.other)
         )
         world.put(pair.left_behind)
-        until(lambda: answered_by(moving) == pair.staying.name, "it stays where it was", 3.0)
+        until(lambda: answered_by(moving) == pair.staying.name, "it stays where it was", SOON_S)
         assert {answered_by(moving) for _ in range(3)} == {pair.staying.name}
         assert {answered_by(staying) for _ in range(3)} == {pair.leaving.name}
 
 
+@pytest.mark.usefixtures("destroys_sockets")
 @pytest.mark.parametrize("caller", ["covered", "host"])
 def test_a_connected_socket_of_a_backend_that_left_gets_an_error(world: World, caller: str) -> None:
     with sharing(world) as pair, ExitStack() as stack:
@@ -82,7 +85,7 @@ def test_a_connected_socket_of_a_backend_that_left_gets_an_error(world: World, c
             for spec in (pair.left, pair.other)
         )
         world.put(pair.left_behind)
-        until(lambda: answered_by(told) in CLOSED, "the socket lives on", 3.0)
+        until(lambda: answered_by(told) in CLOSED, "the socket lives on", SOON_S)
         (outcome,) = world.caller(caller).ask("udp-connected", target(pair.left, "ClusterIP", "udp"))
         assert outcome.backend == pair.staying.name
         assert {answered_by(untold) for _ in range(3)} == {pair.leaving.name}
