@@ -5,6 +5,7 @@ Lab, manifest folder -> Agents -> `ebpflb run` on each node -> ready -> kill, st
 
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -110,7 +111,7 @@ class Agents:
             with shielded(signal.SIGINT, signal.SIGTERM), ExitStack() as each:
                 for agent in self._agents:
                     each.callback(agent.cleanup)
-        except EbpflbError:
+        except (EbpflbError, OSError, subprocess.SubprocessError):
             # What went wrong first is what the user must read, not that tidying up after it failed too.
             if error is None:
                 raise

@@ -3,6 +3,7 @@
 examples/ -> Stage -> SCENES, one after the other -> "demo: ok" and 0, or what failed and 1
 """
 
+import os
 import sys
 
 from ebpflb.bench.demo_scenes import SCENES
@@ -11,6 +12,7 @@ from ebpflb.bench.demo_stage import Stage, staged
 from ebpflb.errors import EbpflbError
 
 INTERRUPTED = 130
+DEBUG_VARIABLE = "EBPFLB_DEBUG"
 
 
 def play(screen: Screen, stage: Stage) -> None:
@@ -19,7 +21,7 @@ def play(screen: Screen, stage: Stage) -> None:
         try:
             with screen.step(scene.title):
                 outcome = scene.play(stage)
-        except EbpflbError:
+        except Exception:
             for name, words in stage.agents.last_words().items():
                 screen.note(f"the agent of {name} last said:")
                 screen.excerpt(words)
@@ -30,15 +32,26 @@ def play(screen: Screen, stage: Stage) -> None:
         screen.excerpt(outcome.excerpt)
 
 
+def fail(screen: Screen, error: Exception) -> int:
+    """Show what went wrong, in one last line; what a program said with it stands before."""
+    said = str(error) if isinstance(error, EbpflbError) else f"{type(error).__name__}: {error}"
+    line, _, details = said.partition("\n")
+    screen.excerpt(details)
+    hint = "" if isinstance(error, EbpflbError) else f"; {DEBUG_VARIABLE}=1 shows the traceback"
+    screen.last_line(f"demo: failed: {line}{hint}")
+    return 1
+
+
 def run() -> int:
     """Play the demo; return the exit code."""
     screen = Screen()
     try:
         with staged(screen) as stage:
             play(screen, stage)
-    except EbpflbError as error:
-        screen.last_line(f"demo: failed: {error}")
-        return 1
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE, "") not in {"", "0"}:
+            raise
+        return fail(screen, error)
     except KeyboardInterrupt:
         screen.last_line("demo: interrupted; everything was removed")
         return INTERRUPTED
