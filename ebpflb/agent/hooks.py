@@ -14,6 +14,7 @@ from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.cgroup import attach_cgroup, detach_cgroup
 from ebpflb.datapath.programs import OUT, POD_IN, SOCKET_PROGRAMS, UPLINK_IN, Program
+from ebpflb.errors import EbpflbError
 from ebpflb.host.inventory import DeviceRole, Link, RolePatterns
 from ebpflb.host.tc import TcHook, TcProgram, attach, detach, list_ours
 
@@ -33,7 +34,12 @@ class ClsactRecord:
 
     def indexes(self) -> set[int]:
         """Return the interface indexes of the devices. What is no number was not written by us."""
-        words = self._path.read_text().split() if self._path.exists() else []
+        try:
+            words = self._path.read_text(errors="replace").split()
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise _file_error(self._path, "read", error) from error
         return {int(word) for word in words if word.isdecimal()}
 
     def add(self, ifindex: int) -> None:
@@ -47,10 +53,20 @@ class ClsactRecord:
     def _write(self, indexes: set[int]) -> None:
         if indexes == self.indexes():
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_name(f"{self._path.name}.new")
-        temporary.write_text("".join(f"{ifindex}\n" for ifindex in sorted(indexes)))
-        temporary.replace(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text("".join(f"{ifindex}\n" for ifindex in sorted(indexes)))
+            temporary.replace(self._path)
+        except OSError as error:
+            raise _file_error(self._path, "written", error) from error
+
+
+def _file_error(path: Path, action: str, error: OSError) -> EbpflbError:
+    return EbpflbError(
+        f"file {path} cannot be {action} ({error.strerror})",
+        remedy="let the agent write to its --state-dir: make room, or mount it writable",
+    )
 
 
 class Hooks:
@@ -60,6 +76,25 @@ class Hooks:
         self._config = config
         self._builds = builds
         self._clsact = ClsactRecord(config.clsact_path)
+        self._attached: set[int] = set()
+        self.repairs = 0
+        """Devices from which others had taken our programs."""
+
+    @property
+    def cgroup(self) -> str:
+        """The cgroup that has the socket programs; empty: none."""
+        return str(self._config.cgroup or "")
+
+    @property
+    def socket_programs(self) -> tuple[str, ...]:
+        """The names of the programs on the cgroup."""
+        if self._config.cgroup is None:
+            return ()
+        return tuple(program.name(family) for family in self._builds for program in SOCKET_PROGRAMS)
+
+    def programs_of(self, role: DeviceRole) -> tuple[str, ...]:
+        """Return the names of the programs on a device of a role."""
+        return tuple(program.name for program in self._tc_programs(role))
 
     def attach_sockets(self) -> None:
         """Attach the socket programs to the cgroup, or detach them when no cgroup is wanted any more."""
@@ -74,16 +109,19 @@ class Hooks:
                 log.info("cgroup_hook change=%r", change)
 
     def attach_device(self, role: DeviceRole, device: Link) -> None:
-        """Attach the packet programs to a device that has taken on a role."""
-        report = attach(device, self._tc_programs(role), self._config.instance)
-        if report.clsact_created:
-            self._clsact.add(device.ifindex)
-        for change in report.changes:
+        """Attach the packet programs to a device that has taken on a role; on one that has them, mend what is gone."""
+        changes = attach(device, self._tc_programs(role), self._config.instance, self._clsact.add)
+        for change in changes:
             log.info("device_hook change=%r", change)
+        if changes and device.ifindex in self._attached:
+            self.repairs += 1
+            log.warning("device_hook_repaired device=%s changes=%d repairs=%d", device.name, len(changes), self.repairs)
+        self._attached.add(device.ifindex)
 
     def detach_device(self, role: DeviceRole, device: Link) -> None:
         """Take the programs off a device that has lost its role; a device that is gone has none."""
         log.debug("device_left device=%s role=%s", device.name, role)
+        self._attached.discard(device.ifindex)
         self._release(device)
 
     def detach_strays(self) -> None:

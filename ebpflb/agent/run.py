@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
+from ebpflb.agent.board import Board, capacity_warnings
 from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.hooks import Hooks
 from ebpflb.agent.sweeping import Sweeping
@@ -53,8 +54,11 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
         hooks.attach_sockets()
         hooks.detach_strays()
         inbox = Inbox(config.node_name)
+        board = Board(hooks, inbox.wake, check_capacities(config))
         watcher = HostWatcher(
-            config.uplink_devices, config.pod_devices, inbox.host, hooks.attach_device, hooks.detach_device
+            *(config.uplink_devices, config.pod_devices, inbox.host, hooks.attach_device, hooks.detach_device),
+            on_view=board.on_view,
+            families=config.families,
         )
         sweeping = stack.enter_context(Sweeping(config, clock))
         loop = ReconcileLoop(
@@ -63,6 +67,7 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
             config.node_name,
             on_applied=sweeping.on_applied,
             on_status=_StatusReport(StatusFile(config.status_path)),
+            node_status=board.node_status,
         )
         remove_other_builds(config, builds)
         _run_together(
@@ -89,6 +94,14 @@ def make_source(config: AgentConfig) -> Source:
 def build_all(config: AgentConfig, hz: int) -> dict[Family, Build]:
     """Return the pinned programs of every family, built or adopted."""
     return {family: _build(config, family, hz) for family in config.families}
+
+
+def check_capacities(config: AgentConfig) -> tuple[str, ...]:
+    """Return, and log, which adopted maps have another size than is wanted."""
+    warnings = capacity_warnings(config.pins, config.families, config.sizes)
+    for text in warnings:
+        log.warning("map_size text=%r", text)
+    return warnings
 
 
 def remove_other_builds(config: AgentConfig, builds: Mapping[Family, Build]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
@@ -20,7 +20,10 @@ from ebpflb.cli.show import print_document, print_table
 from ebpflb.cli.state import instances_with_state, status_file
 from ebpflb.datapath.pins import Pins
 from ebpflb.host.lock import holder_of
-from ebpflb.reconcile.status import RefusedObject, Status
+from ebpflb.reconcile.status import FamilyStatus, NodeStatus, RefusedObject, Status
+
+_FEW_DEVICES: Final = 4
+"""Named of each role before the rest is counted; the documents name all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,18 @@ class Report:
         by_families = (refused for family in self.status.families for refused in family.refused)
         return list(dict.fromkeys([*self.status.refused, *by_families]))
 
+    def warnings(self) -> Iterator[str]:
+        """Yield what is worth a look though it is no ill health."""
+        if self.status is None:
+            return
+        if self.is_healthy and self.status.source_error:
+            yield f"source: {self.status.source_error}"
+        yield from self.status.node.warnings
+
     def reasons(self) -> Iterator[str]:
         """Yield why the instance is not healthy."""
+        if self.is_healthy:
+            return
         if self.process is None:
             yield "no agent runs; traffic follows what the maps hold"
         if self.status is None:
@@ -58,12 +71,18 @@ class Report:
         if self.status.source_error:
             yield f"source: {self.status.source_error}"
         for family in self.status.families:
-            if family.error:
-                yield f"ipv{family.family}: {family.error}"
-            if family.failed_rows:
-                yield f"ipv{family.family}: {len(family.failed_rows)} rows were not taken by the kernel"
+            yield from _family_reasons(family)
+        for failed in self.status.node.failed:
+            yield f"{failed.role} device is not served: " + "; ".join(filter(None, [failed.error, failed.remedy]))
         if self.status.pending_since:
             yield f"a change is not in the maps, {_ago(self.status.pending_since)}"
+
+
+def _family_reasons(family: FamilyStatus) -> Iterator[str]:
+    if family.error:
+        yield f"ipv{family.family}: {family.error}"
+    if family.failed_rows:
+        yield f"ipv{family.family}: {len(family.failed_rows)} rows were not taken by the kernel"
 
 
 @click.command()
@@ -75,7 +94,9 @@ class Report:
 def command(context: click.Context, instance: str, bpffs: Path, state_dir: Path, output: str) -> None:
     """Show whether the agent runs and is healthy, and what it refused.
 
-    Exit code 0: healthy; 1: not, or no agent runs.
+    Exit code 0: healthy; 1: not, or no agent runs. Healthy means that the last change known is in the maps and that all
+    devices have their programs. When the source cannot be read meanwhile (API server gone, broken manifest) it stays
+    healthy, but the first line says so: "healthy, but: source: ...".
     """
     file = status_file(state_dir, instance)
     status = file.read() if file.path.exists() else None
@@ -91,7 +112,8 @@ def _document(report: Report) -> dict[str, Any]:
     return {
         "instance": report.instance,
         "healthy": report.is_healthy,
-        "reasons": [] if report.is_healthy else list(report.reasons()),
+        "reasons": list(report.reasons()),
+        "warnings": list(report.warnings()),
         "process": report.process,
         "status": msgspec.to_builtins(report.status),
     }
@@ -99,9 +121,11 @@ def _document(report: Report) -> dict[str, Any]:
 
 def _print(report: Report, others: list[str]) -> None:
     process = f"process {report.process}" if report.process else "not running"
-    click.echo(f"instance {report.instance}: {'healthy' if report.is_healthy else 'NOT HEALTHY'} ({process})")
+    click.echo(f"instance {report.instance}: {_verdict(report)} ({process})")
     for reason in report.reasons():
         click.echo(f"  {reason}")
+    for warning in report.status.node.warnings if report.status else ():
+        click.echo(f"  warning: {warning}")
     if report.status is None:
         if others:
             click.echo(f"  other instances: {', '.join(others)}")
@@ -109,6 +133,13 @@ def _print(report: Report, others: list[str]) -> None:
     _print_facts(report.status)
     _print_maps(report.status)
     _print_troubles(report)
+
+
+def _verdict(report: Report) -> str:
+    if not report.is_healthy:
+        return "NOT HEALTHY"
+    source_error = report.status.source_error if report.status else ""
+    return f"healthy, but: source: {source_error}" if source_error else "healthy"
 
 
 def _print_facts(status: Status) -> None:
@@ -119,6 +150,17 @@ def _print_facts(status: Status) -> None:
         f"last change: received {_ago(status.last_change_received_at)}, in the maps "
         f"{_ago(status.last_change_applied_at)}"
     )
+    _print_hooks(status.node)
+
+
+def _print_hooks(node: NodeStatus) -> None:
+    click.echo(f"sockets of {node.cgroup}: {', '.join(node.socket_programs)}" if node.cgroup else "sockets: not served")
+    for hooks in node.devices:
+        rest = len(hooks.devices) - _FEW_DEVICES
+        names = ", ".join(hooks.devices[:_FEW_DEVICES]) + (f" and {rest} more" if rest > 0 else "")
+        click.echo(f"{hooks.role} devices: {names}: {', '.join(hooks.programs)}")
+    if node.repairs:
+        click.echo(f"programs that others had removed were attached again: {node.repairs} times")
 
 
 def _print_maps(status: Status) -> None:

@@ -1,18 +1,19 @@
 """Which links and addresses this machine has, kept from netlink's facts one at a time. Pure: no socket, no clock.
 
-Decides what counts as an address of the host, which devices have which role, and in which order a device's addresses
-stand. Must not know how the facts arrive nor what is attached to a device.
+Decides what counts as an address of the host, which devices have which role, in which order a device's addresses
+stand, and what about the devices deserves a warning. Must not know how the facts arrive nor what is attached.
 
-    Link, Address (from netlink.py) -> Inventory -> Host (core.model), and the role of each device
+    Link, Address (from netlink.py) -> Inventory -> Host (core.model), the role of each device, warnings
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import Final
 
+from ebpflb.core.abi import Family
 from ebpflb.core.model import Device, Host
 
 _BRIDGE_KINDS: Final = frozenset({"bridge", "openvswitch"})
@@ -22,7 +23,7 @@ _BRIDGE_KINDS: Final = frozenset({"bridge", "openvswitch"})
 class DeviceRole(StrEnum):
     """What the programs on a device serve."""
 
-    UPLINK = "uplink"
+    UPLINK = "uplink"  # first: where patterns of both name a device, it wins
     POD = "pod"
 
 
@@ -35,6 +36,8 @@ class Link:
     kind: str = ""
     """``veth``, ``bridge``, ``vxlan``...; empty for hardware."""
     loopback: bool = False
+    ethernet: bool = True
+    """False: packets have no Ethernet header (tun, wireguard, ipip), which the programs read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +78,49 @@ class RolePatterns:
     pods: Sequence[str] = ()
 
     def role_of(self, link: Link) -> DeviceRole | None:
-        """Return a device's role. Uplink wins; loopback has none; a bridge is never a pod device."""
-        if link.loopback:
-            return None
-        if any(fnmatchcase(link.name, pattern) for pattern in self.uplinks):
-            return DeviceRole.UPLINK
-        if link.kind not in _BRIDGE_KINDS and any(fnmatchcase(link.name, pattern) for pattern in self.pods):
-            return DeviceRole.POD
+        """Return a device's role. Uplink wins; a bridge is never a pod device; without Ethernet there is none."""
+        return self.wished_role_of(link) if link.ethernet else None
+
+    def wished_role_of(self, link: Link) -> DeviceRole | None:
+        """Return the role that the patterns name, whether or not the device can have it. Loopback has none."""
+        for role in DeviceRole:
+            if any(self._matches(role, pattern, link) for pattern in self._of(role)):
+                return role
         return None
+
+    def unmatched(self, links: Collection[Link]) -> Iterator[tuple[DeviceRole, str]]:
+        """Yield each pattern that names no device."""
+        for role in DeviceRole:
+            for pattern in self._of(role):
+                if not any(self._matches(role, pattern, link) for link in links):
+                    yield role, pattern
+
+    def _of(self, role: DeviceRole) -> Sequence[str]:
+        return self.uplinks if role is DeviceRole.UPLINK else self.pods
+
+    @staticmethod
+    def _matches(role: DeviceRole, pattern: str, link: Link) -> bool:
+        unfit = link.loopback or (role is DeviceRole.POD and link.kind in _BRIDGE_KINDS)
+        return not unfit and fnmatchcase(link.name, pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFailure:
+    """A device that did not take its programs."""
+
+    device: str
+    role: DeviceRole
+    error: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    """How the devices that the patterns name are doing."""
+
+    served: Mapping[DeviceRole, tuple[str, ...]] = field(default_factory=dict)
+    failed: tuple[DeviceFailure, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -125,6 +163,20 @@ class Inventory:
             ),
             devices=tuple(self._uplinks(usable)),
         )
+
+    def warnings(self, families: Sequence[Family]) -> Iterator[str]:
+        """Yield what somebody who chose the patterns would want to hear."""
+        links = [link for _, link in sorted(self.links.items())]
+        for role, pattern in self.patterns.unmatched(links):
+            yield f"no device matches --{role}-devices {pattern}"
+        for link in links:
+            if not link.ethernet and self.patterns.wished_role_of(link) is not None:
+                yield f"device {link.name} has no Ethernet header: not served"
+        for device in self.host().devices:
+            for family in families:
+                if not any(len(address) == family.address_bytes for address in device.addresses):
+                    name = f"IPv{family.value}"
+                    yield f"device {device.name} has no {name} address: {name} that must leave by it masked is dropped"
 
     def _uplinks(self, usable: Sequence[Address]) -> Iterator[Device]:
         ranked = sorted((address for address in usable if address.is_global), key=lambda address: address.rank)

@@ -4,16 +4,16 @@ Decides when something is worth a call, and that nothing is lost between reading
 then dumps over the same socket, where the kernel keeps events and dump entries in order. Must not know what is
 attached to a device.
 
-    rtnetlink -> parse_link, parse_address -> Inventory -> on_host, on_device, on_gone
+    rtnetlink -> parse_link, parse_address -> Inventory -> on_host, on_device, on_gone, on_view
 """
 
 import logging
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import Final
 
 from pyroute2.netlink.rtnl import (
@@ -30,64 +30,37 @@ from pyroute2.netlink.rtnl import (
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
+from ebpflb.core.abi import Family
 from ebpflb.core.model import Host
 from ebpflb.errors import EbpflbError
-from ebpflb.host.inventory import Address, AddressKey, DeviceRole, Inventory, Link, RolePatterns
+from ebpflb.host.inventory import (
+    DeviceFailure,
+    DeviceRole,
+    DeviceView,
+    Inventory,
+    Link,
+    RolePatterns,
+)
+from ebpflb.host.link_messages import parse_address, parse_link
 from ebpflb.host.rtnetlink import DumpInterruptedError, Message, OverrunError, Rtnetlink
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5.0
 """After this long a device whose handler failed is handed over again."""
+CHECK_SECONDS: Final = 30.0
+"""This often every device is handed over again: others may have removed what was attached."""
 
 _GROUPS: Final = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
-_AF_UNSPEC: Final = 0
-_IFF_LOOPBACK: Final = 0x8
-_RT_SCOPE_UNIVERSE: Final = 0
-_IFA_F_SECONDARY: Final = 0x01
-_IFA_F_OPTIMISTIC: Final = 0x04
-_IFA_F_DADFAILED: Final = 0x08
-_IFA_F_DEPRECATED: Final = 0x20
-_IFA_F_TENTATIVE: Final = 0x40
-
-
-def parse_link(message: Message) -> Link | None:
-    """Return the link of a message; ``None`` for a bridge's word about its port, which is no link that came or went."""
-    if message["family"] != _AF_UNSPEC:
-        return None
-    details = message.get_attr("IFLA_LINKINFO")
-    return Link(
-        ifindex=message["index"],
-        name=message.get_attr("IFLA_IFNAME"),
-        kind=(details.get_attr("IFLA_INFO_KIND") if details is not None else None) or "",
-        loopback=bool(message["flags"] & _IFF_LOOPBACK),
-    )
-
-
-def parse_address(message: Message) -> Address:
-    """Return the address of a message. On point-to-point devices IFA_ADDRESS is the peer, IFA_LOCAL is ours."""
-    peer = message.get_attr("IFA_ADDRESS")
-    local = message.get_attr("IFA_LOCAL") or peer
-    flags = message.get_attr("IFA_FLAGS") or message["flags"]
-    times = message.get_attr("IFA_CACHEINFO")
-    return Address(
-        key=AddressKey(
-            message["index"], ip_address(local).packed, ip_address(peer or local).packed, message["prefixlen"]
-        ),
-        is_global=message["scope"] == _RT_SCOPE_UNIVERSE,
-        usable=not flags & _IFA_F_DADFAILED and (not flags & _IFA_F_TENTATIVE or bool(flags & _IFA_F_OPTIMISTIC)),
-        secondary=bool(flags & _IFA_F_SECONDARY),
-        deprecated=bool(flags & _IFA_F_DEPRECATED),
-        created=times["cstamp"] if times is not None else 0,
-    )
 
 
 class HostWatcher:
     """Reports this network namespace's addresses and devices, from the first reading until told to stop.
 
     ``on_device`` is called for each device that takes on a role, also by a rename; again for known ones after an
-    overrun, and again every ``RETRY_SECONDS`` while it raises ``EbpflbError``: attaching must be idempotent.
-    ``on_gone`` is called when a device vanishes or loses its role. All calls come from the thread of ``run``.
+    overrun and every ``CHECK_SECONDS``, and every ``RETRY_SECONDS`` while it raises ``EbpflbError`` or ``OSError``:
+    attaching must be idempotent. ``on_gone`` is called when a device that was handed over, even in vain, vanishes or
+    loses its role; ``on_view`` after every look. All calls come from the thread of ``run``.
     """
 
     def __init__(
@@ -97,6 +70,9 @@ class HostWatcher:
         on_host: Callable[[Host], None],
         on_device: Callable[[DeviceRole, Link], None],
         on_gone: Callable[[DeviceRole, Link], None],
+        *,
+        on_view: Callable[[DeviceView], None] | None = None,
+        families: Sequence[Family] = (),
     ) -> None:
         self._patterns = RolePatterns(tuple(uplink_patterns), tuple(pod_patterns))
         self._on_host = on_host
@@ -104,7 +80,12 @@ class HostWatcher:
         self._on_gone = on_gone
         self._inventory = Inventory(self._patterns)
         self._announced: dict[int, tuple[DeviceRole, Link]] = {}
+        self._failed: dict[int, DeviceFailure] = {}
+        """Of the announced ones."""
         self._last_host: Host | None = None
+        self._on_view = on_view
+        self._families = families
+        self._warned: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Watch the calling thread's network namespace until ``stop`` is set."""
@@ -113,9 +94,11 @@ class HostWatcher:
             poller.register(stopped, select.POLLIN)
             poller.register(netlink.fileno(), select.POLLIN)
             self._read_everything(netlink)
-            complete = self._publish()
+            self._publish()
+            check_at = time.monotonic() + CHECK_SECONDS
             while not stop.is_set():
-                poller.poll(None if complete else RETRY_SECONDS * 1000)
+                patience = max(0.0, check_at - time.monotonic())
+                poller.poll(min(patience, RETRY_SECONDS if self._failed else patience) * 1000)
                 if stop.is_set():
                     return
                 try:
@@ -124,14 +107,17 @@ class HostWatcher:
                 except OverrunError:
                     log.warning("netlink_overrun action=read_again")
                     self._read_everything(netlink)
-                complete = self._publish()
+                is_check = time.monotonic() >= check_at
+                if is_check:
+                    check_at = time.monotonic() + CHECK_SECONDS
+                self._publish(again=is_check)
 
     def _read_everything(self, netlink: Rtnetlink) -> None:
         """Start over from a complete dump. Devices that are still there are announced again."""
         before = self._announced
         while True:
             self._inventory = Inventory(self._patterns)
-            self._announced = {}
+            self._announced, self._failed = {}, {}
             try:
                 for _ in netlink.pending():
                     """What was sent before the dump is in the dump."""
@@ -164,41 +150,58 @@ class HostWatcher:
             return
         self._inventory.drop_link(link.ifindex)
         # Said at once: a device that leaves for another namespace and returns keeps its index but not its filters.
-        known = self._announced.pop(link.ifindex, None)
-        if known is not None:
-            self._leave(*known)
+        if link.ifindex in self._announced:
+            self._forget(link.ifindex)
 
-    def _publish(self) -> bool:
-        """Make the calls that are due; return whether every device was handed over.
+    def _publish(self, *, again: bool = False) -> None:
+        """Make the calls that are due; ``again``: hand over known devices, too.
 
         Devices first: who waits for the Host before programming anything finds the programs in place.
         """
         roles = self._inventory.roles()
-        for ifindex, (role, link) in list(self._announced.items()):
+        for ifindex, (role, _) in list(self._announced.items()):
             if roles.get(ifindex) is not role:
-                del self._announced[ifindex]
-                self._leave(role, link)
-        missing = [ifindex for ifindex in roles if ifindex not in self._announced]
-        handed_over = [self._hand_over(roles[ifindex], self._inventory.links[ifindex]) for ifindex in missing]
+                self._forget(ifindex)
+        for ifindex, role in roles.items():
+            if again or ifindex not in self._announced or ifindex in self._failed:
+                self._hand_over(role, self._inventory.links[ifindex])
+        if self._on_view is not None:
+            self._on_view(self._view(roles))
         host = self._inventory.host()
         if host != self._last_host:
             self._last_host = host
             self._on_host(host)
-        return all(handed_over)
 
-    def _hand_over(self, role: DeviceRole, link: Link) -> bool:
+    def _view(self, roles: Mapping[int, DeviceRole]) -> DeviceView:
+        warnings = tuple(self._inventory.warnings(self._families))
+        for text in warnings:
+            if text not in self._warned:
+                log.warning("device_warning text=%r", text)
+        self._warned = set(warnings)
+        served = [(roles[ifindex], ifindex) for ifindex in sorted(roles) if ifindex not in self._failed]
+        names = {
+            role: tuple(self._inventory.links[i].name for each, i in served if each is role) for role in DeviceRole
+        }
+        return DeviceView(names, tuple(self._failed[ifindex] for ifindex in sorted(self._failed)), warnings)
+
+    def _hand_over(self, role: DeviceRole, link: Link) -> None:
+        self._announced[link.ifindex] = (role, link)  # also one that fails may have taken a part
+        self._failed.pop(link.ifindex, None)
         try:
             self._on_device(role, link)
-        except EbpflbError as error:
+        except (EbpflbError, OSError) as error:
             log.warning("device_failed device=%s role=%s retry_s=%g error=%s", link.name, role, RETRY_SECONDS, error)
-            return False
-        self._announced[link.ifindex] = (role, link)
-        return True
+            text, remedy = (error.message, error.remedy) if isinstance(error, EbpflbError) else (str(error), "")
+            self._failed[link.ifindex] = DeviceFailure(link.name, role, text, remedy)
+
+    def _forget(self, ifindex: int) -> None:
+        self._failed.pop(ifindex, None)
+        self._leave(*self._announced.pop(ifindex))
 
     def _leave(self, role: DeviceRole, link: Link) -> None:
         try:
             self._on_gone(role, link)
-        except EbpflbError as error:
+        except (EbpflbError, OSError) as error:
             log.warning("device_release_failed device=%s role=%s error=%s", link.name, role, error)
 
 

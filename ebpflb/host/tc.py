@@ -1,14 +1,14 @@
 """Attaches programs to devices at clsact's two hooks, and takes exactly those away again.
 
 Decides what has to change, and whether clsact may go. Must not know what a program does, nor
-remember anything: whether we created a device's clsact is told to the caller, who keeps it.
+remember anything: that we created a device's clsact is told to the caller at once, who keeps it.
 
-    device, programs -> attach -> words, clsact_created        detach, list_ours
+    device, programs -> attach -> words, on_clsact(ifindex)        detach, list_ours
 """
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ from ebpflb.host.tc_messages import (
     parse_filter,
 )
 
-__all__ = ["AttachReport", "Attached", "TcHook", "TcProgram", "attach", "detach", "list_ours"]
+__all__ = ["Attached", "TcHook", "TcProgram", "attach", "detach", "list_ours"]
 
 _VANISHED: Final = frozenset({errno.ENODEV, errno.ENXIO})
 
@@ -61,26 +61,19 @@ class TcProgram:
     """An open descriptor, which stays the caller's, or a pin."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttachReport:
-    """What ``attach`` did."""
-
-    changes: tuple[str, ...]
-    """In words, for the log; empty when everything was in place."""
-    clsact_created: bool
-    """For ``detach``: only then may clsact be removed."""
-
-
-def attach(device: Link, programs: Sequence[TcProgram], instance: str) -> AttachReport:
+def attach(
+    device: Link, programs: Sequence[TcProgram], instance: str, on_clsact: Callable[[int], None] | None = None
+) -> list[str]:
     """Put programs on a device, replacing this instance's earlier ones atomically; others' filters stay.
 
-    A device that vanishes meanwhile is no error. Raises ``EbpflbError`` for anything else that the kernel refuses.
+    Returns the changes in words; none when everything was in place. ``on_clsact`` is called with the interface index as
+    soon as clsact had to be created, before anything else can fail: only then may ``detach`` remove it. A device that
+    vanishes meanwhile is no error. Raises ``EbpflbError`` for anything else that the kernel refuses.
     """
     changes: list[str] = []
-    created = False
-    with _socket() as netlink, _vanishing(device, "attach"):
-        created = _ensure_clsact(netlink, device)
-        if created:
+    with _vanishing(device, "attach"), _socket() as netlink:
+        if _ensure_clsact(netlink, device):
+            _note_clsact(netlink, device, on_clsact)
             changes.append(f"{device.name}: created clsact")
         running = {(found.hook, found.program): found.program_id for found in _ours(netlink, device, instance)}
         for program in programs:
@@ -91,13 +84,13 @@ def attach(device: Link, programs: Sequence[TcProgram], instance: str) -> Attach
                     _replace_filter(netlink, device, program, instance, descriptor)
                     verb = "attached" if before is None else "replaced"
                     changes.append(f"{device.name}: {verb} {program.name} at {program.hook} (program {program_id})")
-    return AttachReport(tuple(changes), created)
+    return changes
 
 
 def detach(device: Link, instance: str, *, remove_clsact: bool) -> list[str]:
     """Remove this instance's filters from a device; then clsact, if told to and nothing else is on it."""
     changes: list[str] = []
-    with _socket() as netlink, _vanishing(device, "detach"):
+    with _vanishing(device, "detach"), _socket() as netlink:
         for found in _ours(netlink, device, instance):
             message = filter_message(device, found.hook, found.family, instance)
             with _already_gone():
@@ -137,6 +130,11 @@ def _vanishing(device: Link, action: str) -> Iterator[None]:
             f"device {device.name}: {action}: the kernel refused a tc change ({error.args[-1]})",
             remedy=f"look at other filters with: tc filter show dev {device.name} ingress",
         ) from error
+    except OSError as error:
+        raise EbpflbError(
+            f"device {device.name}: {action}: no netlink socket ({error.strerror})",
+            remedy="look at the system's limits",
+        ) from error
 
 
 @contextmanager
@@ -165,6 +163,17 @@ def _ensure_clsact(netlink: Rtnetlink, device: Link) -> bool:
                 remedy=f"let its owner use clsact, or remove it: tc qdisc del dev {device.name} ingress",
             )
     return False
+
+
+def _note_clsact(netlink: Rtnetlink, device: Link, on_clsact: Callable[[int], None] | None) -> None:
+    """Tell whose clsact it is. When that cannot be kept, take it back: it would be taken for somebody else's."""
+    try:
+        if on_clsact is not None:
+            on_clsact(device.ifindex)
+    except BaseException:
+        with _already_gone():
+            netlink.request(clsact_message(device), RTM_DELQDISC)
+        raise
 
 
 def _replace_filter(netlink: Rtnetlink, device: Link, program: TcProgram, instance: str, descriptor: int) -> None:

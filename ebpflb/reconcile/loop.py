@@ -20,7 +20,7 @@ from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.family import FamilyReconciler, Settings
 from ebpflb.reconcile.inbox import Batch, Inbox
 from ebpflb.reconcile.ports import MapStore
-from ebpflb.reconcile.status import RefusedObject, Status
+from ebpflb.reconcile.status import NodeStatus, RefusedObject, Status
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class ReconcileLoop:
         *,
         on_applied: OnApplied | None = None,
         on_status: OnStatus | None = None,
+        node_status: Callable[[], NodeStatus] = NodeStatus,
         clock: Clock | None = None,
         settings: Settings | None = None,
     ) -> None:
@@ -54,6 +55,7 @@ class ReconcileLoop:
         self._node_name = node_name
         self._on_applied = on_applied
         self._on_status = on_status
+        self._node_status = node_status
         self._families = [FamilyReconciler(store, self._clock, settings or Settings()) for store in stores.values()]
         self._started_at = self._clock.today()
         self._received_at: datetime | None = None
@@ -93,6 +95,8 @@ class ReconcileLoop:
         view = self._inbox.view()
         changes = [view.pending_since, *(family.pending_since for family in self._families)]
         pending_since = min((since for since in changes if since is not None), default=None)
+        node = self._node_status()
+        is_up_to_date = not view.missing and pending_since is None
         return Status(
             node_name=self._node_name,
             started_at=self._started_at,
@@ -104,7 +108,8 @@ class ReconcileLoop:
             pending_since=pending_since,
             last_change_received_at=self._received_at,
             last_change_applied_at=self._applied_at,
-            healthy=not view.missing and pending_since is None and all(family.is_healthy for family in self._families),
+            healthy=is_up_to_date and not node.failed and all(family.is_healthy for family in self._families),
+            node=node,
         )
 
     def _round(self, family: FamilyReconciler, batch: Batch | None) -> None:

@@ -1,6 +1,6 @@
 """What ``ebpflb status`` prints, as a value, and the file that carries it: readable also when the agent is down.
 
-Decides what counts as healthy: the last change is in the maps. Knows no map and no source.
+Decides what counts as healthy: the last change is in the maps, the programs are attached. Knows no map and no source.
 
     loop --> Status --StatusFile.write--> JSON file --StatusFile.read--> cli
 """
@@ -77,6 +77,40 @@ class FamilyStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleHooks:
+    """The devices that have the programs of a role."""
+
+    role: str
+    programs: tuple[str, ...]
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDevice:
+    """A device that does not take its programs: its packets are not served. It is tried again every few seconds."""
+
+    device: str
+    role: str
+    error: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """What the agent knows of its node beside the maps."""
+
+    cgroup: str = ""
+    """Empty: no socket programs are attached."""
+    socket_programs: tuple[str, ...] = ()
+    devices: tuple[RoleHooks, ...] = ()
+    failed: tuple[FailedDevice, ...] = ()
+    repairs: int = 0
+    """Devices from which others had taken our programs; they have them again."""
+    warnings: tuple[str, ...] = ()
+    """Worth a look, but no ill health."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything ``ebpflb status`` prints."""
 
@@ -96,7 +130,11 @@ class Status:
     last_change_received_at: datetime | None = None
     last_change_applied_at: datetime | None = None
     healthy: bool = False
-    """The last change is in the maps. A refused object is no ill health: there is nothing to write for it."""
+    """The last change that is known is in the maps, and every device that is to be served has its programs.
+
+    A refused object is no ill health: there is nothing to write for it. Nor is a source out of reach, as long as what
+    it said last is in the maps: ``source_error`` tells."""
+    node: NodeStatus = NodeStatus()
 
     def to_json(self) -> bytes:
         """Return the status as JSON, indented."""

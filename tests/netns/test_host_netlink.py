@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ebpflb.core.abi import Family
 from ebpflb.core.model import Host
 from ebpflb.errors import EbpflbError
 from ebpflb.host import netlink
-from ebpflb.host.inventory import DeviceRole, Link
+from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView, Link
 from ebpflb.host.netlink import HostWatcher
 from ebpflb.host.rtnetlink import Rtnetlink
 from tests.netns.host_helpers import enter, inside, namespace, run
@@ -28,19 +29,26 @@ class Calls:
 
     def __init__(self) -> None:
         self.queue: queue.Queue[Call] = queue.Queue()
-        self.refuse_next = False
+        self.refuse_next: Exception | None = None
+        self.views: queue.Queue[DeviceView] = queue.Queue()
 
     def host(self, host: Host) -> None:
         self.queue.put(("host", host))
 
     def device(self, role: DeviceRole, link: Link) -> None:
         if self.refuse_next:
-            self.refuse_next = False
-            raise EbpflbError(f"device {link.name}: refused by the test")
+            error, self.refuse_next = self.refuse_next, None
+            raise error
         self.queue.put((f"{role}+", link.name))
 
     def gone(self, role: DeviceRole, link: Link) -> None:
         self.queue.put((f"{role}-", link.name))
+
+    def next_view(self, matches: Callable[[DeviceView], object]) -> DeviceView:
+        while True:
+            view = self.views.get(timeout=PATIENCE_S)
+            if matches(view):
+                return view
 
     def next_device(self) -> Call:
         while True:
@@ -65,7 +73,15 @@ def node() -> Iterator[Path]:
 def watching(path: Path) -> Iterator[Calls]:
     calls = Calls()
     stop = threading.Event()
-    watcher = HostWatcher(["up*"], ["pod*", "up*", "br*"], calls.host, calls.device, calls.gone)
+    watcher = HostWatcher(
+        ["up*"],
+        ["pod*", "up*", "br*"],
+        calls.host,
+        calls.device,
+        calls.gone,
+        on_view=calls.views.put,
+        families=[Family.IPV4],
+    )
     failures: list[BaseException] = []
 
     def target() -> None:
@@ -207,7 +223,54 @@ def test_nothing_is_lost_when_the_kernel_drops_events(node: Path, monkeypatch: p
 def test_a_refused_device_is_tried_again(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netlink, "RETRY_SECONDS", 0.05)
     with watching(node) as calls:
-        calls.refuse_next = True
+        calls.next_view(lambda view: not view.failed)
+        for error, text, remedy in (
+            (EbpflbError("refused", remedy="look"), "refused", "look"),
+            (OSError(28, "no space"), "[Errno 28] no space", ""),
+        ):
+            calls.refuse_next = error
+            add("up0")
+            view = calls.next_view(lambda view: view.failed)
+            assert view.failed == (DeviceFailure("up0", DeviceRole.UPLINK, text, remedy),)
+            assert view.served[DeviceRole.UPLINK] == ()
+            assert calls.next_device() == ("uplink+", "up0")
+            view = calls.next_view(lambda view: not view.failed)
+            assert view.served[DeviceRole.UPLINK] == ("up0",)
+            run("ip", "link", "del", "up0")
+            assert calls.next_device() == ("uplink-", "up0")
+
+
+def test_a_refused_device_that_leaves_is_given_up(node: Path) -> None:
+    """Some of its programs may have been attached before one was refused."""
+    with watching(node) as calls:
+        calls.next_view(lambda view: not view.failed)
+        calls.refuse_next = EbpflbError("refused")
         add("up0")
-        assert calls.next_device() == ("uplink+", "up0")
-    assert not calls.refuse_next
+        calls.next_view(lambda view: view.failed)
+        run("ip", "link", "set", "up0", "name", "idle0")
+        assert calls.next_device() == ("uplink-", "up0")
+        assert calls.next_view(lambda view: not view.failed).served[DeviceRole.UPLINK] == ()
+
+
+def test_every_device_is_handed_over_again_now_and_then(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink, "CHECK_SECONDS", 0.05)
+    add("up0")
+    with watching(node) as calls:
+        for _ in range(3):
+            assert calls.next_device() == ("uplink+", "up0")
+
+
+def test_a_device_without_an_ethernet_header_is_not_served(node: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run("ip", "tuntap", "add", "up-tun", "mode", "tun")
+    run("ip", "tuntap", "add", "up-tap", "mode", "tap")
+    with watching(node) as calls:
+        assert calls.next_device() == ("uplink+", "up-tap")
+        view = calls.next_view(lambda view: view.served[DeviceRole.UPLINK])
+    assert view.served[DeviceRole.UPLINK] == ("up-tap",)
+    assert view.warnings == (
+        "no device matches --pod-devices pod*",
+        "no device matches --pod-devices br*",
+        "device up-tun has no Ethernet header: not served",
+        "device up-tap has no IPv4 address: IPv4 that must leave by it masked is dropped",
+    )
+    assert len([text for text in caplog.messages if "up-tun has no Ethernet header" in text]) == 1

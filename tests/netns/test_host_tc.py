@@ -57,11 +57,12 @@ def qdiscs() -> set[str]:
 
 
 def test_attaches_by_protocol_with_direct_action(device: Link, program: int) -> None:
-    report = attach(device, four(program), INSTANCE)
-    assert report.clsact_created
-    assert report.changes[0] == "up0: created clsact"
-    assert report.changes[1] == f"up0: attached lb_uplink_in4 at ingress (program {program_id(program)})"
-    assert len(report.changes) == 5
+    created: list[int] = []
+    changes = attach(device, four(program), INSTANCE, created.append)
+    assert created == [device.ifindex]
+    assert changes[0] == "up0: created clsact"
+    assert changes[1] == f"up0: attached lb_uplink_in4 at ingress (program {program_id(program)})"
+    assert len(changes) == 5
     shown = filters("ingress") + filters("egress")
     assert [(each["protocol"], each["options"]["bpf_name"]) for each in shown] == [
         ("ip", f"ebpflb/{INSTANCE}/lb_uplink_in4"),
@@ -85,12 +86,12 @@ def test_lists_what_is_attached(device: Link, program: int) -> None:
 
 def test_again_changes_nothing_and_a_new_program_replaces(device: Link, program: int) -> None:
     attach(device, four(program), INSTANCE)
-    again = attach(device, four(program), INSTANCE)
-    assert again.changes == ()
-    assert not again.clsact_created
+    created: list[int] = []
+    assert attach(device, four(program), INSTANCE, created.append) == []
+    assert created == []
     with pass_all_program("next") as successor:
-        report = attach(device, four(successor)[:1], INSTANCE)
-        assert report.changes == (f"up0: replaced lb_uplink_in4 at ingress (program {program_id(successor)})",)
+        changes = attach(device, four(successor)[:1], INSTANCE)
+        assert changes == [f"up0: replaced lb_uplink_in4 at ingress (program {program_id(successor)})"]
         (changed, *_) = list_ours(INSTANCE)
         assert changed.program_id == program_id(successor)
     assert len(filters("ingress")) == 2
@@ -99,8 +100,9 @@ def test_again_changes_nothing_and_a_new_program_replaces(device: Link, program:
 def test_detach_leaves_others_and_their_clsact(device: Link, program: int) -> None:
     run("tc", "qdisc", "add", "dev", "up0", "clsact")
     run("tc", "filter", "add", "dev", "up0", "egress", "prio", "9", "u32", "match", "u32", "0", "0")
-    report = attach(device, four(program), INSTANCE)
-    assert not report.clsact_created
+    created: list[int] = []
+    attach(device, four(program), INSTANCE, created.append)
+    assert created == []
     attach(device, four(program)[:1], "test-b")
     assert len(detach(device, INSTANCE, remove_clsact=True)) == 4
     assert [found.instance for found in list_ours()] == ["test-b"]
@@ -122,7 +124,7 @@ def test_detach_keeps_a_bare_clsact_unless_told(device: Link, program: int) -> N
 def test_a_vanished_device_is_no_error(device: Link, program: int) -> None:
     attach(device, four(program), INSTANCE)
     run("ip", "link", "del", "up0")
-    assert attach(device, four(program), INSTANCE).changes == ()
+    assert attach(device, four(program), INSTANCE) == []
     assert detach(device, INSTANCE, remove_clsact=True) == []
     assert list_ours(INSTANCE) == []
 
@@ -132,6 +134,23 @@ def test_an_ingress_qdisc_is_named(device: Link, program: int) -> None:
     with pytest.raises(PrerequisiteError, match=r"device up0: has an ingress qdisc.*tc qdisc del dev up0 ingress"):
         attach(device, four(program), INSTANCE)
     assert filters("ingress") == []
+
+
+def test_a_clsact_is_told_before_anything_can_fail(device: Link) -> None:
+    created: list[int] = []
+    with pytest.raises(EbpflbError, match="cannot be opened"):
+        attach(device, four(Path("/sys/fs/bpf/ebpflb-t-none")), INSTANCE, created.append)
+    assert created == [device.ifindex]
+    assert detach(device, INSTANCE, remove_clsact=True) == ["up0: removed clsact"]
+
+
+def test_a_clsact_that_cannot_be_noted_is_taken_back(device: Link, program: int) -> None:
+    def full(_: int) -> None:
+        raise EbpflbError("no space left")
+
+    with pytest.raises(EbpflbError, match="no space left"):
+        attach(device, four(program), INSTANCE, full)
+    assert "clsact" not in qdiscs()
 
 
 def test_a_taken_priority_is_named(device: Link, program: int) -> None:

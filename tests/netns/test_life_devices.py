@@ -1,5 +1,6 @@
 """Devices and node addresses come, go and change their names while an agent runs, and while it does not."""
 
+import sys
 from collections.abc import Iterator
 from functools import partial
 
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.root
 WEB = "10.96.0.10:80"
 WEB_PORT = 30080
 ON_A_POD = [("egress", "lb_out4"), ("ingress", "lb_pod_in4")]
+CHECKS_OFTEN = "import ebpflb.host.netlink as n; n.CHECK_SECONDS = 0.2; from ebpflb.cli import main; main()"
 LATER_ADDRESS = "10.99.0.1"
 
 
@@ -138,6 +140,44 @@ def test_nodeports_are_served_on_addresses_that_come_later(lab: Lab, agent: Life
     tc_ip(lab, f"addr del {LATER_ADDRESS}/32 dev {lab.node(1).uplink}")
     until(lambda: {"address": LATER_ADDRESS} not in agent.rows("node_addrs"), SOON_S)
     assert call_once(lab, target).answered == 0
+
+
+def test_a_device_that_refuses_is_ill_health_until_it_does_not(lab: Lab, agent: LifeAgent, device: str) -> None:
+    tc_ip(lab, f"tc qdisc add dev {device} ingress", f"link set {device} name pod8")
+    until(lambda: agent.status().node.failed, SOON_S)
+    shown = agent.ebpflb("status")
+    assert shown.returncode == 1
+    assert "pod device is not served: device pod8: has an ingress qdisc" in shown.stdout
+    tc_ip(lab, "tc qdisc del dev pod8 ingress")
+    until(lambda: agent.status().healthy)
+    assert agent.filters_on("pod8") == ON_A_POD
+
+
+def test_a_device_without_ethernet_is_not_served_and_said(lab: Lab, agent: LifeAgent) -> None:
+    tc_ip(lab, "tuntap add pod6 mode tun")
+    warning = "device pod6 has no Ethernet header: not served"
+    until(lambda: warning in agent.status().node.warnings, SOON_S)
+    assert agent.filters_on("pod6") == []
+    assert agent.logged(warning)
+    shown = agent.ebpflb("status")
+    assert (shown.returncode, f"  warning: {warning}" in shown.stdout.splitlines()) == (0, True)
+    tc_ip(lab, "link del pod6")
+    until(lambda: not agent.status().node.warnings, SOON_S)
+
+
+def test_what_others_remove_comes_back(lab: Lab, agent: LifeAgent) -> None:
+    agent.kill()
+    agent.restart((sys.executable, "-c", CHECKS_OFTEN))
+    assert agent.status().node.repairs == 0
+    tc_ip(lab, "tc qdisc del dev pod1 clsact")
+    until(lambda: agent.filters_on("pod1") == ON_A_POD)
+    until(lambda: agent.status().node.repairs == 1)
+    assert agent.logged("device=pod1 changes=3 repairs=1")
+    tc_ip(lab, f"tc filter del dev {lab.node(1).uplink} egress")
+    until(lambda: agent.status().node.repairs == 2)
+    assert agent.filters_on(lab.node(1).uplink) == [("egress", "lb_out4"), ("ingress", "lb_uplink_in4")]
+    agent.kill()
+    agent.restart()
 
 
 def test_a_device_renamed_while_no_agent_ran_is_given_up(lab: Lab, agent: LifeAgent, device: str) -> None:

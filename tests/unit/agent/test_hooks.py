@@ -1,6 +1,6 @@
 """Which device gets which programs, whose clsact is ours, and what is given up at a start."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,9 @@ from ebpflb.agent.hooks import ClsactRecord, Hooks
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.programs import PROGRAMS
+from ebpflb.errors import EbpflbError
 from ebpflb.host.inventory import DeviceRole, Link
-from ebpflb.host.tc import Attached, AttachReport, TcHook, TcProgram
+from ebpflb.host.tc import Attached, TcHook, TcProgram
 
 UPLINK = Link(3, "eth0")
 POD = Link(8, "veth8", "veth")
@@ -25,11 +26,21 @@ class Kernel:
         self.attached: dict[Link, list[tuple[str, TcHook, Family, Path | int]]] = {}
         self.had_clsact: set[int] = set()
         self.detached: list[tuple[Link, bool]] = []
+        self.refuses = False
 
-    def attach(self, device: Link, programs: Sequence[TcProgram], instance: str) -> AttachReport:
+    def attach(
+        self, device: Link, programs: Sequence[TcProgram], instance: str, on_clsact: Callable[[int], None]
+    ) -> list[str]:
         assert instance == "blue"
-        self.attached[device] = [(each.name, each.hook, each.family, each.source) for each in programs]
-        return AttachReport((f"{device.name}: attached",), device.ifindex not in self.had_clsact)
+        if device.ifindex not in self.had_clsact:
+            on_clsact(device.ifindex)
+        if self.refuses:
+            raise EbpflbError("refused")
+        wanted = [(each.name, each.hook, each.family, each.source) for each in programs]
+        if self.attached.get(device) == wanted:
+            return []
+        self.attached[device] = wanted
+        return [f"{device.name}: attached"]
 
     def detach(self, device: Link, instance: str, *, remove_clsact: bool) -> list[str]:
         assert instance == "blue"
@@ -84,6 +95,42 @@ def test_only_a_clsact_of_ours_is_removed(kernel: Kernel, config: AgentConfig) -
     another.detach_device(DeviceRole.POD, POD)
     another.detach_device(DeviceRole.POD, POD)
     assert kernel.detached == [(UPLINK, False), (POD, True), (POD, False)]
+
+
+def test_a_clsact_is_noted_though_the_filters_are_refused(kernel: Kernel, config: AgentConfig) -> None:
+    kernel.refuses = True
+    with pytest.raises(EbpflbError, match="refused"):
+        make_hooks(config).attach_device(DeviceRole.POD, POD)
+    make_hooks(config).detach_device(DeviceRole.POD, POD)
+    assert kernel.detached == [(POD, True)]
+
+
+def test_what_others_took_away_is_attached_again_and_counted(
+    kernel: Kernel, config: AgentConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    hooks = make_hooks(config)
+    for _ in range(2):
+        hooks.attach_device(DeviceRole.POD, POD)
+    assert hooks.repairs == 0
+    kernel.attached.clear()
+    hooks.attach_device(DeviceRole.POD, POD)
+    assert hooks.repairs == 1
+    assert "device_hook_repaired device=veth8 changes=1 repairs=1" in caplog.messages
+    hooks.detach_device(DeviceRole.POD, POD)
+    kernel.attached.clear()
+    hooks.attach_device(DeviceRole.POD, POD)
+    assert hooks.repairs == 1
+
+
+def test_a_state_folder_that_cannot_be_written_has_a_remedy(config: AgentConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    record = ClsactRecord(tmp_path / "file" / "blue.clsact")
+    for action in (record.indexes, lambda: record.add(3), lambda: record.discard(3)):
+        with pytest.raises(EbpflbError, match=r"blue\.clsact cannot be read .*--state-dir"):
+            action()
+    (tmp_path / "blue.clsact.new").mkdir()
+    with pytest.raises(EbpflbError, match=r"blue\.clsact cannot be written .*--state-dir"):
+        ClsactRecord(tmp_path / "blue.clsact").add(3)
 
 
 def test_a_renamed_device_keeps_its_record(kernel: Kernel, config: AgentConfig) -> None:

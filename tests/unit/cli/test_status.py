@@ -10,7 +10,16 @@ from click.testing import CliRunner, Result
 from ebpflb.cli import main
 from ebpflb.cli.state import status_file
 from ebpflb.host.lock import InstanceLock
-from ebpflb.reconcile.status import FailedRow, FamilyStatus, RefusedObject, Status, Usage
+from ebpflb.reconcile.status import (
+    FailedDevice,
+    FailedRow,
+    FamilyStatus,
+    NodeStatus,
+    RefusedObject,
+    RoleHooks,
+    Status,
+    Usage,
+)
 
 NOW = datetime.now(UTC)
 REFUSED = RefusedObject("Service default/web", "spec.ports[0].port", "70000 is no port", "use 1 to 65535")
@@ -103,6 +112,10 @@ def test_a_refused_object_is_shown_once_with_its_remedy(tmp_path: Path) -> None:
         ({"source_error": "connection refused"}, "source: connection refused"),
         ({"error": "read frontends: gone"}, "ipv4: read frontends: gone"),
         ({"failed_rows": (FailedRow("members", "1", "full"),)}, "ipv4: 1 rows were not taken by the kernel"),
+        (
+            {"node": NodeStatus(failed=(FailedDevice("eth0", "uplink", "device eth0: refused", "look"),))},
+            "uplink device is not served: device eth0: refused; look",
+        ),
         ({"pending_since": NOW - timedelta(hours=9, minutes=5)}, "a change is not in the maps, 9h ago"),
     ],
 )
@@ -112,6 +125,41 @@ def test_ill_health_has_a_reason(tmp_path: Path, changes: dict[str, Any], reason
         result = ask(tmp_path)
     assert result.exit_code == 1
     assert result.stdout.splitlines()[1] == f"  {reason}"
+
+
+def test_a_source_out_of_reach_is_no_ill_health_but_said_first(tmp_path: Path) -> None:
+    status_file(tmp_path, "default").write(status(source_error="connection refused"))
+    with running(tmp_path):
+        result = ask(tmp_path)
+        document = json.loads(ask(tmp_path, "-o", "json").stdout)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("instance default: healthy, but: source: connection refused (process ")
+    assert (document["healthy"], document["reasons"]) == (True, [])
+    assert document["warnings"] == ["source: connection refused"]
+
+
+def test_hooks_and_warnings_are_shown(tmp_path: Path) -> None:
+    devices = tuple(f"veth{number}" for number in range(6))
+    node = NodeStatus(
+        cgroup="/cg",
+        socket_programs=("lb_connect4",),
+        devices=(RoleHooks("uplink", ("lb_uplink_in4",), ("eth0",)), RoleHooks("pod", ("lb_pod_in4",), devices)),
+        repairs=2,
+        warnings=("no device matches --pod-devices cali*",),
+    )
+    status_file(tmp_path, "default").write(status(node=node))
+    with running(tmp_path):
+        result = ask(tmp_path)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[1] == "  warning: no device matches --pod-devices cali*"
+    for line in (
+        "sockets of /cg: lb_connect4",
+        "uplink devices: eth0: lb_uplink_in4",
+        "pod devices: veth0, veth1, veth2, veth3 and 2 more: lb_pod_in4",
+        "programs that others had removed were attached again: 2 times",
+    ):
+        assert line in lines
 
 
 def test_failed_rows_are_listed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from ebpflb.core.abi import Family
 from ebpflb.core.model import Device
 from ebpflb.host.inventory import Address, AddressKey, DeviceRole, Inventory, Link, RolePatterns
 
@@ -26,6 +27,7 @@ def key(ifindex: int, text: str) -> AddressKey:
         (Link(7, "eth-bridge", "bridge"), DeviceRole.UPLINK),
         (Link(8, "lo", loopback=True), None),
         (Link(9, "ETH0"), None),
+        (Link(10, "eth-wg", "wireguard", ethernet=False), None),
     ],
 )
 def test_roles(link: Link, role: DeviceRole | None) -> None:
@@ -51,6 +53,31 @@ def test_addresses_stand_by_rank() -> None:
     ranked = tuple(ip_address(f"10.0.0.{last}").packed for last in (3, 4, 2, 1))
     assert host.devices == (Device(2, "eth0", ranked),)
     assert host.addresses == {ip_address(f"10.0.0.{last}").packed for last in (1, 2, 3, 4, 5, 7)}
+
+
+def test_warnings_for_whoever_chose_the_patterns() -> None:
+    inventory = Inventory(RolePatterns(uplinks=("eth*", "wg*", "flannel.*"), pods=("br*", "cali*")))
+    assert list(inventory.warnings([Family.IPV4])) == [
+        "no device matches --uplink-devices eth*",
+        "no device matches --uplink-devices wg*",
+        "no device matches --uplink-devices flannel.*",
+        "no device matches --pod-devices br*",
+        "no device matches --pod-devices cali*",
+    ]
+    links = [Link(1, "eth0"), Link(2, "wg0", "wireguard", ethernet=False), Link(3, "br0", "bridge"), Link(4, "eth1")]
+    for link in links:
+        inventory.put_link(link)
+    inventory.put_address(Address(key(1, "10.0.0.1")))
+    inventory.put_address(Address(key(2, "10.0.0.2")))
+    inventory.put_address(Address(key(4, "fd00::4")))
+    assert list(inventory.warnings([Family.IPV4])) == [
+        "no device matches --uplink-devices flannel.*",
+        "no device matches --pod-devices br*",
+        "no device matches --pod-devices cali*",
+        "device wg0 has no Ethernet header: not served",
+        "device eth1 has no IPv4 address: IPv4 that must leave by it masked is dropped",
+    ]
+    assert [device.name for device in inventory.host().devices] == ["eth0", "eth1"]
 
 
 def test_a_link_takes_its_addresses_along() -> None:

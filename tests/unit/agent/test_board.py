@@ -1,0 +1,78 @@
+"""What the agent says of its node: hooks, failures, warnings, and maps of another size than wanted."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import pytest
+
+from ebpflb.agent import board
+from ebpflb.agent.board import Board, capacity_warnings, sizes_by_name
+from ebpflb.agent.config import AgentConfig
+from ebpflb.agent.hooks import Hooks
+from ebpflb.core.abi import Family
+from ebpflb.datapath.build import Build, MapSizes
+from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.programs import PROGRAMS
+from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView
+from ebpflb.reconcile.status import FailedDevice, RoleHooks
+
+
+def make_hooks(cgroup: Path | None) -> Hooks:
+    pins = {program.stem: Path("/pins") / program.stem for program in PROGRAMS}
+    builds = {Family.IPV4: Build("key", pins, compiled=False, seconds=0.0, instructions={})}
+    return Hooks(AgentConfig("node-1", cgroup=cgroup), builds)
+
+
+def test_hooks_by_role_with_their_programs() -> None:
+    woken: list[int] = []
+    hooks = make_hooks(Path("/cg"))
+    one = Board(hooks, lambda: woken.append(1), ["map flows is small"])
+    assert one.node_status().socket_programs == ("lb_connect4", "lb_sendmsg4", "lb_recvmsg4", "lb_getpeername4")
+    failure = DeviceFailure("veth3", DeviceRole.POD, "refused", "look")
+    view = DeviceView({DeviceRole.UPLINK: ("eth0", "eth1"), DeviceRole.POD: ()}, (failure,), ("none matches",))
+    one.on_view(view)
+    one.on_view(view)
+    status = one.node_status()
+    assert woken == [1]
+    assert status.cgroup == "/cg"
+    assert status.devices == (RoleHooks("uplink", ("lb_uplink_in4", "lb_out4"), ("eth0", "eth1")),)
+    assert status.failed == (FailedDevice("veth3", "pod", "refused", "look"),)
+    assert status.warnings == ("map flows is small", "none matches")
+    hooks.repairs = 1
+    one.on_view(view)
+    assert (len(woken), one.node_status().repairs) == (2, 1)
+
+
+def test_without_a_cgroup_there_are_no_socket_programs() -> None:
+    status = Board(make_hooks(None), lambda: None).node_status()
+    assert (status.cgroup, status.socket_programs) == ("", ())
+
+
+class Opened:
+    """Stands in for a pinned map."""
+
+    def __init__(self, entries: int) -> None:
+        self.info = SimpleNamespace(max_entries=entries)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_maps_of_another_size_than_wanted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sizes = MapSizes(flows=128, sockets=32, slots=1000)
+    entries = sizes_by_name(sizes) | {"flows": 64, "sock_origins": 32, "sock_choices": 33, "slots": 62}
+
+    def open_map(pins: Pins, family: Family, name: str) -> Any:
+        assert (pins.instance, family) == ("blue", Family.IPV4)
+        return Opened(entries[name])
+
+    monkeypatch.setattr(board, "open_map", open_map)
+    remedy = "run `ebpflb cleanup` (interrupts traffic) to have it made anew"
+    assert capacity_warnings(Pins(tmp_path, "blue"), [Family.IPV4], sizes) == (
+        f"map flows has 64 entries, 128 wanted: {remedy}",
+        f"map sock_choices has 33 entries, 32 wanted: {remedy}",
+    )
