@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from ebpflb.cli.options import bpffs_option, cgroup_option, output_option
+from ebpflb.cli.options import bpffs_option, cgroup_option, output_option, uplink_devices_option
 from ebpflb.cli.show import print_document
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import BuildSpec, MapSizes, bcc_version, build_programs
@@ -30,16 +30,20 @@ _SMALL: Final = MapSizes(64, 64, 64, 64, 1_024, 64, 64, 64, 64, 64)
 
 
 @click.command()
+@uplink_devices_option
 @cgroup_option
 @bpffs_option
 @output_option
 @click.pass_context
-def command(context: click.Context, cgroup: Path | None, bpffs: Path, output: str) -> None:
+def command(
+    context: click.Context, uplink_devices: tuple[str, ...], cgroup: Path | None, bpffs: Path, output: str
+) -> None:
     """Check this machine: kernel, bcc, bpffs, cgroup v2, other proxies.
 
-    As root, the programs are also compiled and loaded once, for both families.
+    As root, the programs are also compiled and loaded once, for both families. Without --uplink-devices, the devices of
+    the default routes are looked at.
     """
-    findings = [*run_probes(cgroup, bpffs), check_bcc(), *_try_build(bpffs)]
+    findings = [*run_probes(cgroup, bpffs, uplink_devices), check_bcc(), *_try_build(bpffs)]
     if output == "table":
         for finding in findings:
             _print(finding)

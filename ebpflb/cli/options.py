@@ -5,7 +5,7 @@ click option -> validated value -> a verb's parameter
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -58,6 +58,24 @@ def cgroup_option(command: _Command) -> _Command:
         metavar="DIR",
         help="Folder of the cgroup v2 tree whose sockets are served.  [default: the root, from the mount table]",
     )(command)
+
+
+def uplink_devices_option(command: _Command) -> _Command:
+    """Add ``--uplink-devices``."""
+    return click.option(
+        "--uplink-devices",
+        multiple=True,
+        metavar="PATTERN,...",
+        callback=split_patterns,
+        help="Devices that traffic from outside comes in by, as glob patterns: the NICs, and also the overlay devices "
+        "(vxlan.*, flannel.*) by which pods of other nodes are reached. May be repeated.",
+    )(command)
+
+
+def split_patterns(context: click.Context, parameter: click.Parameter, values: Iterable[str]) -> tuple[str, ...]:
+    """Return the glob patterns in values that may hold several each."""
+    del context, parameter
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
 
 
 def state_dir_option(command: _Command) -> _Command:

@@ -7,7 +7,6 @@ when it ends: pins and filters stay.
 """
 
 import socket
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +14,19 @@ import click
 
 from ebpflb.agent import AgentConfig, run_agent
 from ebpflb.cli.logs import set_up_logging
-from ebpflb.cli.options import bpffs_option, cgroup_option, instance_option, require_root, state_dir_option
+from ebpflb.cli.options import (
+    bpffs_option,
+    cgroup_option,
+    instance_option,
+    require_root,
+    split_patterns,
+    state_dir_option,
+    uplink_devices_option,
+)
 from ebpflb.cli.signals import stop_on_signals
+from ebpflb.cli.sizes import map_size_option
 from ebpflb.cli.verbs import is_debugging
+from ebpflb.datapath.build import MapSizes
 from ebpflb.errors import PrerequisiteError
 from ebpflb.host.mounts import cgroup2_mounts, read_mounts
 
@@ -38,22 +47,19 @@ _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
     help="Serve what the API server of this kubeconfig says.  [default in a pod: its service account]",
 )
 @click.option("--node-name", metavar="NAME", help="Name of the own Node.  [default: the host name, lower case]")
-@click.option(
-    "--uplink-devices",
-    multiple=True,
-    metavar="PATTERN,...",
-    help="Devices that traffic from outside comes in by, as glob patterns. May be repeated.",
-)
+@uplink_devices_option
 @click.option(
     "--pod-devices",
     multiple=True,
     metavar="PATTERN,...",
+    callback=split_patterns,
     help="The host's side of the pods' veths, as glob patterns. May be repeated.",
 )
 @cgroup_option
 @bpffs_option
 @instance_option
 @state_dir_option
+@map_size_option
 def command(
     *,
     manifests: Path | None,
@@ -65,6 +71,7 @@ def command(
     bpffs: Path,
     instance: str,
     state_dir: Path,
+    sizes: MapSizes,
 ) -> None:
     """Run the agent of this node.
 
@@ -76,12 +83,13 @@ def command(
         manifests=manifests,
         kubeconfig=kubeconfig,
         node_name=_node_name(node_name),
-        uplink_devices=_patterns(uplink_devices),
-        pod_devices=_patterns(pod_devices),
+        uplink_devices=uplink_devices,
+        pod_devices=pod_devices,
         cgroup=cgroup or _cgroup_root(),
         bpffs=bpffs,
         instance=instance,
         state_dir=state_dir,
+        sizes=sizes,
     )
     set_up_logging(debug=is_debugging())
     with stop_on_signals() as stop:
@@ -114,7 +122,3 @@ def _cgroup_root() -> Path:
             remedy="mount -t cgroup2 none /sys/fs/cgroup/unified, or boot with systemd.unified_cgroup_hierarchy=1",
         )
     return mounted[0]
-
-
-def _patterns(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())

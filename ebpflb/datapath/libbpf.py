@@ -57,7 +57,10 @@ def map_error(operation: str, subject: str, number: int) -> MapError:
     """Return the error for a row or a map: ``MapFullError`` for E2BIG."""
     message = f"{operation} {subject}: {os.strerror(number)}"
     if number == errno.E2BIG:
-        return MapFullError(message, remedy="give the map more entries in the configuration")
+        return MapFullError(
+            message,
+            remedy="give the map more entries with `ebpflb run --map-size NAME=ENTRIES`, after `ebpflb cleanup`",
+        )
     return MapError(message)
 
 

@@ -73,7 +73,7 @@ FEATURES: Final = (
     Feature(
         "cgroup getpeername",
         *(_CGROUP_SOCK_ADDR, _INET4_GETPEERNAME, b""),
-        *("5.8", "getpeername() shows the backend's address in place of the Service's", False),
+        *("5.8", "the socket programs, of which one is for getpeername(), do not load", True),
     ),
     SET_RETVAL,
 )
@@ -136,14 +136,27 @@ def probe_socket_features() -> list[Finding]:
     readable = (
         Finding("netns cookie", Level.OK, f"this network namespace is {cookie}")
         if cookie is not None
-        else Finding(
-            "netns cookie",
-            Level.WARNING,
-            "SO_NETNS_COOKIE is missing: processes on the node are not told from pods by cookie",
-            "use Linux 5.14 or later",
-        )
+        else check_initial_netns(_inode("/proc/thread-self/ns/net"), _inode("/proc/1/ns/net"))
     )
     return [destroy, readable]
+
+
+def check_initial_netns(own: int | None, initial: int | None) -> Finding:
+    """Say whether a kernel without SO_NETNS_COOKIE will do: programs can then ask for the initial namespace only."""
+    name, missing = "netns cookie", "SO_NETNS_COOKIE is missing (Linux 5.14)"
+    if own is None or initial is None:
+        return Finding(name, Level.WARNING, f"{missing}: this network namespace is unknown", "run doctor as root")
+    if own == initial:
+        return Finding(name, Level.OK, f"{missing}, and not needed: this is the initial network namespace")
+    detail = f"{missing}, and this is not the initial network namespace: processes here are taken for pods"
+    return Finding(name, Level.ERROR, detail, "run in the host's network namespace (hostNetwork), or use Linux 5.14")
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_ino
+    except OSError:
+        return None
 
 
 def probe_features() -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Looks for another service proxy's rules, which would translate the same packets a second time.
+"""Looks for another service proxy's rules: what ebpflb has translated passes them by, what it leaves alone may not.
 
 Only reads; decides what counts as a trace. Must not know how to remove it: the remedy names kube-proxy's own command.
 
@@ -60,7 +60,8 @@ def probe_kube_proxy() -> list[Finding]:
 def _finding(name: str, traces: list[str]) -> Finding:
     if not traces:
         return Finding(name, Level.OK, "no trace")
-    return Finding(name, Level.ERROR, f"{', '.join(traces)}: packets would be translated twice", _REMEDY)
+    detail = f"{', '.join(traces)}: what ebpflb passes on, kube-proxy's rules may still translate"
+    return Finding(name, Level.WARNING, detail, _REMEDY)
 
 
 def _nft_chains() -> list[Chain]:

@@ -1,6 +1,5 @@
 """Maps too small for what is asked of them: some Services are refused and named, the others are served."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,15 +12,7 @@ from tests.netns.life_helpers import LifeAgent, agent_on, slice_of, tcp_service,
 
 pytestmark = pytest.mark.root
 
-TINY = """
-import functools
-import ebpflb.cli.run as run
-from ebpflb.datapath.build import MapSizes
-sizes = MapSizes(frontends=4, backends=32, services=32, members=32, slots=1024, flows=64, affinity=16, sockets=64)
-run.AgentConfig = functools.partial(run.AgentConfig, sizes=sizes)
-from ebpflb.cli import main
-main()
-"""
+TINY = "frontends=4 backends=32 services=32 members=32 slots=1024 flows=64 affinity=16 sockets=64"
 FLOWS = 32
 """Each takes two entries."""
 NODE_PORT = 30080
@@ -46,7 +37,8 @@ def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def agent(lab: Lab, folder: Path) -> Iterator[LifeAgent]:
-    with agent_on(lab.node(1), "--manifests", str(folder), program=(sys.executable, "-c", TINY)) as running:
+    flags = [flag for size in TINY.split() for flag in ("--map-size", size)]
+    with agent_on(lab.node(1), "--manifests", str(folder), *flags) as running:
         yield running
 
 
@@ -105,3 +97,17 @@ def test_a_full_flow_table_refuses_new_flows_and_nothing_else(lab: Lab, agent: L
     until(lambda: len(agent.tables().frontends) == 3)
     assert is_answered(lab, "web-1")
     assert agent.ebpflb("status").returncode == 0
+
+
+def test_another_size_waits_for_a_cleanup_and_says_so(agent: LifeAgent, folder: Path) -> None:
+    agent.kill()
+    agent.source = ("--manifests", str(folder), "--map-size", "frontends=8")
+    agent.restart()
+    warning = "map frontends has 4 entries, 8 wanted: run `ebpflb cleanup` (interrupts traffic) to have it made anew"
+    assert agent.logged("map frontends has 4 entries")
+    assert warning in until(lambda: agent.status().node.warnings)
+    assert f"  warning: {warning}" in agent.ebpflb("status").stdout.splitlines()
+    agent.cleanup()
+    agent.restart()
+    assert agent.status().node.warnings == ()
+    assert agent.status().families[0].maps["frontends"].capacity == 8

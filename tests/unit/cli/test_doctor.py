@@ -17,7 +17,7 @@ OBSTACLE = Finding("bpffs", Level.ERROR, "not mounted", "mount it")
 
 
 def diagnose(monkeypatch: pytest.MonkeyPatch, findings: list[Finding], *arguments: str) -> Result:
-    monkeypatch.setattr(doctor, "run_probes", lambda _cgroup, _bpffs: findings)
+    monkeypatch.setattr(doctor, "run_probes", lambda _cgroup, _bpffs, _uplinks: findings)
     monkeypatch.setattr(doctor, "bcc_version", lambda: "0.26.0")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     return CliRunner().invoke(main, ["doctor", *arguments])
@@ -47,6 +47,19 @@ def test_an_obstacle_is_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
         "detail": "not mounted",
         "remedy": "mount it",
     }
+
+
+def test_uplinks_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run_probes(_cgroup: Path | None, _bpffs: Path, uplinks: tuple[str, ...]) -> list[Finding]:
+        asked.append(uplinks)
+        return [FINE]
+
+    diagnose(monkeypatch, [])
+    monkeypatch.setattr(doctor, "run_probes", run_probes)
+    assert CliRunner().invoke(main, ["doctor", "--uplink-devices", "eth*, flannel.*"]).exit_code == 0
+    assert asked == [("eth*", "flannel.*")]
 
 
 def test_bcc_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

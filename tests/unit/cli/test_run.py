@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from ebpflb.agent import AgentConfig
 from ebpflb.cli import main, run
+from ebpflb.datapath.build import MapSizes
 from ebpflb.errors import InstanceBusyError
 
 
@@ -53,6 +54,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
         *("--kubeconfig", kubeconfig, "--node-name", " Worker-2 ", "--uplink-devices", "eth*, ens3"),
         *("--uplink-devices", "bond0", "--pod-devices", "veth*", "--cgroup", tmp_path, "--bpffs", "/bpf"),
         *("--instance", "blue-2", "--state-dir", tmp_path / "state"),
+        *("--map-size", "flows=2048", "--map-size", "slots=64"),
     )
     assert (result.exit_code, result.stderr) == (0, "")
     assert agent.configs == [
@@ -65,6 +67,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             bpffs=Path("/bpf"),
             instance="blue-2",
             state_dir=tmp_path / "state",
+            sizes=MapSizes(flows=2048, slots=64),
         )
     ]
 
@@ -88,6 +91,12 @@ def test_in_a_pod_no_source_is_named(agent: Agent, tmp_path: Path, monkeypatch: 
         (["--manifests", ".", "--cgroup", "missing"], "'missing' does not exist"),
         (["--manifests", ".", "--node-name", " "], "--node-name is empty"),
         (["--manifests", ".", "--instance", "UPPER"], "must be 1 to 32 lower-case letters"),
+        (["--manifests", ".", "--map-size", "flow=9"], "no map 'flow'; NAME=ENTRIES with one of frontends, backends,"),
+        (["--manifests", ".", "--map-size", "flows"], "the map flows takes a number from 1 to 67108864"),
+        (["--manifests", ".", "--map-size", "flows=0"], "the map flows takes a number from 1 to 67108864"),
+        (["--manifests", ".", "--map-size", "flows=-1"], "the map flows takes a number from 1 to 67108864"),
+        (["--manifests", ".", "--map-size", "flows=99999999999"], "takes a number from 1 to 67108864"),
+        (["--manifests", ".", "--map-size", "slots=15"], "the map slots takes a number from 16 to 67108864"),
         (["--uplinks", "x"], "No such option '--uplinks'"),
     ],
 )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ebpflb.host import probe
-from ebpflb.host.features import FEATURES, Feature, probe_feature, probe_jit
+from ebpflb.host import kube_proxy, probe
+from ebpflb.host.features import FEATURES, Feature, check_initial_netns, probe_feature, probe_jit
 from ebpflb.host.finding import Finding, Level
 from ebpflb.host.kube_proxy import traces_in_chains
 from ebpflb.host.mounts import parse_mounts
@@ -116,6 +116,25 @@ def test_default_devices() -> None:
         "Iface Destination Gateway\neth0 00000000 010011AC\neth0 000011AC 00000000\neth1 00000000 1\neth0 00000000 2\n"
     )
     assert probe.parse_default_devices(table) == ["eth0", "eth1"]
+
+
+@pytest.mark.parametrize(
+    ("own", "initial", "level"),
+    [(1, 1, Level.OK), (2, 1, Level.ERROR), (None, 1, Level.WARNING), (1, None, Level.WARNING)],
+)
+def test_without_a_readable_cookie_the_initial_namespace_is_needed(
+    own: int | None, initial: int | None, level: Level
+) -> None:
+    assert check_initial_netns(own, initial).level is level
+
+
+def test_getpeername_is_needed() -> None:
+    assert [feature.name for feature in FEATURES if not feature.needed] == ["bpf set_retval"]
+
+
+def test_what_kube_proxy_left_is_a_warning() -> None:
+    found = kube_proxy._finding("kube-proxy ipvs", ["device kube-ipvs0"])
+    assert (found.level, "device kube-ipvs0" in found.detail) == (Level.WARNING, True)
 
 
 def test_traces_of_kube_proxy() -> None:
