@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -106,11 +107,11 @@ class Agents:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Clean up every instance; a failure of one does not spare the others."""
+        """Clean up every instance, all at once; a failure of one does not spare the others."""
         try:
-            with shielded(signal.SIGINT, signal.SIGTERM), ExitStack() as each:
-                for agent in self._agents:
-                    each.callback(agent.cleanup)
+            with shielded(signal.SIGINT, signal.SIGTERM), ThreadPoolExecutor() as pool, ExitStack() as each:
+                for cleaning in [pool.submit(agent.cleanup) for agent in self._agents]:
+                    each.callback(cleaning.result)
         except (EbpflbError, OSError, subprocess.SubprocessError):
             # What went wrong first is what the user must read, not that tidying up after it failed too.
             if error is None:

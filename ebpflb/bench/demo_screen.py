@@ -5,12 +5,14 @@ Scene, Report, text -> Screen -> terminal (or plain lines where there is none)
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from textwrap import wrap
 
 from rich.console import Console
 from rich.text import Text
 
 BAR_WIDTH = 40
 INDENT = "    "
+CONTINUED = INDENT * 3
 LOG_WIDTH = 160
 """Where there is no terminal to ask: CI's logs need not be 80 columns wide."""
 
@@ -47,9 +49,11 @@ class Screen:
             self._console.print(Text.assemble(f"{INDENT}{name:<{width}}  ", (bar, "cyan"), f" {count}"))
 
     def excerpt(self, text: str) -> None:
-        """Show lines of another program's output."""
+        """Show lines of another program's output; what is wider than the terminal goes on below, further in."""
         for line in text.splitlines():
-            self._console.print(Text(f"{INDENT}{line}"), no_wrap=True, overflow="ellipsis")
+            rows = wrap(line, self._console.width, initial_indent=INDENT, subsequent_indent=CONTINUED) or [""]
+            for row in rows:
+                self._console.print(Text(row), soft_wrap=True)
 
     def last_line(self, text: str) -> None:
         """Show the outcome, unadorned: scripts read it."""

@@ -15,6 +15,8 @@ from tests.residue import BPFFS
 
 pytestmark = pytest.mark.root
 
+LONGEST_S = 90
+"""What is promised of a demo; on an idle machine with two cores it takes less than a third of it."""
 COMMAND = [sys.executable, "-m", "ebpflb.bench.demo"]
 
 
@@ -32,7 +34,7 @@ def start(scratch: Path) -> subprocess.Popen[str]:
 
 def test_the_demo_plays_to_its_end_and_leaves_nothing(tmp_path: Path) -> None:
     with start(tmp_path) as demo:
-        said, _ = demo.communicate(timeout=110)
+        said, _ = demo.communicate(timeout=LONGEST_S)
     assert said.splitlines()[-1] == "demo: ok", said
     assert demo.returncode == 0
     assert said.count("✓") == 12
