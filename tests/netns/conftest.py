@@ -21,22 +21,6 @@ def lab_routed() -> Iterator[Lab]:
         yield lab
 
 
-@pytest.fixture(scope="module")
-def lab_bridged() -> Iterator[Lab]:
-    """The same on a bridge."""
-    with Lab("bridged", pod_network=PodNetwork.BRIDGED, uncovered=[UNCOVERED]) as lab:
-        serve_everywhere(lab)
-        yield lab
-
-
-@pytest.fixture(scope="module", params=[PodNetwork.ROUTED, PodNetwork.BRIDGED])
-def lab_either(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """One after the other: for what must hold on both pod networks."""
-    with Lab(str(request.param), pod_network=request.param, uncovered=[UNCOVERED]) as lab:
-        serve_everywhere(lab)
-        yield lab
-
-
 @pytest.fixture(scope="session")
 def destroys_sockets() -> None:
     """Skip where the kernel cannot do it: the agent says so there, and UDP clients wait for their own timeout."""

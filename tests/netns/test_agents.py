@@ -38,16 +38,16 @@ def manifests(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def agents(lab_either: Lab, manifests: Path) -> Iterator[Agents]:
-    with agents_on(lab_either, manifests) as running:
+def agents(lab_routed: Lab, manifests: Path) -> Iterator[Agents]:
+    with agents_on(lab_routed, manifests) as running:
         yield running
 
 
-def test_every_node_is_programmed_survives_its_agent_and_is_cleaned_up(lab_either: Lab, agents: Agents) -> None:
+def test_every_node_is_programmed_survives_its_agent_and_is_cleaned_up(lab_routed: Lab, agents: Agents) -> None:
     def answers() -> list[dict[str, int]]:
-        return [measure(pod, "tcp", TARGET, "--count", "5").by_backend for pod in lab_either.pods]
+        return [measure(pod, "tcp", TARGET, "--count", "5").by_backend for pod in lab_routed.pods]
 
-    expected = [{"node-1-pod-1": 5}] * len(lab_either.pods)
+    expected = [{"node-1-pod-1": 5}] * len(lab_routed.pods)
     assert answers() == expected
     agents[2].kill()
     assert answers() == expected
@@ -58,10 +58,10 @@ def test_every_node_is_programmed_survives_its_agent_and_is_cleaned_up(lab_eithe
     assert list(BPFFS.rglob(agents[2].instance))
     agents[2].cleanup()
     assert list(BPFFS.rglob(agents[2].instance)) == []
-    unserved = measure(lab_either.pod(2, 1), "tcp", TARGET, "--count", "1", "--timeout", "0.2")
+    unserved = measure(lab_routed.pod(2, 1), "tcp", TARGET, "--count", "1", "--timeout", "0.2")
     assert unserved.answered == 0
 
 
-def test_agents_that_cannot_start_show_their_own_words(lab_either: Lab, tmp_path: Path) -> None:
-    with pytest.raises(EbpflbError, match=r"no-such-folder"), agents_on(lab_either, tmp_path / "no-such-folder"):
+def test_agents_that_cannot_start_show_their_own_words(lab_routed: Lab, tmp_path: Path) -> None:
+    with pytest.raises(EbpflbError, match=r"no-such-folder"), agents_on(lab_routed, tmp_path / "no-such-folder"):
         pass
