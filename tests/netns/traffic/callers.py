@@ -102,7 +102,7 @@ def conversation_with(caller: Caller, kind: str, dialled: str, backend: str) -> 
     """Open sockets until one talks to this backend."""
     with ExitStack() as stack:
         for _ in range(100):
-            conversation = stack.enter_context(caller.open(kind, dialled, timeout=4.0))
+            conversation = stack.enter_context(caller.open(kind, dialled, timeout=3.0))
             if conversation.ask().backend == backend:
                 yield conversation
                 return

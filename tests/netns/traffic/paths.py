@@ -16,6 +16,7 @@ def target(spec: Spec, destination: str, kind: str) -> str:
         return f"{addresses[destination]}:{FRONT_TCP_PORT if kind == 'tcp' else FRONT_UDP_PORT}"
     node = {
         "NodePort of loopback": "127.0.0.1",
+        "NodePort of no address": "0.0.0.0",  # to connect() that is one's own loopback
         "NodePort of node-1's other address": SECOND_NODE_ADDRESS,
         **{f"NodePort of {name}": address for name, address in NODES.items()},
     }[destination]

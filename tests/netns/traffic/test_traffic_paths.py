@@ -87,14 +87,21 @@ def test_every_backend_gets_its_share(routed: World, caller: str, destination: s
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("caller", ["covered", "uncovered"])
-def test_a_pods_loopback_is_its_own(world: World, caller: str, kind: str) -> None:
+@pytest.mark.parametrize("destination", ["NodePort of loopback", "NodePort of no address"])
+def test_a_pods_loopback_is_its_own(world: World, caller: str, destination: str, kind: str) -> None:
     before = world.counters(1)
     spec = world.specs["local"]
     # An unconnected UDP socket never hears of the refusal.
     error, timeout = ("timeout", 0.3) if kind == "udp" else ("ECONNREFUSED", 3.0)
-    (outcome,) = world.caller(caller).ask(kind, target(spec, "NodePort of loopback", kind), timeout=timeout)
+    (outcome,) = world.caller(caller).ask(kind, target(spec, destination, kind), timeout=timeout)
     assert outcome.error == error
     assert world.counters(1)[Counter.SOCK_TRANSLATED] == before[Counter.SOCK_TRANSLATED]
+
+
+def test_a_host_process_that_dials_no_address_means_its_loopback(world: World) -> None:
+    spec = world.specs["local"]
+    (outcome,) = world.caller("host").ask("tcp", target(spec, "NodePort of no address", "tcp"))
+    assert outcome.error == ""
 
 
 @pytest.mark.parametrize("kind", ["udp", "udp-connected"])

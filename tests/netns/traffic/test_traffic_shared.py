@@ -18,7 +18,7 @@ from tests.netns.traffic.world import World, until
 
 pytestmark = pytest.mark.root
 
-SOON_S = 6.0
+SOON_S = 8.0
 """Less than the sweep's period of ten: what leaves a Service is swept when it leaves."""
 CALLERS = ("covered", "uncovered", "host", "outside")
 
