@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from ebpflb.core.abi import Family
-from ebpflb.core.draft import Draft, Limits, Member
+from ebpflb.core.draft import Draft, Member
 from ebpflb.core.expand import (
     Exposure,
-    Refusal,
     expand_service,
     merge_candidates,
     settle_claims,
     slices_by_service,
 )
+from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
+from ebpflb.core.kept import services_of
 from ebpflb.core.model import EndpointSlice, Host, Node, Snapshot
+from ebpflb.core.refusal import Refusal, unserved
 from ebpflb.core.tables import Tables
 from ebpflb.core.topology import select
 
@@ -38,14 +40,24 @@ class Compiled:
     refused: tuple[Refusal, ...]
 
 
-def compile_tables(snapshot: Snapshot, family: Family, previous: Allocation, limits: Limits) -> Compiled:
-    """Compile the snapshot. Pure: equal arguments, equal results; no argument is changed."""
+def compile_tables(
+    snapshot: Snapshot, family: Family, previous: Allocation, limits: Limits, kept: Tables | None = None
+) -> Compiled:
+    """Compile the snapshot. Pure: equal arguments, equal results; no argument is changed.
+
+    The Services in ``kept`` are not compiled: their rows, known to ``previous``, stay (``kept.py``).
+    """
+    kept = kept or Tables(family)
+    aside = services_of(kept)
+    services = [service for key, service in snapshot.services.items() if key not in aside]
     slices = slices_by_service(snapshot.slices.values(), family)
-    exposures, refused = settle_claims(
-        (exposure for service in snapshot.services.values() for exposure in expand_service(service, family)),
-        previous.owners,
-    )
     draft = Draft(family, previous, limits)
+    taken = draft.keep(kept)
+    exposures, refused = settle_claims(
+        (exposure for service in services for exposure in expand_service(service, family)), previous.owners, taken
+    )
+    left_out = (refusal for service in services for refusal in unserved(service, family))
+    refused += sorted(left_out, key=lambda refusal: (refusal.service, refusal.field))
     for group in _by_service(exposures, previous):
         listed = slices.get(group[0].service.key, ())
         refusal = draft.add_service([_member(exposure, listed, family, snapshot.node) for exposure in group])

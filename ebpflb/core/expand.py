@@ -12,22 +12,12 @@ from typing import NamedTuple
 
 from ebpflb.core.abi import Family, FrontendKind
 from ebpflb.core.model import EndpointSlice, ObjectKey, Service, ServicePort, ServiceType, format_endpoint
+from ebpflb.core.refusal import Refusal, is_open, is_served, service_text
 from ebpflb.core.tables import BackendKey, FrontendKey
 from ebpflb.core.topology import Candidate
 
 UNSPECIFIED = {family: bytes(family.address_bytes) for family in Family}
 """The address of every NodePort's key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What of a Service is not programmed, why, and what would help. The rest of the cluster is unaffected."""
-
-    service: str
-    """``namespace/name``."""
-    field: str
-    reason: str
-    remedy: str
 
 
 class Claim(NamedTuple):
@@ -56,22 +46,18 @@ class Exposure:
         return service.external_local and bool(may_be_local)
 
 
-def service_text(service: Service) -> str:
-    """Return ``namespace/name``."""
-    return f"{service.namespace}/{service.name}"
-
-
 def expand_service(service: Service, family: Family) -> tuple[Exposure, ...]:
     """Return the service's ports with their frontends of one family.
 
     A Service without a ClusterIP of the family has none at all, whatever its other addresses say. Ports that
-    repeat a name and protocol repeat an identity: the first one stands, as the API server allows only one.
+    repeat a name and protocol repeat an identity: the first one stands, as the API server allows only one. What
+    is not served yet (``refusal.py``) is left out.
     """
     cluster_ip = next((address for address in service.cluster_ips if len(address) == family.address_bytes), None)
     if cluster_ip is None or service.type is ServiceType.EXTERNAL_NAME:
         return ()
     exposures: dict[str, Exposure] = {}
-    for port in service.ports:
+    for port in filter(is_served, service.ports):
         label = f":{port.name}" if port.name else ""
         name = f"{service.namespace}/{service.name}{label}/{port.protocol.name}"
         if name not in exposures:
@@ -84,7 +70,7 @@ def _claims(service: Service, port: ServicePort, family: Family, cluster_ip: byt
     """Yield what the port asks for; of two claims to one key the first counts."""
     yield Claim(FrontendKey(cluster_ip, port.port, port.protocol), FrontendKind.CLUSTER_IP)
     for addresses, kind in (
-        (service.load_balancer_ips, FrontendKind.LOAD_BALANCER),
+        (service.load_balancer_ips if is_open(service, family) else (), FrontendKind.LOAD_BALANCER),
         (service.external_ips, FrontendKind.EXTERNAL_IP),
     ):
         for address in addresses:
@@ -95,33 +81,33 @@ def _claims(service: Service, port: ServicePort, family: Family, cluster_ip: byt
 
 
 def settle_claims(
-    exposures: Iterable[Exposure], owners: Mapping[FrontendKey, str]
+    exposures: Iterable[Exposure], owners: Mapping[FrontendKey, str], taken: Mapping[FrontendKey, str]
 ) -> tuple[list[Exposure], list[Refusal]]:
     """Give each frontend key to one service port; refuse the others' claim to that key, and nothing else of them.
 
     Whoever owns the key already keeps it, so that a newcomer cannot take over its traffic; among newcomers
-    the first name in order does. Exposures left without a frontend are dropped.
+    the first name in order does. ``taken`` are not to be had at all. Exposures left without a frontend are dropped.
     """
     exposures = sorted(exposures, key=lambda exposure: exposure.name)
-    winners: dict[FrontendKey, Exposure] = {}
+    winners = dict(taken)
     contested = False
     for exposure in exposures:
         for key, _ in exposure.claims:
-            holder = winners.setdefault(key, exposure)
-            if holder is not exposure:
+            holder = winners.setdefault(key, exposure.name)
+            if holder != exposure.name:
                 contested = True
                 if owners.get(key) == exposure.name:
-                    winners[key] = exposure
+                    winners[key] = exposure.name
     if not contested:
         return exposures, []
     settled: list[Exposure] = []
     refused: list[Refusal] = []
     for exposure in exposures:
-        kept = tuple(claim for claim in exposure.claims if winners[claim.key] is exposure)
+        kept = tuple(claim for claim in exposure.claims if winners[claim.key] == exposure.name)
         refused += [
             _claimed_twice(exposure, claim, winners[claim.key])
             for claim in exposure.claims
-            if winners[claim.key] is not exposure
+            if winners[claim.key] != exposure.name
         ]
         if kept:
             settled.append(replace(exposure, claims=kept))
@@ -136,12 +122,12 @@ _CLAIM_FIELDS = {
 }
 
 
-def _claimed_twice(loser: Exposure, claim: Claim, winner: Exposure) -> Refusal:
+def _claimed_twice(loser: Exposure, claim: Claim, winner: str) -> Refusal:
     where = format_endpoint(claim.key.address, claim.key.port)
     return Refusal(
         service_text(loser.service),
         _CLAIM_FIELDS[claim.kind],
-        f"{where}/{claim.key.protocol.name} belongs to {winner.name}",
+        f"{where}/{claim.key.protocol.name} belongs to {winner}",
         "give one of the two another address or port",
     )
 

@@ -24,6 +24,13 @@ def has_members(exposure: Exposure) -> bool:
     return exposure.service.affinity_timeout_s > 0 or exposure.port.protocol is Protocol.UDP
 
 
+def most_members(exposure: Exposure, candidates: Sequence[Candidate]) -> int:
+    """Return how many rows ``member_rows`` returns at most, before it is known which backends have rows."""
+    if not has_members(exposure):
+        return 0
+    return sum(1 for _, _, endpoint in candidates if endpoint.ready or endpoint.serving)
+
+
 def member_rows(
     service_id: int,
     exposure: Exposure,

@@ -79,6 +79,8 @@ class Service:
     external_ips: tuple[bytes, ...] = ()
     load_balancer_ips: tuple[bytes, ...] = ()
     """``status.loadBalancer.ingress`` with ``ipMode`` VIP or unset."""
+    source_ranges: tuple[str, ...] = ()
+    """``spec.loadBalancerSourceRanges`` as written, without blanks around."""
     internal_local: bool = False
     external_local: bool = False
     affinity_timeout_s: int = 0

@@ -49,6 +49,7 @@ def read_service(raw: RawService) -> Service | Invisible:
         cluster_ips=_cluster_ips(spec),
         external_ips=external_ips,
         load_balancer_ips=_load_balancer_ips(raw),
+        source_ranges=tuple(filter(None, (text.strip() for text in spec.load_balancer_source_ranges or ()))),
         internal_local=fields.word("spec.internalTrafficPolicy", spec.internal_traffic_policy, _IS_LOCAL),
         external_local=external_local and takes_external,
         affinity_timeout_s=_affinity_timeout_s(spec),

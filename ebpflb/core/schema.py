@@ -47,6 +47,7 @@ class RawServiceSpec(Struct, rename="camel"):
     cluster_ips: list[str] | None = field(default=None, name="clusterIPs")
     ip_families: list[str] | None = None
     external_ips: list[str] | None = field(default=None, name="externalIPs")
+    load_balancer_source_ranges: list[str] | None = None
     session_affinity: str | None = None
     session_affinity_config: RawAffinityConfig | None = None
     internal_traffic_policy: str | None = None

@@ -53,6 +53,8 @@ class FamilyReconciler:
             backends=store.capacity(TableName.BACKENDS),
             services=store.capacity(TableName.SERVICES),
             slots=store.slot_capacity(),
+            # A Service's new members come before its old ones go: some room is left for those that change.
+            members=store.capacity(TableName.MEMBERS) - store.capacity(TableName.MEMBERS) // 16,
         )
         self._believed = Believed(store)
         self._allocation = Allocation()
@@ -71,11 +73,17 @@ class FamilyReconciler:
         self._repairs = 0
         self._pending_since: datetime | None = None
         self._must_announce = False
+        self._has_taken = True
 
     @property
     def pending_since(self) -> datetime | None:
         """When the oldest change that is not in the maps arrived."""
         return self._pending_since
+
+    @property
+    def has_taken(self) -> bool:
+        """Return whether the last batch is in the maps as far as the kernel took it: rows that failed are retried."""
+        return self._has_taken
 
     @property
     def is_healthy(self) -> bool:
@@ -97,6 +105,7 @@ class FamilyReconciler:
         if batch is not None:
             self._snapshot = batch.snapshot
             self._desired = None
+            self._has_taken = False
             if self._pending_since is None:
                 self._pending_since = batch.first_change_at
         now = self._clock.monotonic()
@@ -128,6 +137,7 @@ class FamilyReconciler:
         """Record that a round came to its end, its announcement heard. Until then it is repeated in full."""
         self._believed.forget_vanished()
         self._must_announce = False
+        self._has_taken = True
         self._error = ""
         if not self._failures:
             self._retry.succeeded()

@@ -80,9 +80,8 @@ class ReconcileLoop:
             error = _guarded(f"reconcile family={family.family.name}", partial(self._round, family, batch))
             if error is not None:
                 family.broke(error)
-        if not self._is_applied and all(family.pending_since is None for family in self._families):
-            self._applied_at = self._clock.today()
-            self._is_applied = True
+        if not self._is_applied:
+            self._note_applied()
         _guarded("publish status", self._publish)
 
     def idle_s(self) -> float | None:
@@ -120,6 +119,16 @@ class ReconcileLoop:
             tables, vanished = announcement
             self._on_applied(family.family, tables, vanished)
         family.settled()
+
+    def _note_applied(self) -> None:
+        """Take down when the last change was in the maps; of the first one, as far as the kernel takes it.
+
+        A row that fails for good is ill health, and no reason for an agent that serves all others not to be ready.
+        """
+        self._is_applied = all(family.pending_since is None for family in self._families)
+        is_ready = self._applied_at is None and all(family.has_taken for family in self._families)
+        if self._is_applied or is_ready:
+            self._applied_at = self._clock.today()
 
     def _publish(self) -> None:
         status = self.status()

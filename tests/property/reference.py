@@ -31,7 +31,7 @@ def meaning(snapshot: Snapshot, family: Family) -> dict[FrontendKey, Meaning]:
         for port in service.ports:
             owned.setdefault(owner_of(service, port), (service, port))
     for _, (service, port) in sorted(owned.items(), key=lambda item: item[0]):
-        if service.type == "ExternalName":
+        if service.type == "ExternalName" or port.protocol.name == "SCTP":
             continue
         for key, kind in keys_of(service, port, family):
             if key not in found:
@@ -51,8 +51,9 @@ def keys_of(service: Service, port: ServicePort, family: Family) -> list[tuple[F
     if not mine(service.cluster_ips):
         return []
     keys = [(FrontendKey(mine(service.cluster_ips)[0], port.port, port.protocol), FrontendKind.CLUSTER_IP)]
+    restricted = any(("." if family == Family.IPV4 else ":") in text for text in service.source_ranges)
     for addresses, kind in (
-        (service.load_balancer_ips, FrontendKind.LOAD_BALANCER),
+        (() if restricted else service.load_balancer_ips, FrontendKind.LOAD_BALANCER),
         (service.external_ips, FrontendKind.EXTERNAL_IP),
     ):
         keys += [(FrontendKey(address, port.port, port.protocol), kind) for address in mine(addresses)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from ebpflb.core.abi import Algorithm, Family, Protocol
-from ebpflb.core.draft import Limits
+from ebpflb.core.holdings import Limits
 from ebpflb.core.model import (
     Device,
     Endpoint,
@@ -25,7 +25,7 @@ ZONES = ("", "z1", "z2")
 NAMESPACES = ("blue", "red")
 NAMES = ("a", "b", "c")
 PORT_NAMES = ("", "http")
-ROOMY = Limits(frontends=4096, backends=4096, services=4096, slots=1 << 18)
+ROOMY = Limits(frontends=4096, backends=4096, services=4096, slots=1 << 18, members=4096)
 
 families = st.sampled_from((*[Family.IPV4] * 4, Family.IPV6))
 mostly = st.sampled_from((True, True, True, False))
@@ -68,6 +68,7 @@ def services(draw: st.DrawFn, namespace: str, name: str) -> Service:
         cluster_ips=draw(st.sampled_from((dual, dual, dual[::-1], dual[:1], dual[:1], dual[1:], ()))),
         external_ips=draw(external),
         load_balancer_ips=draw(external),
+        source_ranges=draw(st.sampled_from(((), (), (), ("192.0.2.0/24",), ("fd00::/8",)))),
         internal_local=draw(st.booleans()),
         external_local=draw(st.booleans()),
         affinity_timeout_s=draw(st.sampled_from((0, 60))),
@@ -151,4 +152,5 @@ limits = st.builds(
     backends=st.integers(0, 8),
     services=st.integers(0, 8),
     slots=st.sampled_from((0, 16, 40, 320, 600, 1 << 12)),
+    members=st.integers(0, 12),
 )

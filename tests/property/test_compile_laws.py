@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ebpflb.core.abi import Algorithm, BackendFlag, BackendState, Family, FrontendFlag, MemberSet, Protocol
 from ebpflb.core.compile import compile_tables
 from ebpflb.core.diff import diff
-from ebpflb.core.draft import Limits
+from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.model import Snapshot
 from ebpflb.core.tables import BackendKey, MemberKey, Range, Tables

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ebpflb.core.abi import Family
 from ebpflb.core.compile import Compiled, compile_tables
 from ebpflb.core.diff import diff
-from ebpflb.core.draft import Limits
+from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.model import Snapshot
 from ebpflb.core.tables import Plan, Range, TableName, Tables

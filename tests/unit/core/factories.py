@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ebpflb.core.abi import Family, Protocol
-from ebpflb.core.draft import Limits
+from ebpflb.core.holdings import Limits
 from ebpflb.core.model import (
     Endpoint,
     EndpointPort,
@@ -21,7 +21,7 @@ from ebpflb.core.tables import BackendKey, FrontendKey
 from ebpflb.core.topology import Candidate
 
 HERE = "n1"
-ROOMY = Limits(frontends=1024, backends=1024, services=1024, slots=1 << 20)
+ROOMY = Limits(frontends=1024, backends=1024, services=1024, slots=1 << 20, members=4096)
 HTTP = ServicePort("http", Protocol.TCP, 80)
 NODE_HTTP = ServicePort("http", Protocol.TCP, 80, 30080)
 

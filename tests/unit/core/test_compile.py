@@ -194,6 +194,32 @@ def test_terminating_backends_drain_while_they_serve() -> None:
     assert third.tables.backends.keys() == {1}
 
 
+def test_the_last_backend_s_removal_empties_everything() -> None:
+    web = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, external_local=True, affinity_timeout_s=60)
+    first = compiled(snapshot(web, endpoint_slice(endpoint("10.0.0.1", HERE))))
+    assert {row.algorithm for row in first.tables.frontends.values()} == set(Algorithm)
+    leaving = endpoint("10.0.0.1", HERE, ready=False, serving=False, terminating=True)
+    for slices in ([], [endpoint_slice()], [endpoint_slice(leaving)]):
+        tables = compiled(snapshot(web, *slices), first.allocation).tables
+        assert tables.frontends.keys() == first.tables.frontends.keys()
+        for row in tables.frontends.values():
+            assert row.cluster == row.local == EMPTY_RANGE
+            assert not row.flags & FrontendFlag.HAS_BACKENDS
+        assert (tables.slots, tables.members, tables.backends) == ({}, {}, {})
+
+
+def test_a_last_backend_that_drains_takes_no_new_flows() -> None:
+    web = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, affinity_timeout_s=60)
+    near, far = endpoint("10.0.0.1", for_nodes=(HERE,)), endpoint("10.0.0.1", ready=False)
+    first = compiled(snapshot(web, endpoint_slice(near)))
+    tables = compiled(snapshot(web, endpoint_slice(far)), first.allocation).tables
+    assert {row.state for row in tables.backends.values()} == {BackendState.DRAINING}
+    assert set(tables.members.values()) == {MemberSet.SERVING}
+    assert tables.slots == {}
+    assert {row.cluster for row in tables.frontends.values()} == {EMPTY_RANGE}
+    assert not any(row.flags & FrontendFlag.HAS_BACKENDS for row in tables.frontends.values())
+
+
 def test_one_service_s_draining_backend_is_another_s_active_one() -> None:
     leaving = endpoint("10.0.0.2", ready=False, terminating=True)
     state = snapshot(
@@ -211,7 +237,7 @@ def test_one_service_s_draining_backend_is_another_s_active_one() -> None:
 def test_a_draining_backend_without_room_is_left_out() -> None:
     leaving = endpoint("10.0.0.2", ready=False, terminating=True)
     state = snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), leaving))
-    result = compiled(state, limits=Limits(8, 2, 8, 1024))
+    result = compiled(state, limits=Limits(8, 2, 8, 1024, 64))
     assert result.tables.backends.keys() == {1}
     assert result.refused == ()
 
@@ -242,10 +268,10 @@ def test_ids_stay_and_new_backends_get_new_generations() -> None:
 @pytest.mark.parametrize(
     ("limits", "field", "table"),
     [
-        (Limits(1, 64, 64, 4096), "spec.ports", "frontends"),
-        (Limits(64, 3, 64, 4096), "endpoints", "backends"),
-        (Limits(64, 64, 1, 4096), "spec.ports", "services"),
-        (Limits(64, 64, 64, 16 + 256), "endpoints", "slots"),
+        (Limits(1, 64, 64, 4096, 64), "spec.ports", "frontends"),
+        (Limits(64, 3, 64, 4096, 64), "endpoints", "backends"),
+        (Limits(64, 64, 1, 4096, 64), "spec.ports", "services"),
+        (Limits(64, 64, 64, 16 + 256, 64), "endpoints", "slots"),
     ],
 )
 def test_a_service_that_does_not_fit_is_refused_alone(limits: Limits, field: str, table: str) -> None:
@@ -272,7 +298,7 @@ def test_a_service_that_does_not_fit_is_refused_alone(limits: Limits, field: str
 
 
 def test_those_already_programmed_fit_first() -> None:
-    tight = Limits(1, 64, 64, 4096)
+    tight = Limits(1, 64, 64, 4096, 64)
     zoo = snapshot(service("zoo"))
     first = compiled(zoo, limits=tight)
     second = compiled(snapshot(service("ant", ip="10.96.0.2"), service("zoo")), first.allocation, tight)
@@ -281,7 +307,7 @@ def test_those_already_programmed_fit_first() -> None:
 
 
 def test_a_programmed_service_that_outgrows_its_map_gives_nothing_back_twice() -> None:
-    tight = Limits(64, 3, 64, 4096)
+    tight = Limits(64, 3, 64, 4096, 64)
     first = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"))), limits=tight)
     grown = snapshot(service(), endpoint_slice(*(endpoint(f"10.0.0.{host}") for host in range(1, 5))))
     second = compiled(grown, first.allocation, tight)
@@ -292,7 +318,7 @@ def test_a_programmed_service_that_outgrows_its_map_gives_nothing_back_twice() -
 
 def test_conflicts_are_reported_with_what_did_not_fit() -> None:
     state = snapshot(service("ant"), service("zoo"))
-    assert [refusal.service for refusal in compiled(state, limits=Limits(0, 0, 0, 0)).refused] == [
+    assert [refusal.service for refusal in compiled(state, limits=Limits(0, 0, 0, 0, 0)).refused] == [
         "shop/zoo",
         "shop/ant",
     ]

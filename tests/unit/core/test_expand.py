@@ -3,13 +3,13 @@ import pytest
 from ebpflb.core.abi import Family, FrontendKind, Protocol
 from ebpflb.core.expand import (
     Claim,
-    Refusal,
     expand_service,
     merge_candidates,
     settle_claims,
     slices_by_service,
 )
 from ebpflb.core.model import EndpointPort, Service, ServicePort, ServiceType, parse_address
+from ebpflb.core.refusal import Refusal
 from tests.unit.core.factories import (
     HERE,
     HTTP,
@@ -98,7 +98,7 @@ def claimants() -> list[Service]:
 
 def test_of_two_newcomers_the_first_name_keeps_a_frontend() -> None:
     exposures = [exposure for each in claimants() for exposure in expand_service(each, V4)]
-    settled, refused = settle_claims(exposures, {})
+    settled, refused = settle_claims(exposures, {}, {})
     assert {exposure.name: len(exposure.claims) for exposure in settled} == {
         "shop/ant:http/TCP": 2,
         "shop/zoo:http/TCP": 1,
@@ -115,7 +115,7 @@ def test_of_two_newcomers_the_first_name_keeps_a_frontend() -> None:
 
 def test_the_owner_keeps_a_frontend_whatever_its_name() -> None:
     exposures = [exposure for each in claimants() for exposure in expand_service(each, V4)]
-    settled, refused = settle_claims(exposures, {frontend("203.0.113.1"): "shop/zoo:http/TCP"})
+    settled, refused = settle_claims(exposures, {frontend("203.0.113.1"): "shop/zoo:http/TCP"}, {})
     assert {exposure.name: len(exposure.claims) for exposure in settled} == {
         "shop/ant:http/TCP": 1,
         "shop/zoo:http/TCP": 2,
@@ -125,7 +125,7 @@ def test_the_owner_keeps_a_frontend_whatever_its_name() -> None:
 
 def test_a_port_left_without_frontends_is_dropped() -> None:
     exposures = [*expand_service(service("ant"), V4), *expand_service(service("zoo"), V4)]
-    settled, refused = settle_claims(exposures, {})
+    settled, refused = settle_claims(exposures, {}, {})
     assert [exposure.name for exposure in settled] == ["shop/ant:http/TCP"]
     assert [refusal.field for refusal in refused] == ["spec.clusterIPs"]
 

@@ -265,6 +265,10 @@ class TestService:
         assert error.field == "metadata.annotations[ebpflb.io/algorithm]"
         assert error.remedy == "use one of random, maglev"
 
+    def test_source_ranges_are_kept_as_written(self) -> None:
+        ranged = read_service(service(loadBalancerSourceRanges=[" 192.0.2.0/24 ", "", "fd00::/8"]))
+        assert ranged.source_ranges == ("192.0.2.0/24", "fd00::/8")
+
     @pytest.mark.parametrize("field", ["name", "namespace"])
     def test_names_that_the_map_has_no_room_for(self, field: str) -> None:
         error = refused(service(metadata={field: "a" * 64}))

@@ -1,5 +1,6 @@
 """Which backends belong to a service port, by what their endpoints' conditions and other Services say."""
 
+from dataclasses import replace
 from typing import Any
 
 from ebpflb.core.abi import Family, MemberSet, Protocol
@@ -75,7 +76,16 @@ def test_the_same_members_whatever_compiles_first() -> None:
     assert sets_by_host(tables) == {1: MemberSet.CLUSTER | MemberSet.SERVING, 2: MemberSet.SERVING}
 
 
+def test_a_service_whose_members_do_not_fit_is_refused() -> None:
+    state = snapshot(*dns(endpoint("10.0.0.1"), endpoint("10.0.0.2")))
+    result = compiled(state, limits=replace(ROOMY, members=1))
+    (refusal,) = result.refused
+    assert (refusal.field, "map members has room for 1" in refusal.reason) == ("endpoints", True)
+    assert result.tables.frontends == {}
+    assert not compiled(state, limits=replace(ROOMY, members=2)).refused
+
+
 def test_a_refused_service_has_no_members() -> None:
-    result = compiled(snapshot(*dns(endpoint("10.0.0.1"), endpoint("10.0.0.2"))), limits=Limits(8, 2, 8, 1024))
+    result = compiled(snapshot(*dns(endpoint("10.0.0.1"), endpoint("10.0.0.2"))), limits=Limits(8, 2, 8, 1024, 64))
     assert result.refused
     assert result.tables.members == {}

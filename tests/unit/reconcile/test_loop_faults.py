@@ -61,16 +61,29 @@ def test_one_full_map_does_not_stop_the_other_services() -> None:
     agent = Agent(FakeMapStore(Family.IPV4, Capacities(members=2)))
     sticky = replace(BOTH, services=(service("web", affinity_timeout_s=60), service("api", 2, affinity_timeout_s=60)))
     agent.apply(sticky)
+    assert pods(agent, API_KEY) == [4]
+    assert WEB_KEY not in agent.store.read().frontends
+    (family,) = agent.status.families
+    assert [(refusal.object, refusal.field) for refusal in family.refused] == [("Service default/web", "endpoints")]
+    assert family.failed_rows == ()
+    agent.apply(replace(BOTH, services=(service("web", affinity_timeout_s=60), service("api", 2))))
+    agent.time.advance(1)
+    agent.loop.step()  # the old members leave last, and make room for the retry
     assert pods(agent) == [1, 2]
     assert pods(agent, API_KEY) == [4]
+    assert len(agent.store.read().members) == 2
+
+
+def test_a_full_map_that_no_service_fills_is_ill_health_and_the_services_are_served() -> None:
+    agent = Agent(FakeMapStore(Family.IPV4, Capacities(node_addrs=0)))
+    agent.apply(WEB)
+    assert pods(agent) == [1, 2]
     (family,) = agent.status.families
-    assert [row.table for row in family.failed_rows] == ["members"]
+    assert [row.table for row in family.failed_rows] == ["node_addrs"]
     assert "full" in family.failed_rows[0].error
-    assert family.maps["members"].used == family.maps["members"].capacity == 2
     assert not agent.status.healthy
-    agent.apply(replace(BOTH, services=(service("web"), service("api", 2, affinity_timeout_s=60))))
-    assert agent.status.healthy
-    assert len(agent.store.read().members) == 1
+    assert agent.status.pending_since is not None
+    assert agent.status.last_change_applied_at is not None  # as far as the kernel takes it: the agent is ready
 
 
 def test_what_failed_is_retried_after_a_growing_time(agent: Agent) -> None:
