@@ -17,6 +17,7 @@ from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
 from ebpflb.datapath.cgroup import require_cgroup
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.store import PinnedMapStore
+from ebpflb.errors import BuildError, PrerequisiteError
 from ebpflb.files.folder import FolderSource
 from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.finding import Level
@@ -38,17 +39,31 @@ HAIRPIN_ADDRESSES = {
 """Link-local (RFC 3927, RFC 4291): nobody routes them, and a pod answers them by its default route."""
 
 
+_SIGNAL_SECONDS = 0.2
+"""In which a signal that ended the compiler has certainly reached the agent."""
+
+
 def run_agent(config: AgentConfig, stop: threading.Event) -> None:
     """Run until ``stop`` is set. Raises ``EbpflbError`` when the agent cannot start or cannot go on."""
     ensure_bpffs(config.bpffs)
     with ExitStack() as stack:
         stack.enter_context(InstanceLock(config.instance, config.pins.root))
-        config.status_path.unlink(missing_ok=True)  # a predecessor's: nobody shall take it for ours
+        forget_status(config)
         source = make_source(config)
         if config.cgroup is not None:
             require_cgroup(config.cgroup)
         clock = stack.enter_context(JiffiesClock())
-        builds = build_all(config, clock.hz)
+        builds = build_unless_stopped(config, clock.hz, stop)
+        if not stop.is_set():
+            _serve(config, source, clock, builds, stop)
+    log.info("stopped instance=%s traffic=goes_on", config.instance)
+
+
+def _serve(
+    config: AgentConfig, source: Source, clock: JiffiesClock, builds: Mapping[Family, Build], stop: threading.Event
+) -> None:
+    """Attach the programs and keep the maps up to date until ``stop`` is set."""
+    with ExitStack() as stack:
         stores = {family: stack.enter_context(PinnedMapStore(config.pins, family)) for family in config.families}
         hooks = Hooks(config, builds)
         hooks.attach_sockets()
@@ -79,7 +94,17 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
                 "reconcile": loop.run,
             },
         )
-    log.info("stopped instance=%s traffic=goes_on", config.instance)
+
+
+def forget_status(config: AgentConfig) -> None:
+    """Remove a predecessor's status, which nobody shall take for ours."""
+    try:
+        config.status_path.unlink(missing_ok=True)
+    except OSError as error:
+        raise PrerequisiteError(
+            f"--state-dir {config.state_dir}: {config.status_path} cannot be removed ({error.strerror})",
+            remedy="name a folder that the agent may write to",
+        ) from error
 
 
 def make_source(config: AgentConfig) -> Source:
@@ -91,9 +116,21 @@ def make_source(config: AgentConfig) -> Source:
     return KubeSource(config.kubeconfig, config.node_name)
 
 
-def build_all(config: AgentConfig, hz: int) -> dict[Family, Build]:
-    """Return the pinned programs of every family, built or adopted."""
-    return {family: _build(config, family, hz) for family in config.families}
+def build_unless_stopped(config: AgentConfig, hz: int, stop: threading.Event) -> dict[Family, Build]:
+    """Return the pinned programs of every family, built or adopted; not of all when ``stop`` is set meanwhile.
+
+    Who ends a whole control group ends the compiler, too: its failure is then no failure of ours.
+    """
+    builds: dict[Family, Build] = {}
+    for family in config.families:
+        if stop.is_set():
+            break
+        try:
+            builds[family] = _build(config, family, hz)
+        except BuildError:
+            if not stop.wait(_SIGNAL_SECONDS):
+                raise
+    return builds
 
 
 def check_capacities(config: AgentConfig) -> tuple[str, ...]:

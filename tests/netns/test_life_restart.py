@@ -1,5 +1,7 @@
 """An agent dies, is stopped, is upgraded: traffic goes on, and what it left in the kernel is taken over as it is."""
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -35,6 +37,7 @@ DNS_PORT = 30053
 RATE = ("--rate", "100")
 OTHER_BUILD = (sys.executable, "-c", addressed_otherwise("169.254.77.2"))
 THIRD_BUILD = (sys.executable, "-c", addressed_otherwise("169.254.77.3"))
+FOURTH_BUILD = (sys.executable, "-c", addressed_otherwise("169.254.77.4"))
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +206,19 @@ def test_another_build_replaces_this_one_under_load(lab: Lab, agent: LifeAgent) 
     assert agent.logged(f"key={build}")
     assert len(builds(agent)) == 1
     assert builds(agent) != [build]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_compiles_ends_it_in_order(agent: LifeAgent, number: signal.Signals) -> None:
+    """To the whole process group, as a terminal's Ctrl-C. The compiler, out of its reach, is waited for."""
+    agent.kill()
+    agent.start(FOURTH_BUILD)
+    until(lambda: is_compiling(agent))
+    os.killpg(agent.process.pid, number)
+    assert agent.process.wait(30) == 0
+    assert "event=stopped" in agent.process.lines()[-1]
+    assert agent.logged("Traceback") == []
+    agent.restart(OTHER_BUILD)
 
 
 def test_a_build_that_was_cut_short_is_made_anew(lab: Lab, agent: LifeAgent) -> None:

@@ -12,7 +12,7 @@ from ebpflb.agent import run
 from ebpflb.agent.config import AgentConfig
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
-from ebpflb.errors import EbpflbError, PrerequisiteError, UsageError
+from ebpflb.errors import BuildError, EbpflbError, PrerequisiteError, UsageError
 from ebpflb.files.folder import FolderSource
 from ebpflb.host.lock import InstanceLock, holder_of
 from ebpflb.reconcile.status import Status, StatusFile
@@ -94,6 +94,30 @@ def test_the_configuration_chooses_the_source(tmp_path: Path) -> None:
         run.make_source(AgentConfig("node-1", kubeconfig=tmp_path / "config"))
 
 
+def test_a_compiler_that_was_ended_with_the_agent_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+    config = AgentConfig("node-1", families=(Family.IPV4, Family.IPV6))
+    tried: list[Family] = []
+
+    def fail(_: AgentConfig, family: Family, __: int) -> Build:
+        tried.append(family)
+        threading.Timer(0.01, stop.set).start()
+        raise BuildError("killed by signal 15")
+
+    monkeypatch.setattr(run, "_build", fail)
+    assert run.build_unless_stopped(config, 250, stop) == {}
+    assert tried == [Family.IPV4]
+
+
+def test_a_compiler_that_fails_of_itself_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Build:
+        raise BuildError("no such type")
+
+    monkeypatch.setattr(run, "_build", fail)
+    with pytest.raises(BuildError, match="no such type"):
+        run.build_unless_stopped(AgentConfig("node-1"), 250, threading.Event())
+
+
 @pytest.fixture(name="config")
 def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AgentConfig:
     """An agent that must fail before it builds."""
@@ -102,7 +126,7 @@ def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AgentConfig:
         raise AssertionError("it went on to build")
 
     monkeypatch.setattr(run, "ensure_bpffs", lambda _: False)
-    monkeypatch.setattr(run, "build_all", never)
+    monkeypatch.setattr(run, "build_unless_stopped", never)
     (tmp_path / "manifests").mkdir()
     (tmp_path / "bpf").mkdir()
     return AgentConfig(
@@ -122,6 +146,12 @@ def test_a_predecessors_status_is_not_taken_for_ours(config: AgentConfig) -> Non
     with pytest.raises(UsageError):
         run.run_agent(replace(config, manifests=Path("missing")), threading.Event())
     assert not config.status_path.exists()
+
+
+def test_a_state_folder_that_is_none_is_named(config: AgentConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PrerequisiteError, match=r"--state-dir .*/file: .*name a folder"):
+        run.run_agent(replace(config, state_dir=tmp_path / "file"), threading.Event())
 
 
 def test_a_second_agent_leaves_the_first_ones_status_alone(config: AgentConfig) -> None:
