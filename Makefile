@@ -6,16 +6,29 @@ PYTHON  := .venv/bin/python
 SYSTEM_PYTHON := /usr/bin/python3
 PACKAGES := python3 python3-venv python3-bpfcc linux-libc-dev libbpf1 bpftool iproute2 iptables nftables \
 	clang-format ca-certificates git make procps
+# Of `make kernels` alone: the kernels to try (tests/kernels/images.py knows which), and what boots them.
+KERNELS := 5.10 6.12
+KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Root's files in the working tree would be in the way of whoever works there without root.
-AS_ROOT := $(SUDO) env PYTHONDONTWRITEBYTECODE=1
+AS_ROOT := $(SUDO) env PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/dev/null
 C_FILES := $(wildcard bpf/*.c bpf/lb/*.h bpf/shim/include/*/*.h bpf/shim/include/*/*/*.h)
 
-.PHONY: help setup check format unit test demo clean
+# $(call install,packages): apt-get installs those that are missing.
+install = missing=$$(for p in $(1); do \
+		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		echo "setup: apt-get install" $$missing; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+.PHONY: help setup check format unit test kernels demo clean
 
 help:
 	@echo "make demo    three nodes, pods and a client as namespaces; real connections through our programs"
 	@echo "make test    make check, then the tests that need root"
+	@echo "make kernels builds and tests on Linux $(KERNELS) in emulated machines (KERNELS=\"6.1\": others)"
 	@echo "make check   format, lint, types, layers, unit and property tests"
 	@echo "make setup   apt packages and .venv (the others do this by themselves)"
 	@echo "make format  rewrite Python and C in the project's format"
@@ -24,12 +37,7 @@ help:
 setup: .venv/.ready
 
 .venv/.ready: requirements.lock pyproject.toml Makefile
-	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
-	if [ -n "$$missing" ]; then \
-		echo "setup: apt-get install" $$missing; \
-		$(SUDO) apt-get update -qq && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	fi
+	@$(call install,$(PACKAGES))
 	@echo "setup: .venv"
 	@$(SYSTEM_PYTHON) -m venv --clear --system-site-packages .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
@@ -46,6 +54,10 @@ check: setup
 
 test: check
 	$(AS_ROOT) $(PYTHON) -m pytest tests -m root -q -p no:cacheprovider
+
+kernels: setup
+	@$(call install,$(KERNEL_PACKAGES))
+	@$(PYTHON) -m tests.kernels.run $(KERNELS)
 
 demo: setup
 	@$(AS_ROOT) $(PYTHON) -m ebpflb.bench.demo
