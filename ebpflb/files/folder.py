@@ -101,10 +101,14 @@ class FolderSource:
         for warning in contents.warnings:
             if before is None or warning not in before.warnings:
                 _LOG.warning("manifest reason=%r", warning)
+        if contents.is_incomplete:
+            sink.incomplete(is_incomplete=True)
         if before is None:
             self._deliver_all(sink, contents)
         else:
             _deliver_changes(sink, before, contents)
+        if not contents.is_incomplete:
+            sink.incomplete(is_incomplete=False)
         self._complain(sink, " | ".join(contents.complaints))
 
     def _deliver_all(self, sink: Sink, contents: Contents) -> None:

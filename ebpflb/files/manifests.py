@@ -35,6 +35,8 @@ class Contents:
     """For the log: objects that are named twice or not served."""
     complaints: list[str] = field(default_factory=list)
     """Files that could not be read; their last good state is in ``objects``."""
+    is_incomplete: bool = False
+    """A file has no good state: it could never be read."""
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class _File:
     raw: bytes | None = None
     documents: list[Document] = field(default_factory=list)
     complaint: str = ""
+    was_read: bool = False
 
 
 class Manifests:
@@ -60,6 +63,7 @@ class Manifests:
             _refresh(name, file, present[name])
             if file.complaint:
                 contents.complaints.append(file.complaint)
+                contents.is_incomplete |= not file.was_read
             for number, document in enumerate(file.documents, 1):
                 self._add(contents, owners, f"{name}:{document.line}", number, document)
         own = (Kind.NODE, ("", self._node_name))
@@ -118,7 +122,7 @@ def _refresh(name: str, file: _File, found: bytes | OSError) -> None:
         return
     try:
         file.documents = read_documents(found, is_json=name.endswith(JSON_SUFFIX))
-        file.complaint = ""
+        file.complaint, file.was_read = "", True
     except UnreadableError as error:
         file.complaint = f"{name}:{error.line}:{error.column}: {error.problem}; mend the file, its last state stays"
 

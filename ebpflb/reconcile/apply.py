@@ -158,8 +158,9 @@ class _Application:
         """Return the frontends that name nothing that failed; record the others."""
         named = self._rows(TableName.SERVICES)
         services = {service_id for service_id in self._failed_keys[TableName.SERVICES] if service_id not in named}
+        members = {key.service_id: key.backend_id for key in self._failed_keys[TableName.MEMBERS]}
         failed_backends = np.fromiter(self._failed_keys[TableName.BACKENDS], dtype=np.int64)
-        if not services and not failed_backends.size and not self._failed_ranges:
+        if not services and not members and not failed_backends.size and not self._failed_ranges:
             return rows
         backends = {
             offset: int(missing[0])
@@ -169,6 +170,9 @@ class _Application:
         whole = {}
         for key, frontend in rows.items():
             obstacle = self._obstacle(frontend, services, backends)
+            if frontend.service_id in members:
+                # Without its row UDP that reached the backend would be swept from it again.
+                obstacle = f"member {members[frontend.service_id]} could not be written"
             if obstacle:
                 self._record([_held(key, obstacle)])
             else:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ebpflb.core.abi import SLOTS_PER_LINE, Family
-from ebpflb.core.compile import Limits, Refusal, compile_tables
+from ebpflb.core.compile import Refusal, compile_tables
 from ebpflb.core.diff import diff
 from ebpflb.core.ids import Allocation
+from ebpflb.core.kept import Unread, rows_to_keep
 from ebpflb.core.model import Snapshot
 from ebpflb.core.tables import TableName, Tables
 from ebpflb.reconcile.backoff import Backoff
@@ -22,6 +23,7 @@ from ebpflb.reconcile.believed import Believed, Vanished
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.describe import describe_key
 from ebpflb.reconcile.inbox import Batch
+from ebpflb.reconcile.limits import limits_of
 from ebpflb.reconcile.ports import MapStore, RowFailure
 from ebpflb.reconcile.status import FailedRow, FamilyStatus, RefusedObject, Usage
 
@@ -48,18 +50,14 @@ class FamilyReconciler:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._limits = Limits(
-            frontends=store.capacity(TableName.FRONTENDS),
-            backends=store.capacity(TableName.BACKENDS),
-            services=store.capacity(TableName.SERVICES),
-            slots=store.slot_capacity(),
-            # A Service's new members come before its old ones go: some room is left for those that change.
-            members=store.capacity(TableName.MEMBERS) - store.capacity(TableName.MEMBERS) // 16,
-        )
+        self._limits = limits_of(store)
         self._believed = Believed(store)
         self._allocation = Allocation()
         self._is_adopted = False
         self._snapshot: Snapshot | None = None
+        self._unread = Unread()
+        self._kept = Tables(self.family)
+        """Adopted rows of Services that no source has delivered, nor said to be gone."""
         self._desired: Tables | None = None
         """Compiled from the snapshot; ``None``: to be compiled (again)."""
         self._refused: tuple[Refusal, ...] = ()
@@ -73,17 +71,13 @@ class FamilyReconciler:
         self._repairs = 0
         self._pending_since: datetime | None = None
         self._must_announce = False
-        self._has_taken = True
+        self.has_taken = True
+        """Whether the last batch is in the maps as far as the kernel took it: rows that failed are retried."""
 
     @property
     def pending_since(self) -> datetime | None:
         """When the oldest change that is not in the maps arrived."""
         return self._pending_since
-
-    @property
-    def has_taken(self) -> bool:
-        """Return whether the last batch is in the maps as far as the kernel took it: rows that failed are retried."""
-        return self._has_taken
 
     @property
     def is_healthy(self) -> bool:
@@ -103,9 +97,9 @@ class FamilyReconciler:
         After a round, call ``settled`` when what it announces was heard, or ``broke`` when anything raised.
         """
         if batch is not None:
-            self._snapshot = batch.snapshot
+            self._snapshot, self._unread = batch.snapshot, batch.unread
             self._desired = None
-            self._has_taken = False
+            self.has_taken = False
             if self._pending_since is None:
                 self._pending_since = batch.first_change_at
         now = self._clock.monotonic()
@@ -137,7 +131,7 @@ class FamilyReconciler:
         """Record that a round came to its end, its announcement heard. Until then it is repeated in full."""
         self._believed.forget_vanished()
         self._must_announce = False
-        self._has_taken = True
+        self.has_taken = True
         self._error = ""
         if not self._failures:
             self._retry.succeeded()
@@ -174,6 +168,7 @@ class FamilyReconciler:
             self._believed.read()
         if not self._is_adopted:
             self._allocation = Allocation.from_tables(self._believed.tables, self._store.max_generation())
+            self._kept = self._believed.tables
             self._is_adopted = True
             logger.info("adopted family=%s frontends=%d", self.family.name, len(self._believed.tables.frontends))
 
@@ -186,7 +181,8 @@ class FamilyReconciler:
 
     def _compile(self, snapshot: Snapshot) -> Tables:
         if self._desired is None:
-            compiled = compile_tables(snapshot, self.family, self._allocation, self._limits)
+            self._keep(snapshot)
+            compiled = compile_tables(snapshot, self.family, self._allocation, self._limits, self._kept)
             for refusal in set(compiled.refused) - set(self._refused):
                 logger.warning(
                     "refused family=%s service=%s field=%s reason=%r remedy=%r",
@@ -194,6 +190,12 @@ class FamilyReconciler:
                 )
             self._desired, self._allocation, self._refused = compiled.tables, compiled.allocation, compiled.refused
         return self._desired
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        """Let go of the adopted rows of Services that are known by now; a Service let go of is never kept again."""
+        kept, self._kept = self._kept, rows_to_keep(self._kept, snapshot, self._unread)
+        if len(kept.services) != len(self._kept.services) and self._kept.services:
+            logger.warning("kept_unread family=%s service_ports=%d", self.family.name, len(self._kept.services))
 
     def _compare(self) -> None:
         """Read the maps, and count the rows that are not as they were left: the apply that follows repairs them."""

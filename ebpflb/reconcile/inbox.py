@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from ebpflb.core.kept import Unread
 from ebpflb.core.model import EndpointSlice, Host, Node, ObjectKey, Service, Snapshot
 from ebpflb.errors import ObjectError
 from ebpflb.reconcile.clock import Clock
@@ -28,6 +29,8 @@ class Batch:
     """What a compilation is made of."""
 
     snapshot: Snapshot
+    unread: Unread
+    """What is not in the snapshot, and may exist all the same."""
     first_change_at: datetime
     last_change_at: datetime
     """When the oldest and the newest change in it arrived."""
@@ -74,6 +77,7 @@ class Inbox:
         self._refused: dict[tuple[Kind, ObjectKey], ObjectError] = {}
         self._listed: set[Kind] = set()
         self._host: Host | None = None
+        self._is_incomplete = False
         self._source_error = ""
         self._first_change: _Instant | None = None
         self._last_change: _Instant | None = None
@@ -87,13 +91,14 @@ class Inbox:
         errors = {_key_of(error): error for error in refused}
         with self._condition:
             held = self._objects[kind]
+            unread = self._unread()
             kept = {key: held[key] for key in errors if key in held and key not in listed}
             self._refused = {entry: error for entry, error in self._refused.items() if entry[0] is not kind}
             self._refused.update({(kind, key): error for key, error in errors.items()})
             is_news = kind not in self._listed or held != listed | kept
             self._objects[kind] = listed | kept
             self._listed.add(kind)
-            self._notify(is_change=is_news)
+            self._notify(is_change=is_news or self._unread() != unread)
 
     def upsert(self, kind: Kind, obj: ModelObject) -> None:
         """Take one added or changed object."""
@@ -106,14 +111,23 @@ class Inbox:
     def delete(self, kind: Kind, key: ObjectKey) -> None:
         """Forget one object, and its refusal."""
         with self._condition:
+            unread = self._unread()
             self._refused.pop((kind, key), None)
-            self._notify(is_change=self._objects[kind].pop(key, None) is not None)
+            is_news = self._objects[kind].pop(key, None) is not None
+            self._notify(is_change=is_news or self._unread() != unread)
 
     def refuse(self, kind: Kind, key: ObjectKey, error: ObjectError) -> None:
         """Record that an object was not understood. Its last good state stays."""
         with self._condition:
             self._refused[kind, key] = error
             self._notify(is_change=False)
+
+    def incomplete(self, *, is_incomplete: bool) -> None:
+        """Record whether the source has something that it could never read."""
+        with self._condition:
+            is_news = is_incomplete != self._is_incomplete
+            self._is_incomplete = is_incomplete
+            self._notify(is_change=is_news)
 
     def host(self, host: Host) -> None:
         """Take what netlink says of this machine."""
@@ -137,7 +151,7 @@ class Inbox:
             if first is None or last is None or delay is None or delay > 0:
                 return None
             self._first_change = self._last_change = None
-            return Batch(self._snapshot(), first.date, last.date)
+            return Batch(self._snapshot(), self._unread(), first.date, last.date)
 
     def wait(self, timeout_s: float | None) -> None:
         """Return when a batch is complete, when ``status`` has news, when woken, or after ``timeout_s``.
@@ -199,6 +213,15 @@ class Inbox:
 
     def _is_known_node(self, kind: Kind) -> bool:
         return kind is Kind.NODE and ("", self._node_name) in self._objects[kind]
+
+    def _unread(self) -> Unread:
+        """Return what was refused and has no good state from before, and whether there may be more."""
+        never_good = [(kind, key) for kind, key in self._refused if key not in self._objects[kind]]
+        return Unread(
+            services=frozenset(key for kind, key in never_good if kind is Kind.SERVICE),
+            slice_namespaces=frozenset(namespace for kind, (namespace, _) in never_good if kind is Kind.ENDPOINT_SLICE),
+            has_unknown=self._is_incomplete,
+        )
 
     def _snapshot(self) -> Snapshot:
         node: Node | None = self._objects[Kind.NODE].get(("", self._node_name))

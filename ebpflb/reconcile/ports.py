@@ -44,6 +44,12 @@ class Sink(Protocol):
     def refuse(self, kind: Kind, key: ObjectKey, error: ObjectError) -> None:
         """Record that an object was not understood. Its last good state stays."""
 
+    def incomplete(self, *, is_incomplete: bool) -> None:
+        """Say whether the source has something that it could never read: what it does not deliver may not be gone.
+
+        To be called before the lists that are incomplete, and after what completes them.
+        """
+
     def host(self, host: Host) -> None:
         """Take what netlink says of this machine."""
 

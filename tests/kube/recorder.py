@@ -21,6 +21,7 @@ class RecordingSink:
         self.replaced: list[Kind] = []
         self.upserts: list[ModelObject] = []
         self.errors: list[str] = []
+        self.is_incomplete = False
 
     def replace(self, kind: Kind, objects: Iterable[ModelObject], refused: Iterable[ObjectError] = ()) -> None:
         with self._news:
@@ -49,6 +50,11 @@ class RecordingSink:
         with self._news:
             assert kind in self.objects, "an event came before its list"
             self.refused[error.name] = error
+            self._news.notify_all()
+
+    def incomplete(self, *, is_incomplete: bool) -> None:
+        with self._news:
+            self.is_incomplete = is_incomplete
             self._news.notify_all()
 
     def host(self, host: Host) -> None:

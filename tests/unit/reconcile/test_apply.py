@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -195,22 +197,38 @@ def test_what_a_frontend_names_stays_while_the_frontend_cannot_go(store: FakeMap
 
 
 def test_a_full_map_does_not_stop_the_others() -> None:
-    store = FakeMapStore(Family.IPV4, Capacities(members=1, frontends=1))
+    store = FakeMapStore(Family.IPV4, Capacities(node_addrs=1, frontends=1))
     desired = Tables(
         Family.IPV4,
         frontends=BEFORE.frontends,
         backends=BEFORE.backends,
         services=BEFORE.services,
-        members={MemberKey(1, 1): MemberSet.CLUSTER, MemberKey(1, 2): MemberSet.CLUSTER},
+        node_addrs={bytes([192, 168, 0, 1]): 0, bytes([192, 168, 0, 2]): 0},
         slots=BEFORE.slots,
     )
     applied = apply(diff(desired, Tables(Family.IPV4)), store, Tables(Family.IPV4))
     assert [(failure.table, failure.key) for failure in applied.failures] == [
-        (TableName.MEMBERS, MemberKey(1, 2)),
+        (TableName.NODE_ADDRS, bytes([192, 168, 0, 2])),
         (TableName.FRONTENDS, API),
     ]
     assert set(store.read().frontends) == {WEB}
     assert set(applied.actual.slots) == {WEB_RANGE, Range(16, 1)}
+
+
+def test_a_frontend_waits_for_its_members(store: FakeMapStore) -> None:
+    """UDP that a frontend sends to a backend without a member row would be swept from it."""
+    store.fail_when(lambda operation, table, key: (operation, table, key) == (Operation.PUT, "members", (1, 2)))
+    members = {MemberKey(1, 1): MemberSet.CLUSTER, MemberKey(1, 2): MemberSet.CLUSTER}
+    desired = replace(BEFORE, frontends={**BEFORE.frontends, WEB: frontend(1, NEW_RANGE)}, members=members)
+    desired = replace(desired, slots={API_RANGE: ids(3), NEW_RANGE: ids(1, 2)})
+    applied = apply(diff(desired, BEFORE), store, BEFORE)
+    assert store.read().frontends == BEFORE.frontends
+    assert [(failure.table, failure.key) for failure in applied.failures] == [
+        (TableName.MEMBERS, MemberKey(1, 2)),
+        (TableName.FRONTENDS, WEB),
+    ]
+    assert "member 2 could not be written" in str(applied.failures[1].error)
+    assert heals(store, applied, desired)
 
 
 def test_a_damaged_range_that_cannot_be_repaired_is_a_failure_of_its_frontend(store: FakeMapStore) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from random import Random
 
@@ -103,6 +104,44 @@ def test_a_crash_at_any_operation_breaks_nothing_and_a_restart_heals(transition:
         assert restarted.status.healthy
         assert meaning(store.read()) == transition.new
         assert rows_that_nobody_needs(store) == []
+
+
+@pytest.mark.parametrize(("before", "after"), TRANSITIONS, ids=range(len(TRANSITIONS)))
+def test_a_crash_while_a_service_cannot_be_read_leaves_it_as_it_was(before: Cluster, after: Cluster) -> None:
+    """It stays, whatever else happens, until it is known to be gone."""
+    unread = Cluster(
+        (service("unread", 9, node_port=30090, affinity_timeout_s=60),), (endpoint_slice("unread", [1, 9]),)
+    )
+    store = FakeMapStore(Family.IPV4, ROOMY)
+    Agent(store).apply(Cluster(unread.services + before.services, unread.slices + before.slices))
+    kept = meaning_of_unread(store)
+    assert len(kept) == 2
+    for survived in range(0, 40, 3):
+        crashed = copy.deepcopy(store)
+        crashed.crash_after(survived)
+        with suppress(SimulatedCrash):
+            incomplete(crashed).apply(after)
+        assert meaning_of_unread(crashed) == kept
+        crashed.heal()
+        restarted = incomplete(crashed)
+        restarted.apply(after)
+        assert restarted.status.healthy
+        assert meaning_of_unread(crashed) == kept
+        restarted.inbox.incomplete(is_incomplete=False)
+        restarted.time.advance(0.01)
+        restarted.loop.step()
+        assert meaning_of_unread(crashed) == {}
+        assert rows_that_nobody_needs(crashed) == []
+
+
+def incomplete(store: FakeMapStore) -> Agent:
+    agent = Agent(store)
+    agent.inbox.incomplete(is_incomplete=True)
+    return agent
+
+
+def meaning_of_unread(store: FakeMapStore) -> dict[FrontendKey, Meaning]:
+    return {key: row for key, row in meaning(store.read()).items() if row.service == "default/unread:http/TCP"}
 
 
 def test_a_failure_of_any_operation_breaks_nothing_and_the_retry_heals(transition: Transition) -> None:
