@@ -41,6 +41,7 @@ def seconds_left(world: World, spec: Spec) -> float:
 
 
 def backends(outcomes: list[Outcome]) -> set[str]:
+    assert {outcome.error for outcome in outcomes} == {""}
     return {outcome.backend for outcome in outcomes}
 
 
