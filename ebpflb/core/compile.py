@@ -23,6 +23,7 @@ from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.kept import services_of
 from ebpflb.core.model import EndpointSlice, Host, Node, Snapshot
+from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal, unserved
 from ebpflb.core.tables import Tables
 from ebpflb.core.topology import select
@@ -51,7 +52,7 @@ def compile_tables(
     aside = services_of(kept)
     services = [service for key, service in snapshot.services.items() if key not in aside]
     slices = slices_by_service(snapshot.slices.values(), family)
-    draft = Draft(family, previous, limits)
+    draft = Draft(family, previous, limits, Placement.of(snapshot.node, snapshot.host, family))
     taken = draft.keep(kept)
     exposures, refused = settle_claims(
         (exposure for service in services for exposure in expand_service(service, family)), previous.owners, taken

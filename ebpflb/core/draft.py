@@ -17,6 +17,7 @@ from ebpflb.core.expand import Exposure
 from ebpflb.core.holdings import FullError, Holdings, Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.members import has_members, member_rows, most_members
+from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal, service_text
 from ebpflb.core.tables import (
     EMPTY_RANGE,
@@ -43,8 +44,9 @@ class Member(NamedTuple):
 class Draft:
     """Rows in the making. ``keep``, ``add_service`` for each Service, ``add_draining``, then ``finish``."""
 
-    def __init__(self, family: Family, previous: Allocation, limits: Limits) -> None:
+    def __init__(self, family: Family, previous: Allocation, limits: Limits, placement: Placement) -> None:
         self._family = family
+        self._placement = placement
         self._known = previous.backends
         self._limits = limits
         self._holdings = Holdings(previous, limits)
@@ -206,13 +208,16 @@ class Draft:
         return rows
 
     def _backend_rows(self) -> dict[int, Backend]:
-        remote = BackendFlag(0)
         holdings = ((self._holdings.active, BackendState.ACTIVE), (self._holdings.draining, BackendState.DRAINING))
         return {
-            place.backend_id: Backend(key, state, BackendFlag.LOCAL if key in self._local else remote, place.generation)
+            place.backend_id: Backend(key, state, self._flags(key), place.generation)
             for places, state in holdings
             for key, place in places.items()
         }
+
+    def _flags(self, key: BackendKey) -> BackendFlag:
+        is_here = key in self._local or self._placement.is_here(key.address)
+        return BackendFlag.LOCAL if is_here else BackendFlag(0)
 
 
 _FIELDS = {
