@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping
 from contextlib import ExitStack
 from enum import IntEnum, StrEnum
+from functools import cache
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from uuid import uuid4
@@ -22,7 +23,11 @@ from ebpflb.datapath import libbpf
 from ebpflb.datapath.build import Build, BuildSpec, MapSizes, build_programs, remove_build
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.programs import BPF_PROG_TYPE_SCHED_CLS
 from ebpflb.datapath.store import PinnedMapStore, open_map
+from ebpflb.errors import MapError
+from ebpflb.host.features import SET_RETVAL, probe_feature
+from ebpflb.host.finding import Level
 from tests.prog.fixtures_maps import BPFFS
 from tests.prog.rows import Affinity, Flow, FlowKey, pack_addresses, unpack
 from tests.prog.world import Device, Namespace, packed
@@ -73,6 +78,20 @@ class Outcome(NamedTuple):
     frame: bytes
 
 
+@cache
+def takes_ingress_ifindex() -> bool:
+    """Say whether a test run can name the device that a packet came in by (not on 5.10: all are the node's own)."""
+    ctx = bytearray(_SKB_BYTES)
+    struct.pack_into("=I", ctx, _SKB_INGRESS_IFINDEX, Device.UPLINK)
+    return_0 = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+    with libbpf.load_program(BPF_PROG_TYPE_SCHED_CLS, "probe", return_0) as program:
+        try:
+            libbpf.prog_test_run(program, bytes(64), ctx=bytes(ctx))
+        except MapError:
+            return False
+    return True
+
+
 _PROGRAM_MAPS = ("flows", "affinity", "counters")
 
 
@@ -106,7 +125,7 @@ class Datapath:
             hz=self.clock.hz,
             host_netns_cookie=HOST_NETNS_COOKIE,
             hairpin_address=packed("hairpin", self.family),
-            have_set_retval=have_set_retval,
+            have_set_retval=have_set_retval and probe_feature(SET_RETVAL).level is Level.OK,
             sizes=SIZES,
         )
 
@@ -145,7 +164,8 @@ class Datapath:
         What did not come in by a device (0) is the node's own.
         """
         ctx = bytearray(_SKB_BYTES)
-        struct.pack_into("=I", ctx, _SKB_INGRESS_IFINDEX, came_in_by)
+        if takes_ingress_ifindex():
+            struct.pack_into("=I", ctx, _SKB_INGRESS_IFINDEX, came_in_by)
         struct.pack_into("=I", ctx, _SKB_IFINDEX, device)
         with self._namespace.entered():
             result = libbpf.prog_test_run(self._programs[hook], frame, ctx=bytes(ctx))

@@ -1,0 +1,152 @@
+"""What is done inside a guest: builds, doctor, a subset of the tests. Started by init.sh.
+
+checks, two at a time --> Results, one JSON line each, on the second serial port;  what they print --> the console
+"""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from xml.etree import ElementTree as ET
+
+from ebpflb.core.abi import Family
+from ebpflb.datapath.build import BuildSpec, build_programs, remove_build
+from ebpflb.datapath.clock import measure_hz
+from ebpflb.datapath.pins import Pins
+from ebpflb.host.features import SET_RETVAL, probe_feature
+from ebpflb.host.finding import Level
+from ebpflb.host.netns_cookie import netns_cookie
+from tests.kernels.result import END, Result
+
+Check = Callable[[], list[Result]]
+
+_COMPILER = "ebpflb.datapath.compiler"
+_OBSERVED_COMPILER = "tests.kernels.verifier"
+_PACKET_TESTS = ("tests/prog/test_tc_translate.py", "tests/prog/test_tc_reject.py")
+_SOCKET_TESTS = ("tests/kernels/test_smoke.py", "tests/prog/test_store.py")
+_SECONDS = 400
+"""For one build, one test: a guest is emulated."""
+_BPFFS = Path("/sys/fs/bpf")
+
+_thread = threading.local()
+
+
+def main() -> int:
+    """Run the checks; an exception of a check is its result."""
+    sysconfig.get_config_vars()  # two threads that ask first would be told half (mended in Python 3.12)
+    with (
+        Path("/dev/ttyS1").open("w", encoding="ascii") as port,
+        mock.patch("subprocess.run", _observing(subprocess.run)),
+        ThreadPoolExecutor(max_workers=2) as pool,
+    ):
+        for done in as_completed([pool.submit(_timed, name, check) for name, check in _checks()]):
+            for result in done.result():
+                print(json.dumps(asdict(result)), file=port, flush=True)
+        print(END, file=port, flush=True)
+    return 0
+
+
+def _timed(name: str, check: Check) -> list[Result]:
+    began = time.monotonic()
+    try:
+        results = check()
+    except Exception as error:  # noqa: BLE001 - the next check may still tell something
+        traceback.print_exc()
+        results = [Result(name, ok=False, detail=str(error)[-500:])]
+    spent = round(time.monotonic() - began, 1)
+    return [replace(result, seconds=result.seconds or spent) for result in results]
+
+
+def _checks() -> Iterator[tuple[str, Check]]:
+    can_set_retval = probe_feature(SET_RETVAL).level is Level.OK
+    for have_set_retval in sorted({False, can_set_retval}):
+        for family in Family:
+            name = f"build {family.name} {'with' if have_set_retval else 'without'} set_retval"
+            yield name, partial(_build, name, family, have_set_retval=have_set_retval)
+    yield "doctor", _doctor
+    # Where the kernel is an old one by itself, every other test runs what this one builds.
+    chosen = "" if not can_set_retval else "not on_old_kernels"
+    yield "packet tests", partial(_tests, _PACKET_TESTS, chosen)
+    yield "socket tests", partial(_tests, _SOCKET_TESTS, "not FakeMapStore")
+
+
+def _build(name: str, family: Family, *, have_set_retval: bool) -> list[Result]:
+    """Build with full-size maps; tell how large the programs are, and how far the verifier went through them."""
+    pins = Pins(_BPFFS, f"kernels-{family.value}-{int(have_set_retval)}")
+    pins.create_folders(family)
+    spec = BuildSpec(
+        family,
+        pins.maps(family),
+        pins.progs(family),
+        hz=measure_hz(),
+        host_netns_cookie=netns_cookie(),
+        hairpin_address=bytes(family.address_bytes),
+        have_set_retval=have_set_retval,
+    )
+    try:
+        built = build_programs(spec)
+    finally:
+        remove_build(pins.progs(family))
+        pins.remove()
+    sizes = {f"{stem}{family.value}": count for stem, count in built.instructions.items()}
+    programs = {program: (count, _thread.verified[program]) for program, count in sizes.items()}
+    return [Result(name, ok=True, programs=programs)]
+
+
+def _observing(run: Callable[..., "subprocess.CompletedProcess[str]"]) -> Callable[..., Any]:
+    """Return a ``subprocess.run`` that puts ``verifier`` in the compile child's place, and keeps what it tells."""
+
+    def observed(command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+        if _COMPILER not in command:
+            return run(command, **options)
+        command = [_OBSERVED_COMPILER if word == _COMPILER else word for word in command]
+        done = run(command, **{**options, "timeout": _SECONDS})
+        if done.returncode == 0:
+            _thread.verified = json.loads(done.stderr.splitlines()[-1])
+        return done
+
+    return observed
+
+
+def _doctor() -> list[Result]:
+    command = [sys.executable, "-m", "ebpflb", "doctor", "-o", "json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    print(done.stdout, flush=True)  # noqa: T201 - the console
+    findings = json.loads(done.stdout)["findings"]
+    notes = "; ".join(f"{row['name']}: {row['detail']}" for row in findings if row["level"] != "ok")
+    return [Result("doctor", ok=done.returncode == 0, detail=notes)]
+
+
+def _tests(files: tuple[str, ...], chosen: str) -> list[Result]:
+    report = Path(f"/run/{Path(files[0]).stem}.xml")
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", f"timeout={_SECONDS}"]
+    done = subprocess.run([*command, "-k", chosen, f"--junitxml={report}", *files], check=False)
+    cases = list(ET.fromstring(report.read_text()).iterfind(".//testcase"))
+    results = [_summary(file, cases) for file in files]
+    if done.returncode and all(result.ok for result in results):
+        results.append(Result("test session", ok=False, detail=f"pytest ended with {done.returncode}"))
+    return results
+
+
+def _summary(file: str, cases: list[ET.Element]) -> Result:
+    """Return how the tests of one file went."""
+    module = file.removesuffix(".py").replace("/", ".")
+    own = [case for case in cases if str(case.get("classname")).startswith(module)]
+    bad = [str(case.get("name")) for case in own if case.find("failure") is not None or case.find("error") is not None]
+    seconds = sum(float(case.get("time", "0")) for case in own)
+    detail = f"{len(own)} tests" + (f", failed: {'; '.join(bad)}" if bad else "")
+    return Result(module.rpartition(".")[2], ok=bool(own) and not bad, seconds=round(seconds, 1), detail=detail)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Runs a guest: QEMU with the machine's own files under a kernel of our choice.
+
+    Image --boot--> lines that the guest writes to its second serial port; its console goes to a file
+
+Emulated unless told otherwise: a /dev/kvm inside a virtual machine may open and then stand still. The guest has no
+network.
+"""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Timer
+
+from tests.kernels.images import Image
+
+_MEMORY_MB = 2048
+_CPUS = 2
+
+
+def boot(
+    image: Image, repository: Path, console: Path, seconds: float, accelerator: str = "tcg,thread=multi"
+) -> Iterator[str]:
+    """Give each line as the guest writes it; the guest ends by itself, or by force when its time is over."""
+    with subprocess.Popen(
+        ["nice", "-n", "10", *_qemu(image, repository, console, accelerator)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # what the accelerator does not emulate
+        text=True,
+        errors="replace",
+    ) as guest:
+        limit = Timer(seconds, guest.kill)
+        limit.start()
+        try:
+            assert guest.stdout is not None
+            for line in guest.stdout:
+                yield line.strip()
+        finally:
+            limit.cancel()
+            guest.kill()
+
+
+def _qemu(image: Image, repository: Path, console: Path, accelerator: str) -> list[str]:
+    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", accelerator, "-cpu", "max"]
+    command += [
+        "-m",
+        str(_MEMORY_MB),
+        "-smp",
+        str(_CPUS),
+        "-nodefaults",
+        "-no-reboot",
+        "-display",
+        "none",
+        "-nic",
+        "none",
+    ]
+    command += ["-kernel", str(image.kernel), "-initrd", str(image.initramfs)]
+    command += ["-append", f"console=ttyS0 quiet panic=-1 REPOSITORY={repository}"]
+    command += ["-serial", f"file:{console}", "-serial", "stdio"]
+    for tag, folder in (("machine", Path("/")), ("modules", image.modules)):
+        share = f"local,path={folder},mount_tag={tag},security_model=none,readonly=on,multidevs=remap"
+        command += ["-virtfs", share]
+    return command

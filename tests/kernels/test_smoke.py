@@ -1,0 +1,177 @@
+"""The socket programs under real sockets of both families: built, attached, filled, called; on any kernel."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections import Counter as Bag
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from ebpflb.bench.cgroups import find_mount, remove_tree
+from ebpflb.core.abi import (
+    Algorithm,
+    BackendFlag,
+    BackendState,
+    Counter,
+    Family,
+    FrontendFlag,
+    FrontendKind,
+    Protocol,
+)
+from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, Range, TableName
+from ebpflb.datapath.build import BuildSpec, MapSizes, build_programs, remove_build
+from ebpflb.datapath.cgroup import attach_cgroup
+from ebpflb.datapath.clock import measure_hz
+from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.programs import SOCKET_PROGRAMS
+from ebpflb.datapath.store import PinnedMapStore, open_map
+from ebpflb.host.features import SET_RETVAL, probe_feature
+from ebpflb.host.finding import Level
+from tests.kernels.addresses import ADDRESSES, NODE_PORT, TCP_PORT, UDP_PORT
+
+pytestmark = pytest.mark.root
+
+SIZES = MapSizes(64, 64, 64, 64, 1024, 64, 64, 64, 64, 64)
+TCP_RANGE, UDP_RANGE = Range(16, 2), Range(32, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the pod's clients saw, and what the programs counted meanwhile."""
+
+    answers: dict[str, list[object]]
+    counts: Bag[Counter]
+
+
+def fill(store: PinnedMapStore, family: Family) -> None:
+    """Write a Service with two backends (one for UDP), its NodePorts, and a Service without backends."""
+    packed = {name: ip_address(text).packed for name, text in ADDRESSES[family].items()}
+    backends = {
+        number: Backend(BackendKey(packed[name], port, protocol), BackendState.ACTIVE, BackendFlag.LOCAL, number)
+        for number, name, port, protocol in (
+            (1, "backend", 8080, Protocol.TCP),
+            (2, "backend2", 8080, Protocol.TCP),
+            (3, "backend", 5353, Protocol.UDP),
+            (4, "loopback", 5353, Protocol.UDP),
+        )
+    }
+    any_address, loopback_range = bytes(family.address_bytes), Range(48, 1)
+
+    def frontend(service_id: int, kind: FrontendKind, slots: Range) -> Frontend:
+        flags = FrontendFlag.HAS_BACKENDS if slots.length else FrontendFlag(0)
+        return Frontend(service_id, kind, Algorithm.RANDOM, flags, 0, slots, EMPTY_RANGE)
+
+    frontends = {
+        FrontendKey(packed["cluster"], TCP_PORT, Protocol.TCP): frontend(1, FrontendKind.CLUSTER_IP, TCP_RANGE),
+        FrontendKey(packed["cluster"], UDP_PORT, Protocol.UDP): frontend(2, FrontendKind.CLUSTER_IP, UDP_RANGE),
+        FrontendKey(packed["empty"], TCP_PORT, Protocol.TCP): frontend(3, FrontendKind.CLUSTER_IP, EMPTY_RANGE),
+        FrontendKey(any_address, NODE_PORT, Protocol.TCP): frontend(1, FrontendKind.NODE_PORT, TCP_RANGE),
+        FrontendKey(any_address, NODE_PORT, Protocol.UDP): frontend(4, FrontendKind.NODE_PORT, loopback_range),
+    }
+    assert not store.put(TableName.BACKENDS, backends)
+    store.write_slots(
+        {
+            TCP_RANGE: np.array([1, 2], np.uint32),
+            UDP_RANGE: np.array([3], np.uint32),
+            loopback_range: np.array([4], np.uint32),
+        }
+    )
+    assert not store.put(TableName.FRONTENDS, frontends)
+    assert not store.put(TableName.NODE_ADDRS, {packed["node"]: 0})
+
+
+def can_set_retval() -> bool:
+    return probe_feature(SET_RETVAL).level is Level.OK
+
+
+@pytest.fixture(scope="module", params=Family, ids=lambda family: family.name)
+def family(request: pytest.FixtureRequest) -> Family:
+    return Family(request.param)
+
+
+@pytest.fixture(scope="module")
+def pins(family: Family) -> Iterator[Pins]:
+    pins = Pins(Path("/sys/fs/bpf"), f"smoke-{uuid4().hex[:12]}")
+    pins.create_folders(family)
+    yield pins
+    remove_build(pins.progs(family))
+    pins.remove()
+
+
+@pytest.fixture(scope="module")
+def cgroup() -> Iterator[Path]:
+    folder = find_mount() / f"ebpflb-smoke-{uuid4().hex[:12]}"
+    folder.mkdir()
+    yield folder
+    remove_tree(folder)
+
+
+@pytest.fixture(scope="module")
+def seen(family: Family, pins: Pins, cgroup: Path) -> Seen:
+    """Build for this kernel, attach to a cgroup, run the pod in it once."""
+    spec = BuildSpec(
+        family,
+        pins.maps(family),
+        pins.progs(family),
+        hz=measure_hz(),
+        host_netns_cookie=None,
+        hairpin_address=bytes(family.address_bytes),
+        have_set_retval=can_set_retval(),
+        sizes=SIZES,
+    )
+    built = build_programs(spec)
+    attach_cgroup({each.name(family): built.pins[each.stem] for each in SOCKET_PROGRAMS}, cgroup, pins.links(family))
+    with PinnedMapStore(pins, family) as store:
+        fill(store, family)
+    pod = [sys.executable, "-m", "tests.kernels.pod", str(cgroup), str(family.value)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(pod, capture_output=True, text=True, check=False, timeout=100, env=environment)
+    assert done.returncode == 0, done.stderr
+    with open_map(pins, family, "counters") as counters:
+        keys, values = counters.read()
+    totals = zip(keys.tolist(), values.sum(axis=1).tolist(), strict=True)
+    return Seen(json.loads(done.stdout), Bag({Counter(key): total for key, total in totals if total}))
+
+
+def backends(family: Family) -> set[str]:
+    return {ADDRESSES[family]["backend"], ADDRESSES[family]["backend2"]}
+
+
+@pytest.mark.parametrize(("client", "dialled", "port"), [("TCP", "cluster", TCP_PORT), ("NodePort", "node", NODE_PORT)])
+def test_a_tcp_client_reaches_a_backend_and_sees_the_service(
+    seen: Seen, family: Family, client: str, dialled: str, port: int
+) -> None:
+    server, *peer = seen.answers[client]
+    assert server in backends(family)
+    assert peer == [ADDRESSES[family][dialled], port]
+
+
+@pytest.mark.parametrize("client", ["connected", "unconnected"])
+def test_a_udp_client_is_answered_by_the_service(seen: Seen, family: Family, client: str) -> None:
+    assert seen.answers[f"{client} UDP"] == [client, ADDRESSES[family]["cluster"], UDP_PORT]
+
+
+def test_the_loopback_address_is_the_nodes_in_the_initial_namespace_only(seen: Seen, family: Family) -> None:
+    assert seen.answers["in the initial namespace"] == [ADDRESSES[family]["loopback"], NODE_PORT]
+    assert seen.answers["NodePort on a pod's loopback address"] == [errno.ECONNREFUSED]
+
+
+def test_a_service_without_backends_refuses_at_once_or_leaves_the_address_alone(seen: Seen) -> None:
+    """Before ``bpf_set_retval`` the packet goes its way; in the pod's namespace there is none."""
+    assert seen.answers["no backends"] == [errno.ECONNREFUSED if can_set_retval() else errno.ENETUNREACH]
+    assert seen.counts[Counter.SOCK_REJECTED] == 1
+
+
+def test_every_call_is_counted(seen: Seen) -> None:
+    """Translated: TCP, NodePort, UDP twice, the initial namespace. Restored: getpeername() four times, recvmsg()."""
+    assert seen.counts[Counter.SOCK_TRANSLATED] == 5
+    assert seen.counts[Counter.SOCK_RESTORED] >= 5
+    assert seen.counts[Counter.SOCK_PASSED] >= 1
