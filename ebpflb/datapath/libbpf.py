@@ -55,13 +55,12 @@ def failure(operation: str, subject: str, number: int) -> MapError | Prerequisit
 
 def map_error(operation: str, subject: str, number: int) -> MapError:
     """Return the error for a row or a map: ``MapFullError`` for E2BIG."""
-    message = f"{operation} {subject}: {os.strerror(number)}"
-    if number == errno.E2BIG:
+    if number == errno.E2BIG:  # "Argument list too long" is execve()'s meaning of it
         return MapFullError(
-            message,
+            f"{operation} {subject}: the map has no room for another entry",
             remedy="give the map more entries with `ebpflb run --map-size NAME=ENTRIES`, after `ebpflb cleanup`",
         )
-    return MapError(message)
+    return MapError(f"{operation} {subject}: {os.strerror(number)}")
 
 
 class Handle:

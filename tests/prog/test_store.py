@@ -82,8 +82,8 @@ def test_failures_name_the_row_in_words(pins: Pins) -> None:
     with PinnedMapStore(pins, Family.IPV4) as store:
         keys = [FrontendKey(b"\x0a\0\0\1", port, Protocol.TCP) for port in range(CAPACITIES[TableName.FRONTENDS] + 1)]
         (failure,) = store.put(TableName.FRONTENDS, dict.fromkeys(keys, frontend()))
-    assert str(failure.error).startswith("put frontends 10.0.0.1:64/TCP: ")
-    assert str(failure.error).endswith("give the map more entries in the configuration")
+    assert str(failure.error).startswith("put frontends 10.0.0.1:64/TCP: the map has no room for another entry; ")
+    assert "--map-size NAME=ENTRIES" in str(failure.error)
 
 
 def test_a_map_of_another_layout_is_not_opened(map_factory: MapFactory, pins: Pins) -> None:
