@@ -126,7 +126,7 @@ def _make_initramfs(image: Image, folder: Path) -> None:
     """Pack busybox, the modules that reach the machine's files, and init."""
     root = folder / "initramfs-root"
     shutil.rmtree(root, ignore_errors=True)
-    for name in ("bin", "modules", "dev", "machine", "fresh", "root"):
+    for name in ("bin", "modules", "dev", "machine", "fresh", "tree", "venv", "root"):
         (root / name).mkdir(parents=True)
     shutil.copy(_BUSYBOX, root / "bin/busybox")
     shutil.copy(_INIT, root / "init")

@@ -10,8 +10,14 @@ while read -r module; do insmod "/modules/$module"; done </modules/order
 share='ro,trans=virtio,version=9p2000.L,msize=262144,cache=loose'
 mount -t 9p -o "$share" machine /machine
 mount -t tmpfs fresh /fresh
-mkdir /fresh/upper /fresh/work
+mkdir /fresh/upper /fresh/work /fresh/tree /fresh/tree-work
 mount -t overlay -o lowerdir=/machine,upperdir=/fresh/upper,workdir=/fresh/work root /root
+
+# The tree as it was when the run began, with the machine's .venv: files that change under 9p come out torn.
+mount -t 9p -o "$share" tree /tree
+mount --bind "/root$REPOSITORY/.venv" /venv
+mount -t overlay -o lowerdir=/tree,upperdir=/fresh/tree,workdir=/fresh/tree-work tree "/root$REPOSITORY"
+mount --move /venv "/root$REPOSITORY/.venv"
 
 mkdir -p /root/lib/modules
 mount -t 9p -o "$share" modules /root/lib/modules
@@ -20,7 +26,7 @@ mount -t proc proc /root/proc
 mount -t sysfs sysfs /root/sys
 mount -t bpf bpf /root/sys/fs/bpf
 mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
-for folder in tmp run var/tmp; do mount -t tmpfs tmpfs "/root/$folder"; done
+mount -t tmpfs tmpfs /root/run
 mkdir /root/dev/shm
 mount -t tmpfs tmpfs /root/dev/shm
 ifconfig lo 127.0.0.1 up

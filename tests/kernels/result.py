@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-END = "all checks"
+END = "ran to its end"
 """A guest's last line, and the row that says whether it came."""
 
 
@@ -26,25 +26,22 @@ class Result:
 
 
 def show(console: Console, results: Mapping[str, Iterable[Result]]) -> None:
-    """Print what every kernel said; the keys are the kernels' releases."""
-    by_kernel = {release: {result.check: result for result in found} for release, found in results.items()}
+    """Print what every kernel said; the keys are the kernels' versions."""
+    by_kernel = {version: {result.check: result for result in found} for version, found in results.items()}
     checks = dict.fromkeys(check for found in by_kernel.values() for check in found)
-    table = Table("check", *by_kernel, title="checks")
+    table = Table("check", *by_kernel)
     for check in checks:
         table.add_row(check, *(_cell(found.get(check)) for found in by_kernel.values()))
     console.print(table)
-    builds = {
-        (release, result.check): result.programs
-        for release, found in by_kernel.items()
-        for result in found.values()
-        if result.programs
-    }
-    table = Table("kernel", "build", "program", "instructions", "verified", title="programs")
-    for (release, check), programs in builds.items():
-        for program, (instructions, verified) in programs.items():
-            table.add_row(release, check, program, str(instructions), str(verified))
-    if builds:
-        console.print(table)
+    programs = Table("build", "program", "instructions", "verified")
+    for version, found in by_kernel.items():
+        for result in found.values():
+            for number, (program, counts) in enumerate(result.programs.items()):
+                programs.add_row(
+                    "" if number else f"{version} {result.check.removeprefix('build ')}", program, *map(str, counts)
+                )
+    if programs.row_count:
+        console.print(programs)
 
 
 def _cell(result: Result | None) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.kernels.images import SUITES, Image, KernelError, cache_folder, fetch
-from tests.kernels.machine import boot
+from tests.kernels.machine import boot, snapshot
 from tests.kernels.result import END, Result, show
 
 _REPOSITORY = Path(__file__).parents[2]
@@ -25,14 +25,15 @@ def main() -> int:
     options = _options()
     console = Console()
     results: dict[str, list[Result]] = {}
-    for version in options.versions:
-        try:
-            image = fetch(version, cache_folder())
-        except KernelError as error:
-            console.print(f"{version}: {error}")
-            results[version] = [Result(END, ok=False)]
-            continue
-        results[image.release] = _try(image, console, options.minutes * 60, options.accelerator)
+    with snapshot(_REPOSITORY) as tree:
+        for version in options.versions:
+            try:
+                image = fetch(version, cache_folder())
+            except KernelError as error:
+                console.print(f"{version}: {error}", markup=False)
+                results[version] = [Result(END, ok=False)]
+            else:
+                results[version] = _try(image, tree, console, options.minutes * 60, options.accelerator)
     show(console, results)
     return 0 if all(result.ok for found in results.values() for result in found) else 1
 
@@ -45,21 +46,22 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _try(image: Image, console: Console, seconds: float, accelerator: str) -> list[Result]:
+def _try(image: Image, tree: Path, console: Console, seconds: float, accelerator: str) -> list[Result]:
     """Run one guest; show each result as it comes."""
     log = cache_folder() / image.version / "console.log"
-    console.print(f"{image.release}: starts, console in {log}")
+    console.print(f"{image.release}: starts, console in {log}", soft_wrap=True)
     began = time.monotonic()
     results: list[Result] = []
     finished = False
-    for line in boot(image, _REPOSITORY, log, seconds, accelerator):
+    for line in boot(image, _REPOSITORY, tree, log, seconds=seconds, accelerator=accelerator):
         if line == END:
             finished = True
         elif line.startswith("{"):
             result = Result(**json.loads(line))
             results.append(result)
             mark = "ok" if result.ok else "FAILED"
-            console.print(f"{image.release}: {result.check}: {mark} {result.seconds:.0f} s {result.detail}")
+            said = f"{image.release}: {result.check}: {mark} {result.seconds:.0f} s {result.detail}"
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
     results.append(Result(END, ok=finished, seconds=time.monotonic() - began))
     if not finished:
         end = log.read_text(errors="replace").splitlines()[-20:]
