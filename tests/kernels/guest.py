@@ -76,7 +76,7 @@ def _checks() -> Iterator[tuple[str, Check]]:
             yield name, partial(_build, name, family, have_set_retval=have_set_retval)
     yield "doctor", _doctor
     yield "packet tests", partial(_tests, _PACKET_TESTS, _packet_tests(can_set_retval=can_set_retval))
-    yield "socket tests", partial(_tests, _SOCKET_TESTS, "not FakeMapStore")
+    yield "socket tests", partial(_tests, _SOCKET_TESTS, "")
 
 
 def _packet_tests(*, can_set_retval: bool) -> str:
