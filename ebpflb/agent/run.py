@@ -111,7 +111,7 @@ def make_source(config: AgentConfig) -> Source:
     """Return the source that the configuration asks for; raises ``UsageError`` when it cannot be used."""
     if config.manifests is not None:
         return FolderSource(config.manifests, config.node_name)
-    from ebpflb.kube.watch import KubeSource  # noqa: PLC0415 - the API client costs a folder user 40 MB for nothing
+    from ebpflb.kube.watch import KubeSource  # noqa: PLC0415 - the API client is large, and a folder needs none of it
 
     return KubeSource(config.kubeconfig, config.node_name)
 

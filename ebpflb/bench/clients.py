@@ -63,7 +63,23 @@ class Exchange:
     """The server as this client sees it."""
 
 
-class TcpSession:
+class _Session:
+    """A socket that is closed at the end of the block."""
+
+    _socket: socket.socket
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class TcpSession(_Session):
     """One TCP connection, used for as many exchanges as wanted."""
 
     def __init__(self, target: Target) -> None:
@@ -75,16 +91,6 @@ class TcpSession:
         except OSError:
             self._socket.close()
             raise
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close the socket."""
-        self._socket.close()
 
     def ask(self) -> Exchange:
         """Ask who answers."""
@@ -125,7 +131,7 @@ class TcpSession:
         return data
 
 
-class UdpSession:
+class UdpSession(_Session):
     """One UDP socket, connected or not."""
 
     def __init__(self, target: Target, *, connected: bool, payload_bytes: int = NONCE_BYTES) -> None:
@@ -139,16 +145,6 @@ class UdpSession:
             except OSError:
                 self._socket.close()
                 raise
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close the socket."""
-        self._socket.close()
 
     def ask(self) -> Exchange:
         """Send a datagram with a fresh nonce and wait for its answer; late answers to earlier ones are passed over."""

@@ -19,7 +19,7 @@ Timeouts, with what Linux' conntrack does where kube-proxy runs on it:
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -181,15 +181,6 @@ def flow_states(keys: Rows, values: Rows, partner: Positions) -> npt.NDArray[np.
     other = np.where(partner >= 0, own[partner], 0).astype(np.uint8)
     is_reply = (values["flags"] & FlowFlag.REPLY) != 0
     return _states(keys["protocol"] == Protocol.TCP, np.where(is_reply, other, own), np.where(is_reply, own, other))
-
-
-def flow_state(key: Any, value: Any, partner: Any | None) -> str:
-    """Return one flow's state in words; ``partner`` is the value of its other entry."""
-    seen = value["seen"], partner["seen"] if partner is not None else 0
-    request, reply = seen if not value["flags"] & FlowFlag.REPLY else seen[::-1]
-    is_tcp = np.array([key["protocol"] == Protocol.TCP])
-    (state,) = _states(is_tcp, np.array([request], np.uint8), np.array([reply], np.uint8))
-    return FlowState(state).words
 
 
 def _states(is_tcp: Mask, request: _Bits, reply: _Bits) -> npt.NDArray[np.uint8]:

@@ -59,11 +59,6 @@ def cgroup2_mounts(mounts: Sequence[Mount]) -> list[Path]:
     return [mount.point for mount in mounts if mount.filesystem == "cgroup2"]
 
 
-def bpffs_mounts(mounts: Sequence[Mount]) -> list[Path]:
-    """Return where bpffs is mounted."""
-    return [mount.point for mount in mounts if mount.filesystem == "bpf"]
-
-
 def mount_of(path: Path, mounts: Sequence[Mount]) -> Mount | None:
     """Return the mount that an absolute, resolved path lies on: the deepest, and of equals the latest."""
     best: Mount | None = None

@@ -16,7 +16,6 @@ from ebpflb.datapath.expiry import (
     Members,
     Serving,
     Timeouts,
-    flow_state,
     judge,
     partners,
 )
@@ -124,14 +123,6 @@ def test_a_flow_ends_when_the_timeout_of_its_state_has_passed(row: Row, family: 
     assert fresh.partner.tolist() == [1, 0]
     assert not fresh.is_over.any()
     assert judged(pair(request_seen, reply_seen, ages_s=(timeout, timeout), protocol=protocol)).is_idle.all()
-
-
-@pytest.mark.parametrize("row", STATES)
-def test_the_words_of_a_state_are_those_of_the_table(row: Row) -> None:
-    protocol, request_seen, reply_seen, state, _timeout = row
-    keys, values = pack(pair(request_seen, reply_seen, protocol=protocol))
-    assert flow_state(keys[0], values[0], values[1]) == state.words
-    assert flow_state(keys[1], values[1], values[0]) == state.words
 
 
 def test_words_are_readable() -> None:

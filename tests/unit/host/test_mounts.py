@@ -4,7 +4,7 @@ import pytest
 
 from ebpflb.errors import PrerequisiteError
 from ebpflb.host import mounts, syscalls
-from ebpflb.host.mounts import Mount, bpffs_mounts, cgroup2_mounts, ensure_bpffs, mount_of, parse_mounts
+from ebpflb.host.mounts import Mount, cgroup2_mounts, ensure_bpffs, mount_of, parse_mounts
 
 TABLE = """\
 /dev/vda / ext4 rw,relatime 0 0
@@ -26,7 +26,10 @@ def test_parses_the_table() -> None:
 def test_finds_cgroup_v2_beside_v1_and_every_bpffs() -> None:
     table = parse_mounts(TABLE)
     assert cgroup2_mounts(table) == [Path("/sys/fs/cgroup/unified")]
-    assert bpffs_mounts(table) == [Path("/sys/fs/bpf"), Path("/mnt/with space\\x")]
+    assert [each.point for each in table if each.filesystem == "bpf"] == [
+        Path("/sys/fs/bpf"),
+        Path("/mnt/with space\\x"),
+    ]
 
 
 @pytest.mark.parametrize(
