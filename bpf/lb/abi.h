@@ -30,6 +30,8 @@ enum lb_frontend_kind {
 	LB_KIND_NODE_PORT = 2, /* its key has the unspecified address: any address in node_addrs */
 	LB_KIND_LOAD_BALANCER = 3,
 	LB_KIND_EXTERNAL_IP = 4,
+	LB_KIND_ADDRESS = 5, /* its key has port 0 and protocol 0: a Service's address as such, for ping and
+				fragments */
 };
 
 enum lb_algorithm {
@@ -41,7 +43,9 @@ enum lb_algorithm {
 enum lb_frontend_flag {
 	LB_FRONTEND_LOCAL_POLICY = 1, /* the policy of this frontend's scope is Local */
 	LB_FRONTEND_HAS_BACKENDS =
-		2, /* some usable backend exists somewhere: an empty set means DROP, else REJECT */
+		2,	     /* some usable backend exists somewhere: an empty set means DROP, else REJECT */
+	LB_FRONTEND_DSR = 4, /* clients outside: a remote backend's node answers them directly */
+	LB_FRONTEND_SOURCE_RANGES = 8, /* only clients in source_ranges; decided at packet hooks alone */
 };
 
 enum lb_backend_state {
@@ -74,6 +78,8 @@ enum lb_flow_flag {
 		4, /* after the rewrite: route here and redirect (the stack would drop it as martian) */
 	LB_FLOW_HAIRPIN = 8, /* after the rewrite: back out of the device it came in by */
 	LB_FLOW_SNAT = 16,   /* the source was rewritten to an address of this node */
+	LB_FLOW_DSR = 32, /* request: sent whole, in an outer header with to_saddr, to_daddr; has no partner
+			     here. Reply: goes to the client directly, past the node that sent it here */
 };
 
 /* Bits of lb_flow.seen: what this direction has carried. Python derives the state of the pair from both
@@ -110,8 +116,22 @@ enum lb_counter {
 	LB_COUNTER_DROP_TTL = 19,	       /* the TTL would reach zero here */
 	LB_COUNTER_DROP_REWRITE = 20,	       /* the kernel refused to change the packet */
 	LB_COUNTER_DROP_DEAD_SLOT = 21,	       /* a slot names no live backend: the tables are inconsistent */
-	LB_COUNTER_PASSED_FRAGMENT = 22,       /* a fragment, left to the stack */
-	LB_COUNTER_MAX = 23,
+	LB_COUNTER_PASSED_FRAGMENT = 22,   /* a later fragment of an unknown datagram, left to the stack */
+	LB_COUNTER_FLOW_CONFIRMED = 23,	   /* a flow moved from `pending` to `flows` */
+	LB_COUNTER_ICMP_TRANSLATED = 24,   /* an ICMP error followed the flow that it is about */
+	LB_COUNTER_ECHO_ANSWERED = 25,	   /* a ping to a Service's address was answered */
+	LB_COUNTER_TOO_BIG_ANSWERED = 26,  /* the sender was told the MTU */
+	LB_COUNTER_TTL_ANSWERED = 27,	   /* the sender was told that the TTL ran out here */
+	LB_COUNTER_FRAGMENT_HELD = 28,	   /* a fragment waits for the first one of its datagram */
+	LB_COUNTER_FRAGMENT_RELEASED = 29, /* a waiting fragment went on */
+	LB_COUNTER_DROP_FRAGMENT = 30,	   /* no room to let a fragment wait */
+	LB_COUNTER_DROP_SOURCE_RANGE = 31, /* the client is outside the Service's source ranges */
+	LB_COUNTER_ENCAPSULATED = 32,	   /* DSR: sent to the backend's node in an outer header */
+	LB_COUNTER_DECAPSULATED = 33,	   /* DSR: taken out of it */
+	LB_COUNTER_XDP_TO_TC = 34,	   /* XDP met what tc decides: nothing was changed */
+	LB_COUNTER_SOCK_OPTED_OUT = 35,	   /* socket hooks: left to the packet hooks */
+	LB_COUNTER_BIND_REFUSED = 36,	   /* a host process asked for the port of a NodePort */
+	LB_COUNTER_MAX = 37,
 };
 
 struct lb_frontend_key {
@@ -203,10 +223,42 @@ struct lb_flow {
 	u32 backend_id;
 	u32 generation; /* of the backend */
 	u32 service_id;
+	u32 last_seen;	  /* jiffies, low 32 bits */
+	u8 flags;	  /* enum lb_flow_flag */
+	u8 seen;	  /* enum lb_flow_seen */
+	u8 partner_flags; /* `flags` of the other entry: from one half the other can be made again */
+	u8 pad;
+};
+
+/* An IP datagram in fragments, as seen on the wire. */
+struct lb_datagram_key {
+	addr_t saddr;
+	addr_t daddr;
+	__be32 id; /* IPv4: 16 bits */
+	u8 protocol;
+	u8 pad[3];
+};
+
+struct lb_datagram {
+	__be16 sport;
+	__be16 dport;
+	u32 is_known;  /* the first fragment was seen: the ports are right */
+	u32 held;      /* fragments that were put to wait, ever: the number of the next one */
+	u32 released;  /* fragments that were let go, ever */
 	u32 last_seen; /* jiffies, low 32 bits */
-	u8 flags;      /* enum lb_flow_flag */
-	u8 seen;       /* enum lb_flow_seen */
-	u8 pad[2];
+};
+
+struct lb_held_key {
+	struct lb_datagram_key datagram;
+	u32 number;
+};
+
+#define LB_HELD_BYTES 2040
+
+struct lb_held_fragment {
+	u32 length;
+	u32 pad;
+	u8 frame[LB_HELD_BYTES];
 };
 
 /* A socket and an address: of the backend it talks to (sock_origins), of the frontend it dialled
@@ -241,8 +293,29 @@ struct lb_node_addr {
 	u32 flags; /* reserved, 0 */
 };
 
+/* Bits of lb_device.flags */
+enum lb_device_flag {
+	LB_DEVICE_XDP =
+		1, /* an XDP program here can redirect frames to this device, or transmit them from it */
+};
+
 struct lb_device {
 	addr_t snat_address; /* source of packets masqueraded out of this device; zero: none */
+	u32 mtu;	     /* bytes, network header included */
+	u32 flags;	     /* enum lb_device_flag */
+};
+
+/* Which local backend an address is, for a service port: who unwraps a DSR packet knows its pod only. */
+struct lb_local_backend_key {
+	u32 service_id;
+	addr_t address;
+};
+
+/* A longest-prefix-match key: prefix_length counts the bits of service_id, too. */
+struct lb_source_range_key {
+	u32 prefix_length;
+	u32 service_id;
+	addr_t address;
 };
 
 #endif

@@ -10,6 +10,10 @@
 #error "build.py sets LB_PIN_DIR, LB_HZ, LB_HOST_NETNS_COOKIE and LB_HAVE_SET_RETVAL"
 #endif
 
+#if !defined(LB_ANSWER_PING) || !defined(LB_PROTECT_NODE_PORTS) || !defined(LB_CSUM_IPV6)
+#error "build.py sets LB_ANSWER_PING, LB_PROTECT_NODE_PORTS (0, 1) and LB_CSUM_IPV6 (a flag of bpf_l4_csum_replace)"
+#endif
+
 #if !defined(LB_HAIRPIN_ADDRESS)
 #error "build.py sets LB_HAIRPIN_ADDRESS: 32-bit words in network order, comma-separated"
 #endif
@@ -17,7 +21,9 @@
 #if !defined(LB_MAX_FRONTENDS) || !defined(LB_MAX_BACKENDS) || !defined(LB_MAX_SERVICES) ||                  \
 	!defined(LB_MAX_MEMBERS) || !defined(LB_MAX_SLOT_LINES) || !defined(LB_MAX_FLOWS) ||                 \
 	!defined(LB_MAX_AFFINITY) || !defined(LB_MAX_SOCKETS) || !defined(LB_MAX_NODE_ADDRS) ||              \
-	!defined(LB_MAX_DEVICES)
+	!defined(LB_MAX_DEVICES) || !defined(LB_MAX_PENDING) || !defined(LB_MAX_DATAGRAMS) ||                \
+	!defined(LB_MAX_HELD_FRAGMENTS) || !defined(LB_MAX_LOCAL_BACKENDS) ||                                \
+	!defined(LB_MAX_SOURCE_RANGES) || !defined(LB_MAX_OPT_OUTS)
 #error "build.py sets the size of every map"
 #endif
 

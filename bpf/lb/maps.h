@@ -19,14 +19,28 @@ BPF_TABLE_PINNED("hash", addr_t, struct lb_node_addr, node_addrs, LB_MAX_NODE_AD
 		 LB_PIN_DIR "/node_addrs");
 BPF_TABLE_PINNED("hash", u32, struct lb_device, devices, LB_MAX_DEVICES, LB_PIN_DIR "/devices");
 
+BPF_TABLE_PINNED("hash", struct lb_local_backend_key, u32, local_backends, LB_MAX_LOCAL_BACKENDS,
+		 LB_PIN_DIR "/local_backends", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("lpm_trie", struct lb_source_range_key, u32, source_ranges, LB_MAX_SOURCE_RANGES,
+		 LB_PIN_DIR "/source_ranges", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("hash", u64, u32, opt_outs, LB_MAX_OPT_OUTS, LB_PIN_DIR "/opt_outs");
+
 /* Written and read by Python only: names for people and for the restoration of ids. */
 BPF_TABLE_PINNED("hash", u32, struct lb_service, services, LB_MAX_SERVICES, LB_PIN_DIR "/services",
 		 BPF_F_NO_PREALLOC);
 
-/* Written here. `flows` is a plain hash: when it is full a new flow is refused and counted, no live one is
- * evicted. */
+/*
+ * Written here. `flows` has the confirmed flows and is a plain hash: no live one is ever evicted. `pending`
+ * has those that nobody has answered yet: a flood of forged senders evicts but its own kind there.
+ */
 BPF_TABLE_PINNED("hash", struct lb_tuple, struct lb_flow, flows, LB_MAX_FLOWS, LB_PIN_DIR "/flows",
 		 BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("lru_hash", struct lb_tuple, struct lb_flow, pending, LB_MAX_PENDING, LB_PIN_DIR "/pending");
+BPF_TABLE_PINNED("lru_hash", struct lb_datagram_key, struct lb_datagram, datagrams, LB_MAX_DATAGRAMS,
+		 LB_PIN_DIR "/datagrams");
+BPF_TABLE_PINNED("lru_hash", struct lb_held_key, struct lb_held_fragment, held_fragments,
+		 LB_MAX_HELD_FRAGMENTS, LB_PIN_DIR "/held_fragments");
+BPF_TABLE_PINNED("percpu_array", u32, struct lb_held_fragment, scratch, 1, LB_PIN_DIR "/scratch");
 BPF_TABLE_PINNED("lru_hash", struct lb_affinity_key, struct lb_affinity, affinity, LB_MAX_AFFINITY,
 		 LB_PIN_DIR "/affinity");
 BPF_TABLE_PINNED("lru_hash", struct lb_sock_key, struct lb_sock_origin, sock_origins, LB_MAX_SOCKETS,

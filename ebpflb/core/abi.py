@@ -33,6 +33,7 @@ class FrontendKind(IntEnum):
     NODE_PORT = 2
     LOAD_BALANCER = 3
     EXTERNAL_IP = 4
+    ADDRESS = 5
 
 
 class Algorithm(IntEnum):
@@ -47,6 +48,8 @@ class FrontendFlag(IntFlag):
 
     LOCAL_POLICY = 1
     HAS_BACKENDS = 2
+    DSR = 4
+    SOURCE_RANGES = 8
 
 
 class BackendState(IntEnum):
@@ -79,6 +82,13 @@ class FlowFlag(IntFlag):
     FORWARD = 4
     HAIRPIN = 8
     SNAT = 16
+    DSR = 32
+
+
+class DeviceFlag(IntFlag):
+    """``enum lb_device_flag`` (``LB_DEVICE_XDP``)."""
+
+    XDP = 1
 
 
 class FlowSeen(IntFlag):
@@ -116,6 +126,20 @@ class Counter(IntEnum):
     DROP_REWRITE = 20
     DROP_DEAD_SLOT = 21
     PASSED_FRAGMENT = 22
+    FLOW_CONFIRMED = 23
+    ICMP_TRANSLATED = 24
+    ECHO_ANSWERED = 25
+    TOO_BIG_ANSWERED = 26
+    TTL_ANSWERED = 27
+    FRAGMENT_HELD = 28
+    FRAGMENT_RELEASED = 29
+    DROP_FRAGMENT = 30
+    DROP_SOURCE_RANGE = 31
+    ENCAPSULATED = 32
+    DECAPSULATED = 33
+    XDP_TO_TC = 34
+    SOCK_OPTED_OUT = 35
+    BIND_REFUSED = 36
 
 
 SLOTS_PER_LINE = 16
@@ -123,3 +147,6 @@ SLOTS_PER_LINE = 16
 
 SERVICE_NAME_BYTES = 200
 """Length of ``lb_service.name``, NUL-padded."""
+
+HELD_BYTES = 2040
+"""Length of ``lb_held_fragment.frame``."""

@@ -53,6 +53,15 @@ class MapSizes:
     sockets: int = 65_536
     node_addrs: int = 1_024
     devices: int = 1_024
+    pending: int = 131_072
+    """Entries of flows that nobody has answered yet; the oldest give way."""
+    datagrams: int = 8_192
+    """Datagrams in fragments that are under way at one time."""
+    held_fragments: int = 1_024
+    """Fragments that wait for the first one of their datagram, of 2 KiB each."""
+    local_backends: int = 16_384
+    source_ranges: int = 65_536
+    opt_outs: int = 4_096
 
     def flags(self) -> list[str]:
         """Return the compiler flags of ``bpf/lb/config.h``."""
@@ -79,6 +88,12 @@ class BuildSpec:
     """Source of packets that a pod sends itself through a Service; network byte order."""
     have_set_retval: bool = True
     """Kernel 5.18: the socket hooks can refuse with ECONNREFUSED."""
+    csum_ipv6_flag: int = 0
+    """``BPF_F_IPV6`` of ``bpf_l4_csum_replace`` where the kernel knows it (6.16), else 0."""
+    answer_ping: bool = True
+    """A ping to a Service's address is answered while the Service has backends."""
+    protect_node_ports: bool = True
+    """A host process that binds the port of a NodePort is refused with EADDRINUSE."""
     sizes: MapSizes = field(default_factory=MapSizes)
 
     def flags(self) -> list[str]:
@@ -92,6 +107,9 @@ class BuildSpec:
             f"-DLB_HZ={self.hz}",
             f"-DLB_HOST_NETNS_COOKIE={_INITIAL_NETNS if cookie is None else f'{cookie}ULL'}",
             f"-DLB_HAVE_SET_RETVAL={int(self.have_set_retval)}",
+            f"-DLB_CSUM_IPV6={self.csum_ipv6_flag}",
+            f"-DLB_ANSWER_PING={int(self.answer_ping)}",
+            f"-DLB_PROTECT_NODE_PORTS={int(self.protect_node_ports)}",
             f"-DLB_HAIRPIN_ADDRESS={hairpin}",
             *self.sizes.flags(),
         ]

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ebpflb.core.abi import SERVICE_NAME_BYTES, SLOTS_PER_LINE, Family
+from ebpflb.core.abi import HELD_BYTES, SERVICE_NAME_BYTES, SLOTS_PER_LINE, Family
 from ebpflb.datapath.btf import DType
 from ebpflb.errors import LayoutError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Part of every pin's path. Moves on with every change to a key or value of ``bpf/lb/abi.h``."""
 
 
@@ -29,12 +29,21 @@ class Layout:
     value: DType
 
 
-_SCALARS = {"u8": "u1", "u16": "=u2", "u32": "=u4", "u64": "=u8", "be16": ">u2"}
+_SCALARS = {"u8": "u1", "u16": "=u2", "u32": "=u4", "u64": "=u8", "be16": ">u2", "be32": ">u4"}
 
 _SOCK_KEY: dict[Family, str] = {
     Family.IPV4: "cookie:u64 address:addr port:be16 protocol:u8 pad:u8",
     Family.IPV6: "cookie:u64 address:addr port:be16 protocol:u8 pad:u8 pad2:u32",
 }
+
+_FLOWS = (
+    "saddr:addr daddr:addr sport:be16 dport:be16 protocol:u8 pad:u8*3",
+    (
+        "to_saddr:addr to_daddr:addr to_sport:be16 to_dport:be16 backend_id:u32 generation:u32 service_id:u32"
+        " last_seen:u32 flags:u8 seen:u8 partner_flags:u8 pad:u8"
+    ),
+)
+_DATAGRAM = "saddr:addr daddr:addr id:be32 protocol:u8 pad:u8*3"
 
 # Fields in order, explicit padding included: nothing is implicit, so offsets follow. One word: not a struct.
 _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
@@ -56,13 +65,8 @@ _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
         },
         "backend_id:u32 generation:u32 last_used:u32",
     ),
-    "flows": (
-        "saddr:addr daddr:addr sport:be16 dport:be16 protocol:u8 pad:u8*3",
-        (
-            "to_saddr:addr to_daddr:addr to_sport:be16 to_dport:be16"
-            " backend_id:u32 generation:u32 service_id:u32 last_seen:u32 flags:u8 seen:u8 pad:u8*2"
-        ),
-    ),
+    "flows": _FLOWS,
+    "pending": _FLOWS,
     "sock_origins": (
         _SOCK_KEY,
         "address:addr port:be16 pad:u16 backend_id:u32 generation:u32 service_id:u32",
@@ -72,7 +76,12 @@ _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
         "backend_id:u32 generation:u32 service_id:u32",
     ),
     "node_addrs": ("addr", "flags:u32"),
-    "devices": ("u32", "snat_address:addr"),
+    "devices": ("u32", "snat_address:addr mtu:u32 flags:u32"),
+    "local_backends": ("service_id:u32 address:addr", "u32"),
+    "source_ranges": ("prefix_length:u32 service_id:u32 address:addr", "u32"),
+    "opt_outs": ("u64", "u32"),
+    "datagrams": (_DATAGRAM, "sport:be16 dport:be16 is_known:u32 held:u32 released:u32 last_seen:u32"),
+    "held_fragments": ("datagram:datagram number:u32", f"length:u32 pad:u32 frame:u8*{HELD_BYTES}"),
     "counters": ("u32", "u64"),
 }
 
@@ -109,6 +118,8 @@ def _element(text: str, family: Family) -> DType:
         return np.dtype(f"S{count}")
     if kind == "addr":
         base = address_dtype(family)
+    elif kind == "datagram":
+        base = _dtype(_DATAGRAM, family)
     elif kind == "range":
         base = np.dtype([("offset", "=u4"), ("length", "=u4")])
     else:
