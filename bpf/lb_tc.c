@@ -4,60 +4,128 @@
  *
  *	lb_uplink_in	ingress of uplinks: traffic from outside, replies to masqueraded flows
  *	lb_pod_in	ingress of pod devices (host side of the veth): pods that the socket hooks do not
- *cover, hairpin lb_out		egress of both: replies get the frontend's address back
+ *cover, hairpin lb_out		egress of both: replies get the frontend's address back; the node's own
+ *packets
+ *
+ * and each once more, for devices without an Ethernet header.
  *
  * Three steps at each: flow lookup; on a miss frontend lookup; on a hit of that, choice of a backend and
  *creation of the flow's two entries. Decisions are made in lb/translate.h, carried out here, in one switch.
  */
 #include "lb/base.h"
-#include "lb/packet.h"
+#include "lb/parse.h"
+#include "lb/fragment.h"
 #include "lb/translate.h"
-#include "lb/reject.h"
+#include "lb/nat.h"
+#include "lb/dsr.h"
+#include "lb/answer.h"
 
 /* Lets other software's filters on the same hook see the packet. */
 #define LB_TC_NEXT TC_ACT_UNSPEC
 
-static __always_inline int lb_swap_macs(struct __sk_buff *skb)
+static __always_inline int lb_swap_macs(lb_ctx *ctx, const struct lb_packet *packet)
 {
 	u8 macs[2 * ETH_ALEN];
-	int error = bpf_skb_load_bytes(skb, 0, macs, sizeof(macs));
+	int error;
 
+	if (!packet->l3_offset)
+		return 0;
+	error = lb_load(ctx, 0, macs, sizeof(macs));
 	if (!error)
-		error = bpf_skb_store_bytes(skb, 0, macs + ETH_ALEN, ETH_ALEN, 0);
+		error = lb_store(ctx, 0, macs + ETH_ALEN, ETH_ALEN);
 	if (!error)
-		error = bpf_skb_store_bytes(skb, ETH_ALEN, macs, ETH_ALEN, 0);
+		error = lb_store(ctx, ETH_ALEN, macs, ETH_ALEN);
 	return error;
 }
 
-/* Changes the packet as the verdict asks. A packet that the kernel refuses to change is dropped: it may be
- * half done. */
-static __always_inline enum lb_verdict lb_change(struct __sk_buff *skb, const struct lb_packet *packet,
-						 const struct lb_flow *flow, enum lb_verdict verdict)
+/* A packet from a device without Ethernet needs room for the header that the next hop's device puts there. */
+static __always_inline int lb_make_link_header(lb_ctx *ctx, const struct lb_packet *packet)
 {
-	bool changed = true;
-
-	if (verdict == LB_DELIVER || verdict == LB_FORWARD || verdict == LB_HAIRPIN)
-		changed = lb_rewrite(skb, packet, flow, verdict == LB_FORWARD);
-	if (verdict == LB_REJECT)
-		changed = !lb_reject(skb, packet);
-	if (changed && (verdict == LB_HAIRPIN || verdict == LB_REJECT))
-		changed = !lb_swap_macs(skb);
-	return changed ? verdict : lb_drop(LB_COUNTER_DROP_REWRITE);
+	return packet->l3_offset ? 0 : bpf_skb_change_head(ctx, ETH_HLEN, 0);
 }
 
-static __always_inline bool lb_is_restored_at_egress(const struct lb_flow *flow)
+static __always_inline int lb_change_forwarded(lb_ctx *ctx, const struct lb_packet *packet,
+					       const struct lb_flow *flow)
 {
-	return (flow->flags & LB_FLOW_REPLY) && (flow->flags & LB_FLOW_AT_EGRESS);
+	bool decrement_ttl = !(flow->flags & LB_FLOW_AT_EGRESS);
+	int error;
+
+	if (!(flow->flags & LB_FLOW_DSR) || (flow->flags & LB_FLOW_REPLY))
+		return lb_rewrite(ctx, packet, flow, decrement_ttl);
+	error = lb_rewrite_ttl(ctx, packet, packet->ttl - 1);
+	return error ? error : lb_encapsulate(ctx, packet, flow);
+}
+
+static __always_inline int lb_change_by_verdict(lb_ctx *ctx, const struct lb_packet *packet,
+						const struct lb_translation *translation,
+						enum lb_verdict verdict)
+{
+	const struct lb_flow *flow = &translation->flow;
+	int error;
+
+	switch (verdict) {
+	case LB_DELIVER:
+		error = lb_rewrite(ctx, packet, flow, false);
+		if (!error && (flow->flags & LB_FLOW_DSR))
+			error = lb_clamp_mss(ctx, packet);
+		return error;
+	case LB_FORWARD:
+		error = lb_change_forwarded(ctx, packet, flow);
+		return error ? error : lb_make_link_header(ctx, packet);
+	case LB_HAIRPIN:
+		error = lb_rewrite(ctx, packet, flow, false);
+		return error ? error : lb_swap_macs(ctx, packet);
+	default:
+		error = lb_answer(ctx, packet, verdict, translation->hop.mtu);
+		return error ? error : lb_swap_macs(ctx, packet);
+	}
+}
+
+/* The drop that a question is, when it cannot be answered. */
+static __always_inline u32 lb_failure(enum lb_verdict verdict)
+{
+	switch (verdict) {
+	case LB_TOO_BIG:
+		return LB_COUNTER_DROP_TOO_BIG;
+	case LB_EXPIRED:
+		return LB_COUNTER_DROP_TTL;
+	default:
+		return LB_COUNTER_DROP_REWRITE;
+	}
+}
+
+/* Changes the packet as the verdict asks. One that the kernel refuses to change is dropped: it may be half
+ * done. */
+static __always_inline enum lb_verdict lb_change(lb_ctx *ctx, const struct lb_packet *packet,
+						 const struct lb_translation *translation,
+						 enum lb_verdict verdict)
+{
+	if (verdict == LB_PASS || verdict == LB_DROP)
+		return verdict;
+	if (packet->outer_bytes && lb_decapsulate(ctx, packet))
+		return lb_drop(LB_COUNTER_DROP_REWRITE);
+	if (lb_change_by_verdict(ctx, packet, translation, verdict))
+		return lb_drop(lb_failure(verdict));
+	return verdict;
+}
+
+static __always_inline void lb_count_delivered(const struct lb_packet *packet, const struct lb_flow *flow)
+{
+	const u8 restored = LB_FLOW_REPLY | LB_FLOW_AT_EGRESS;
+
+	lb_count((flow->flags & restored) == restored ? LB_COUNTER_REPLY_RESTORED : LB_COUNTER_DELIVERED);
 }
 
 /* `back`: the flags of bpf_redirect() that send an answer to where the packet came from. */
-static __always_inline int lb_act(struct __sk_buff *skb, const struct lb_packet *packet,
+static __always_inline int lb_act(lb_ctx *ctx, const struct lb_packet *packet,
 				  struct lb_translation *translation, enum lb_verdict verdict, u64 back)
 {
-	switch (lb_change(skb, packet, &translation->flow, verdict)) {
+	verdict = lb_change(ctx, packet, translation, verdict);
+	if (packet->kind == LB_ICMP_ERROR && verdict != LB_PASS && verdict != LB_DROP)
+		lb_count(LB_COUNTER_ICMP_TRANSLATED);
+	switch (verdict) {
 	case LB_DELIVER:
-		lb_count(lb_is_restored_at_egress(&translation->flow) ? LB_COUNTER_REPLY_RESTORED
-								      : LB_COUNTER_DELIVERED);
+		lb_count_delivered(packet, &translation->flow);
 		return LB_TC_NEXT;
 	case LB_FORWARD:
 		lb_count(LB_COUNTER_FORWARDED);
@@ -65,10 +133,19 @@ static __always_inline int lb_act(struct __sk_buff *skb, const struct lb_packet 
 					 sizeof(translation->hop.neighbour), 0);
 	case LB_HAIRPIN:
 		lb_count(LB_COUNTER_HAIRPINNED);
-		return bpf_redirect(skb->ifindex, 0);
+		return bpf_redirect(ctx->ifindex, back);
 	case LB_REJECT:
 		lb_count(LB_COUNTER_REJECTED);
-		return bpf_redirect(skb->ifindex, back);
+		return bpf_redirect(ctx->ifindex, back);
+	case LB_TOO_BIG:
+		lb_count(LB_COUNTER_TOO_BIG_ANSWERED);
+		return bpf_redirect(ctx->ifindex, back);
+	case LB_EXPIRED:
+		lb_count(LB_COUNTER_TTL_ANSWERED);
+		return bpf_redirect(ctx->ifindex, back);
+	case LB_ECHO_ANSWER:
+		lb_count(LB_COUNTER_ECHO_ANSWERED);
+		return bpf_redirect(ctx->ifindex, back);
 	case LB_DROP:
 		return TC_ACT_SHOT;
 	default:
@@ -77,34 +154,81 @@ static __always_inline int lb_act(struct __sk_buff *skb, const struct lb_packet 
 	}
 }
 
-static __always_inline int lb_ingress(struct __sk_buff *skb, enum lb_side side)
-{
-	struct lb_translation translation = {};
-	struct lb_packet packet = {};
-	enum lb_verdict verdict = lb_parse(skb, &packet);
+/* What is found out about one packet. The stack, 512 bytes, does not hold it beside all else; no packet meets
+ * another on its CPU before it is done. */
+struct lb_work {
+	struct lb_packet packet;
+	struct lb_translation translation;
+};
 
+BPF_PERCPU_ARRAY(work, struct lb_work, 1);
+
+static __always_inline struct lb_work *lb_work_begin(void)
+{
+	u32 zero = 0;
+	struct lb_work *item = work.lookup(&zero);
+
+	if (item)
+		__builtin_memset(item, 0, sizeof(*item));
+	return item;
+}
+
+static __always_inline int lb_ingress(lb_ctx *ctx, u32 l3_offset, enum lb_side side)
+{
+	struct lb_work *item = lb_work_begin();
+	enum lb_verdict verdict;
+
+	if (!item)
+		return LB_TC_NEXT;
+	verdict = lb_parse(ctx, l3_offset, &item->packet);
 	if (verdict == LB_CONTINUE)
-		verdict = lb_translate_ingress(skb, &packet, side, &translation);
-	return lb_act(skb, &packet, &translation, verdict, 0);
-}
-
-int LB_NAME(lb_uplink_in)(struct __sk_buff *skb)
-{
-	return lb_ingress(skb, LB_FROM_UPLINK);
-}
-
-int LB_NAME(lb_pod_in)(struct __sk_buff *skb)
-{
-	return lb_ingress(skb, LB_FROM_POD);
-}
-
-int LB_NAME(lb_out)(struct __sk_buff *skb)
-{
-	struct lb_translation translation = {};
-	struct lb_packet packet = {};
-	enum lb_verdict verdict = lb_parse(skb, &packet);
-
+		verdict = lb_fragment(ctx, &item->packet, true);
 	if (verdict == LB_CONTINUE)
-		verdict = lb_translate_egress(skb, &packet, &translation);
-	return lb_act(skb, &packet, &translation, verdict, BPF_F_INGRESS);
+		verdict = lb_translate_ingress(ctx, &item->packet, side, &item->translation);
+	return lb_act(ctx, &item->packet, &item->translation, verdict, 0);
+}
+
+static __always_inline int lb_egress(lb_ctx *ctx, u32 l3_offset)
+{
+	struct lb_work *item = lb_work_begin();
+	enum lb_verdict verdict;
+
+	if (!item)
+		return LB_TC_NEXT;
+	verdict = lb_parse(ctx, l3_offset, &item->packet);
+	if (verdict == LB_CONTINUE)
+		verdict = lb_fragment(ctx, &item->packet, false);
+	if (verdict == LB_CONTINUE)
+		verdict = lb_translate_egress(ctx, &item->packet, &item->translation);
+	return lb_act(ctx, &item->packet, &item->translation, verdict, BPF_F_INGRESS);
+}
+
+int LB_NAME(lb_uplink_in)(lb_ctx *ctx)
+{
+	return lb_ingress(ctx, ETH_HLEN, LB_FROM_UPLINK);
+}
+
+int LB_NAME(lb_pod_in)(lb_ctx *ctx)
+{
+	return lb_ingress(ctx, ETH_HLEN, LB_FROM_POD);
+}
+
+int LB_NAME(lb_out)(lb_ctx *ctx)
+{
+	return lb_egress(ctx, ETH_HLEN);
+}
+
+int LB_NAME(lb_uplink_l3_)(lb_ctx *ctx)
+{
+	return lb_ingress(ctx, 0, LB_FROM_UPLINK);
+}
+
+int LB_NAME(lb_pod_l3_)(lb_ctx *ctx)
+{
+	return lb_ingress(ctx, 0, LB_FROM_POD);
+}
+
+int LB_NAME(lb_out_l3_)(lb_ctx *ctx)
+{
+	return lb_egress(ctx, 0);
 }

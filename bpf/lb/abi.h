@@ -89,6 +89,7 @@ enum lb_flow_seen {
 	LB_SEEN_DATA = 2, /* any TCP packet but a SYN without ACK; any UDP packet */
 	LB_SEEN_FIN = 4,
 	LB_SEEN_RST = 8,
+	LB_SEEN_MOVED = 16, /* in `pending` only: the flow is confirmed and lives in `flows` */
 };
 
 /* Index of the per-CPU array `counters`. One for every verdict and every drop reason. Numbers are never

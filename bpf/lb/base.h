@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The ground every other header stands on: kernel types, address operations, time, and the counters. Pure but
- * for lb_count().
+ * for lb_count(). A file for XDP defines LB_XDP first.
  */
 #ifndef LB_BASE_H
 #define LB_BASE_H
@@ -19,6 +19,12 @@
 #include "lb/maps.h"
 
 #define LB_ADDR_WORDS ((int)(sizeof(addr_t) / sizeof(__be32)))
+
+#ifdef LB_XDP
+typedef struct xdp_md lb_ctx;
+#else
+typedef struct __sk_buff lb_ctx;
+#endif
 
 static __always_inline void lb_count(u32 counter)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The next hop of a packet that this node forwards by itself. The kernel's FIB decides; a missing neighbour
- * is no error, since bpf_redirect_neigh resolves it and queues the packet meanwhile.
+ * The next hop of a packet that this node forwards by itself. The kernel's FIB decides. At tc a missing
+ * neighbour is no error, since bpf_redirect_neigh resolves it and queues the packet meanwhile; XDP leaves to
+ * tc whatever is not plain.
  */
 #ifndef LB_FIB_H
 #define LB_FIB_H
@@ -10,13 +11,14 @@
 #include "lb/packet.h"
 #include "lb/verdict.h"
 
-/* bpf_redirect_neigh: 5.10; bcc 0.26 declares it without its arguments. */
-static long (*lb_redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int plen,
-				 u64 flags) = (void *)152;
-
 struct lb_next_hop {
 	u32 ifindex;
+	u32 mtu; /* of LB_TOO_BIG */
+#ifdef LB_XDP
+	u8 macs[2 * ETH_ALEN]; /* destination, source */
+#else
 	struct bpf_redir_neigh neighbour;
+#endif
 };
 
 #if FAMILY == 4
@@ -25,33 +27,86 @@ struct lb_next_hop {
 #define LB_AF 10 /* AF_INET6 */
 #endif
 
-/* Returns LB_CONTINUE with `hop` filled, or LB_DROP (counted). A zero `saddr` leaves the source to the
- * routes. */
-static __always_inline enum lb_verdict lb_fib_lookup(struct __sk_buff *skb, const addr_t *saddr,
-						     const addr_t *daddr, struct lb_next_hop *hop)
+static __always_inline void lb_fib_fill(struct bpf_fib_lookup *fib, const addr_t *saddr, const addr_t *daddr)
+{
+	fib->family = LB_AF;
+#if FAMILY == 4
+	fib->ipv4_src = saddr->word[0];
+	fib->ipv4_dst = daddr->word[0];
+#else
+	__builtin_memcpy(fib->ipv6_src, saddr, sizeof(addr_t));
+	__builtin_memcpy(fib->ipv6_dst, daddr, sizeof(addr_t));
+#endif
+}
+
+/* What of `length` bytes more the device towards the next hop cannot take; kernels before 5.13 do not tell
+ * the MTU. */
+static __always_inline u32 lb_device_mtu(u32 ifindex, u32 known)
+{
+	struct lb_device *device = known ? NULL : devices.lookup(&ifindex);
+
+	return device ? device->mtu : known;
+}
+
+#ifdef LB_XDP
+
+/* Frames go out where an XDP program can send them (Python knows), and nowhere else. */
+static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct lb_packet *packet, u32 extra,
+						     const addr_t *saddr, const addr_t *daddr,
+						     struct lb_next_hop *hop)
+{
+	struct bpf_fib_lookup fib = {.ifindex = ctx->ingress_ifindex, .tot_len = packet->length + extra};
+	struct lb_device *device;
+
+	lb_fib_fill(&fib, saddr, daddr);
+	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+		return LB_PASS;
+	hop->ifindex = fib.ifindex;
+	device = devices.lookup(&hop->ifindex);
+	if (!device || !(device->flags & LB_DEVICE_XDP))
+		return LB_PASS;
+	__builtin_memcpy(hop->macs, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(hop->macs + ETH_ALEN, fib.smac, ETH_ALEN);
+	return LB_CONTINUE;
+}
+
+#else
+
+/* bpf_redirect_neigh: 5.10; bcc 0.26 declares it without its arguments. */
+static long (*lb_redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int plen,
+				 u64 flags) = (void *)152;
+
+/*
+ * Returns LB_CONTINUE with `hop` filled, LB_TOO_BIG with its MTU, or LB_DROP (counted). A zero `saddr` leaves
+ * the source to the routes. `extra`: bytes that are put before the packet on the way out; a GSO packet is cut
+ * to fit.
+ */
+static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct lb_packet *packet, u32 extra,
+						     const addr_t *saddr, const addr_t *daddr,
+						     struct lb_next_hop *hop)
 {
 	/* tot_len stays 0: the kernel then checks the skb itself against the MTU, GSO included. */
-	struct bpf_fib_lookup fib = {.family = LB_AF, .ifindex = skb->ifindex};
+	struct bpf_fib_lookup fib = {.ifindex = ctx->ifindex};
 	long result;
 
-#if FAMILY == 4
-	fib.ipv4_src = saddr->word[0];
-	fib.ipv4_dst = daddr->word[0];
-#else
-	__builtin_memcpy(fib.ipv6_src, saddr, sizeof(addr_t));
-	__builtin_memcpy(fib.ipv6_dst, daddr, sizeof(addr_t));
-#endif
-	result = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		return lb_drop(LB_COUNTER_DROP_TOO_BIG);
-	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+	lb_fib_fill(&fib, saddr, daddr);
+	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH &&
+	    result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return lb_drop(LB_COUNTER_DROP_NO_ROUTE);
 	hop->ifindex = fib.ifindex;
+	hop->mtu = lb_device_mtu(fib.ifindex, fib.tot_len) - extra;
+	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return LB_TOO_BIG;
+	if (!ctx->gso_segs && packet->length > hop->mtu && hop->mtu + extra)
+		return LB_TOO_BIG;
 	hop->neighbour.nh_family = fib.family;
 	/* The union holds a gateway of either family: an IPv4 route may point at an IPv6 gateway (RFC 5549).
 	 */
 	__builtin_memcpy(hop->neighbour.ipv6_nh, fib.ipv6_dst, sizeof(fib.ipv6_dst));
 	return LB_CONTINUE;
 }
+
+#endif
 
 #endif

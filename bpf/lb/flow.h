@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The flow table: one lookup decides an established packet completely. A flow is two entries, the request and
- *the reply, created as a pair or not at all; each is enough for its own direction.
+ * The flow tables: one lookup decides an established packet completely. A flow is two entries, the request
+ *and the reply, created as a pair or not at all; each is enough for its own direction, and to make the other
+ *again.
  *
  *	request  key: client -> frontend           value: client' -> backend
  *	reply    key: backend -> client'           value: frontend -> client
  *
  * client' is the client itself, or an address and port of this node (SNAT), or the hairpin address.
+ *
+ * A flow begins in `pending`, where the oldest give way, and moves to `flows`, where nothing does, when the
+ *client goes on after an answer: whoever forges its source address never sees one. Its entries in `pending`
+ *stay, marked as moved, until they give way: a packet that looked in `flows` a moment too early finds that
+ *mark, and looks again.
  */
 #ifndef LB_FLOW_H
 #define LB_FLOW_H
@@ -15,7 +21,25 @@
 #include "lb/backend.h"
 #include "lb/packet.h"
 
-#define LB_EEXIST 17
+struct lb_found {
+	struct lb_flow *flow; /* points into a map, or NULL */
+	bool is_pending;
+};
+
+static __always_inline struct lb_found lb_flow_find(struct lb_tuple *key)
+{
+	struct lb_found found = {.flow = flows.lookup(key)};
+
+	if (found.flow)
+		return found;
+	found.flow = pending.lookup(key);
+	found.is_pending = true;
+	if (found.flow && (found.flow->seen & LB_SEEN_MOVED)) {
+		found.flow = flows.lookup(key);
+		found.is_pending = false;
+	}
+	return found;
+}
 
 /* The key of the entry that translates the other direction. */
 static __always_inline struct lb_tuple lb_flow_partner_key(const struct lb_flow *flow, u8 protocol)
@@ -31,11 +55,43 @@ static __always_inline struct lb_tuple lb_flow_partner_key(const struct lb_flow 
 	return key;
 }
 
+/* The entry itself: from one half of a flow, the other. It has seen nothing yet. */
+static __always_inline struct lb_flow lb_flow_partner(const struct lb_tuple *key, const struct lb_flow *flow)
+{
+	struct lb_flow partner = {
+		.to_saddr = key->daddr,
+		.to_daddr = key->saddr,
+		.to_sport = key->dport,
+		.to_dport = key->sport,
+		.backend_id = flow->backend_id,
+		.generation = flow->generation,
+		.service_id = flow->service_id,
+		.last_seen = flow->last_seen,
+		.flags = flow->partner_flags,
+		.partner_flags = flow->flags,
+	};
+
+	return partner;
+}
+
+static __always_inline bool lb_flow_has_partner(const struct lb_flow *flow)
+{
+	return !(flow->flags & LB_FLOW_DSR) || (flow->flags & LB_FLOW_REPLY);
+}
+
+static __always_inline bool lb_flow_is_partner(const struct lb_tuple *key, const struct lb_flow *partner)
+{
+	return lb_addr_equal(&partner->to_daddr, &key->saddr) && partner->to_dport == key->sport &&
+	       lb_addr_equal(&partner->to_saddr, &key->daddr) && partner->to_sport == key->dport;
+}
+
 /* Writes only what changed: an established flow dirties its cache line once per jiffy at the most. */
 static __always_inline void lb_flow_touch(struct lb_flow *flow, const struct lb_packet *packet)
 {
 	u32 now = lb_now();
 
+	if (packet->kind == LB_ICMP_ERROR)
+		return;
 	if (flow->last_seen != now)
 		flow->last_seen = now;
 	if ((flow->seen & packet->seen) != packet->seen)
@@ -51,11 +107,18 @@ static __always_inline bool lb_flow_takes_syn(const struct lb_flow *flow, u8 pro
 {
 	struct lb_backend *backend = lb_backend_lookup(flow->backend_id, flow->generation);
 	struct lb_tuple partner_key = lb_flow_partner_key(flow, protocol);
-	struct lb_flow *partner = flows.lookup(&partner_key);
+	u8 seen = flow->seen;
 
-	if (!backend || backend->state != LB_BACKEND_ACTIVE || !partner)
+	if (!backend || backend->state != LB_BACKEND_ACTIVE)
 		return false;
-	return !((flow->seen | partner->seen) & (LB_SEEN_FIN | LB_SEEN_RST));
+	if (lb_flow_has_partner(flow)) {
+		struct lb_found partner = lb_flow_find(&partner_key);
+
+		if (!partner.flow)
+			return false;
+		seen |= partner.flow->seen;
+	}
+	return !(seen & (LB_SEEN_FIN | LB_SEEN_RST));
 }
 
 /*
@@ -69,119 +132,85 @@ static __always_inline bool lb_flow_takes_packet(const struct lb_flow *flow, con
 	return lb_backend_lookup(flow->backend_id, flow->generation);
 }
 
-/* Removes a pair whose client reused its port or whose backend is gone; leaves a partner that is not its own.
+/* Moves a flow to `flows`. Its entries there are new: whoever has such a key already is not overwritten. */
+static __always_inline void lb_flow_confirm(struct lb_tuple *key, struct lb_flow *flow)
+{
+	struct lb_tuple partner_key = lb_flow_partner_key(flow, key->protocol);
+	struct lb_flow request = *flow;
+	struct lb_flow reply = lb_flow_partner(key, flow);
+	struct lb_flow *partner = NULL;
+
+	if (lb_flow_has_partner(flow)) {
+		partner = pending.lookup(&partner_key);
+		if (!partner || !partner->seen)
+			return;
+		reply.seen = partner->seen;
+		if (flows.insert(&partner_key, &reply))
+			return;
+	}
+	if (flows.insert(key, &request)) {
+		if (partner)
+			flows.delete(&partner_key);
+		return;
+	}
+	flow->seen |= LB_SEEN_MOVED;
+	if (partner)
+		partner->seen |= LB_SEEN_MOVED;
+	lb_count(LB_COUNTER_FLOW_CONFIRMED);
+}
+
+/*
+ * A packet that follows an entry of `pending`. A first reply makes sure that the request's entry is still
+ * there. The client's next packet after it confirms the flow: a SYN, or an answer to one, proves nothing.
+ */
+static __always_inline void lb_flow_advance(struct lb_tuple *key, struct lb_flow *flow,
+					    const struct lb_packet *packet)
+{
+	if (packet->kind == LB_ICMP_ERROR || packet->is_syn || packet->is_rst)
+		return;
+	if (!(flow->flags & LB_FLOW_REPLY)) {
+		lb_flow_confirm(key, flow);
+		return;
+	}
+	if (!flow->seen) {
+		struct lb_tuple partner_key = lb_flow_partner_key(flow, key->protocol);
+		struct lb_flow request = lb_flow_partner(key, flow);
+
+		pending.insert(&partner_key, &request);
+	}
+}
+
+/* An established packet: notes it, and copies the entry. */
+static __always_inline void lb_flow_follow(struct lb_tuple *key, struct lb_found found,
+					   const struct lb_packet *packet, struct lb_flow *copy)
+{
+	if (found.is_pending)
+		lb_flow_advance(key, found.flow, packet);
+	lb_flow_touch(found.flow, packet);
+	*copy = *found.flow;
+}
+
+/*
+ * Ends a pair whose client reused its port or whose backend is gone; leaves a partner that is not its own. A
+ * port of this node rests: its entry stays, closed, until the sweep takes it, so that no other client gets
+ * the port while the backend still remembers the last one (TIME_WAIT).
  */
 static __always_inline void lb_flow_remove(struct lb_tuple *key, const struct lb_flow *flow)
 {
 	struct lb_tuple partner_key = lb_flow_partner_key(flow, key->protocol);
-	struct lb_flow *partner = flows.lookup(&partner_key);
+	struct lb_found partner = lb_flow_find(&partner_key);
 
-	if (partner && lb_addr_equal(&partner->to_daddr, &key->saddr) && partner->to_dport == key->sport &&
-	    lb_addr_equal(&partner->to_saddr, &key->daddr) && partner->to_sport == key->dport)
-		flows.delete(&partner_key);
+	if (partner.flow && lb_flow_is_partner(key, partner.flow)) {
+		if ((flow->flags & LB_FLOW_SNAT) && key->protocol == IPPROTO_TCP) {
+			partner.flow->seen |= LB_SEEN_FIN | LB_SEEN_RST;
+			partner.flow->last_seen = lb_now();
+		} else {
+			flows.delete(&partner_key);
+			pending.delete(&partner_key);
+		}
+	}
 	flows.delete(key);
-}
-
-/*
- * Would replies with this key go to a socket of this node? Only such flows ask whose source is an address of
- * this node: the stack knows nothing of the ports that flows have. The start of lb_tuple is a bpf_sock_tuple.
- */
-static __always_inline bool lb_port_has_socket(struct __sk_buff *skb, const struct lb_flow *request,
-					       struct lb_tuple *reply_key)
-{
-	const int length = __builtin_offsetof(struct lb_tuple, protocol);
-	struct bpf_sock_tuple *tuple = (struct bpf_sock_tuple *)reply_key;
-	struct bpf_sock *sock;
-
-	if (!(request->flags & (LB_FLOW_FORWARD | LB_FLOW_AT_EGRESS)))
-		return false;
-	if (reply_key->protocol == IPPROTO_TCP)
-		sock = bpf_skc_lookup_tcp(skb, tuple, length, BPF_F_CURRENT_NETNS, 0);
-	else
-		sock = bpf_sk_lookup_udp(skb, tuple, length, BPF_F_CURRENT_NETNS, 0);
-	if (!sock)
-		return false;
-	bpf_sk_release(sock);
-	return true;
-}
-
-/*
- * Claims a source port towards the backend by inserting the reply entry: the client's own if nobody has it,
- * else others. The insertion is atomic, so two CPUs never give one port to two flows. Updates
- * request->to_sport. Returns 0, -EEXIST when every tried port is taken, or another negative errno when the
- * table takes no entry.
- */
-static __always_inline int lb_flow_reserve_reply(struct __sk_buff *skb, struct lb_flow *request,
-						 const struct lb_flow *reply, u8 protocol)
-{
-	u32 candidate = bpf_get_prandom_u32();
-	int error = 0;
-
-	for (int i = 0; i < LB_SNAT_ATTEMPTS; i++) {
-		struct lb_tuple key = lb_flow_partner_key(request, protocol);
-
-		error = lb_port_has_socket(skb, request, &key) ? -LB_EEXIST
-							       : flows.insert(&key, (struct lb_flow *)reply);
-		if (error != -LB_EEXIST)
-			break;
-		request->to_sport =
-			bpf_htons(LB_SNAT_PORT_MIN +
-				  (candidate + i * 7919) % (LB_SNAT_PORT_MAX - LB_SNAT_PORT_MIN + 1));
-	}
-	return error;
-}
-
-/* The reply's flags follow from the request's: it is restored where the packet comes back to. */
-static __always_inline u8 lb_flow_reply_flags(u8 request_flags)
-{
-	if (request_flags & LB_FLOW_HAIRPIN)
-		return LB_FLOW_REPLY | LB_FLOW_HAIRPIN;
-	if (request_flags & LB_FLOW_FORWARD)
-		return LB_FLOW_REPLY | LB_FLOW_FORWARD;
-	if (request_flags & LB_FLOW_AT_EGRESS)
-		return LB_FLOW_REPLY;
-	return LB_FLOW_REPLY | LB_FLOW_AT_EGRESS;
-}
-
-/*
- * Creates the pair for `packet`, whose translation `request` describes (all but seen, last_seen and a changed
- * port). When another CPU was faster, its translation is taken over into `request`.
- */
-static __always_inline enum lb_verdict lb_flow_create(struct __sk_buff *skb, struct lb_packet *packet,
-						      struct lb_flow *request)
-{
-	struct lb_flow reply = {
-		.to_saddr = packet->tuple.daddr,
-		.to_daddr = packet->tuple.saddr,
-		.to_sport = packet->tuple.dport,
-		.to_dport = packet->tuple.sport,
-		.backend_id = request->backend_id,
-		.generation = request->generation,
-		.service_id = request->service_id,
-		.last_seen = lb_now(),
-		.flags = lb_flow_reply_flags(request->flags),
-	};
-	struct lb_tuple reply_key;
-	struct lb_flow *winner;
-	int error;
-
-	request->last_seen = reply.last_seen;
-	request->seen = packet->seen;
-	error = lb_flow_reserve_reply(skb, request, &reply, packet->tuple.protocol);
-	if (error)
-		return lb_drop(error == -LB_EEXIST ? LB_COUNTER_DROP_NO_SNAT_PORT
-						   : LB_COUNTER_DROP_FLOW_TABLE_FULL);
-	if (!flows.insert(&packet->tuple, request)) {
-		lb_count(LB_COUNTER_FLOW_CREATED);
-		return LB_CONTINUE;
-	}
-	reply_key = lb_flow_partner_key(request, packet->tuple.protocol);
-	flows.delete(&reply_key);
-	winner = flows.lookup(&packet->tuple);
-	if (!winner)
-		return lb_drop(LB_COUNTER_DROP_FLOW_TABLE_FULL);
-	*request = *winner;
-	return LB_CONTINUE;
+	pending.delete(key);
 }
 
 #endif

@@ -8,13 +8,19 @@
 
 #include "lb/base.h"
 
+/* Whose addresses NodePorts hold on, for the asker. */
+enum lb_node_scope {
+	LB_NODE_ADDRESSES,	  /* this node's, loopback excluded */
+	LB_NODE_AND_ITS_LOOPBACK, /* the asker sits in the host's network namespace */
+	LB_NODE_ANY,		  /* another node took the packet in, and sent it here: it has checked */
+};
+
 /*
- * Returns the map's entry or NULL. `loopback_is_node`: the asker sits in the host's network namespace, so
- * that its loopback is the node's. Dialling the unspecified address means one's own loopback, too; it must
- * not meet the key of the NodePorts.
+ * Returns the map's entry or NULL. Dialling the unspecified address means one's own loopback; it must not
+ * meet the key of the NodePorts.
  */
 static __always_inline struct lb_frontend *lb_frontend_lookup(const addr_t *address, __be16 port, u8 protocol,
-							      bool loopback_is_node)
+							      enum lb_node_scope scope)
 {
 	struct lb_frontend_key key = {.address = *address, .port = port, .protocol = protocol};
 	bool is_unspecified = lb_addr_is_zero(address);
@@ -27,12 +33,34 @@ static __always_inline struct lb_frontend *lb_frontend_lookup(const addr_t *addr
 		key.address = (addr_t){};
 	}
 	frontend = frontends.lookup(&key);
-	if (!frontend)
-		return NULL;
-	if (loopback_is_node && (is_unspecified || lb_addr_is_loopback(address)))
+	if (!frontend || scope == LB_NODE_ANY)
+		return frontend;
+	if (scope == LB_NODE_AND_ITS_LOOPBACK && (is_unspecified || lb_addr_is_loopback(address)))
 		return frontend;
 	key.address = *address;
 	return node_addrs.lookup(&key.address) ? frontend : NULL;
+}
+
+/* Is this the address of a Service that has backends? Whatever the port. */
+static __always_inline bool lb_address_is_served(const addr_t *address)
+{
+	struct lb_frontend_key key = {.address = *address};
+	struct lb_frontend *row = frontends.lookup(&key);
+
+	return row && (row->flags & LB_FRONTEND_HAS_BACKENDS);
+}
+
+/* May this client use the frontend? Kept apart from the choice of a backend: it is asked once, of a flow's
+ * first packet. */
+static __always_inline bool lb_frontend_admits(const struct lb_frontend *frontend, const addr_t *client)
+{
+	struct lb_source_range_key key = {
+		.prefix_length = 8 * (sizeof(u32) + sizeof(addr_t)),
+		.service_id = frontend->service_id,
+		.address = *client,
+	};
+
+	return !(frontend->flags & LB_FRONTEND_SOURCE_RANGES) || source_ranges.lookup(&key);
 }
 
 #endif

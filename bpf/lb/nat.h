@@ -1,106 +1,138 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The one place where a packet is rewritten: addresses, ports, TTL, checksums. All pointers into the packet
- * are dead afterwards. The l4 helper keeps CHECKSUM_PARTIAL right (only the pseudo header counts there).
+ * The one place where a packet is rewritten: addresses, ports, TTL, checksums. Every function returns 0, or a
+ *negative errno: the packet may then be half changed, and is fit for nothing.
+ *
+ * What differs by the kind of packet is what is rewritten beside the addresses of the network header:
+ *
+ *	whole, first fragment   ports, transport checksum
+ *	later fragment          nothing
+ *	ICMP error              the packet that it quotes, backwards
  */
 #ifndef LB_NAT_H
 #define LB_NAT_H
 
 #include "lb/base.h"
+#include "lb/bytes.h"
+#include "lb/csum.h"
 #include "lb/packet.h"
 
 /* Where a field of the network header stands in the frame. */
-#define LB_IP_FIELD(field) (LB_L3_OFFSET + __builtin_offsetof(lb_iphdr, field))
+#define LB_IP_FIELD(packet, field) (LB_L3_OFFSET(packet) + __builtin_offsetof(lb_iphdr, field))
 
-#if FAMILY == 4
-#define LB_TTL ttl
-#else
-#define LB_TTL hop_limit
-#endif
+#define LB_SCTP_CHECKSUM 8 /* offset in the header */
 
-/* One's-complement difference that turns the sum of `from` into that of `to`, as bpf_l*_csum_replace wants
- * it. */
-static __always_inline u64 lb_csum_difference(const void *from, const void *to, int words)
+static __always_inline u32 lb_l4_csum_field(u8 protocol)
 {
-	const u32 *old = from;
-	const u32 *new = to;
-	u64 sum = 0;
-
-#pragma unroll
-	for (int i = 0; i < words; i++)
-		sum += (u64)(u32)~old[i] + new[i];
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	return (sum & 0xffffffff) + (sum >> 32);
-}
-
-static __always_inline u32 lb_l4_csum_offset(const struct lb_packet *packet)
-{
-	return packet->l4_offset + (packet->tuple.protocol == IPPROTO_TCP
-					    ? __builtin_offsetof(struct tcphdr, check)
-					    : __builtin_offsetof(struct udphdr, check));
+	return protocol == IPPROTO_TCP ? __builtin_offsetof(struct tcphdr, check)
+				       : __builtin_offsetof(struct udphdr, check);
 }
 
 /* Zero means "no checksum" in UDP (RFC 768): it stays, and no sum may become it. In TCP it is a sum like any
  * other. */
-static __always_inline u64 lb_l4_csum_flags(const struct lb_packet *packet)
+static __always_inline u64 lb_l4_csum_flags(u8 protocol)
 {
-	return packet->tuple.protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+	return protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
 }
 
+/* The word of the network header that holds TTL and protocol: in IPv4 its checksum counts, too. */
+static __always_inline int lb_rewrite_ttl(lb_ctx *ctx, const struct lb_packet *packet, u8 ttl)
+{
 #if FAMILY == 4
-static __always_inline int lb_rewrite_ip_csum(struct __sk_buff *skb, u64 difference, u8 ttl, u8 new_ttl)
-{
-	int error = bpf_l3_csum_replace(skb, LB_IP_FIELD(check), 0, difference, 0);
+	u32 offset = LB_IP_FIELD(packet, ttl);
+	u32 old = bpf_htonl((u32)packet->ttl << 24);
+	u32 new = bpf_htonl((u32)ttl << 24);
+	int error = lb_csum_l3(ctx, LB_IP_FIELD(packet, check), lb_csum_difference(&old, &new, 1));
 
-	if (error || ttl == new_ttl)
+	if (error)
 		return error;
-	return bpf_l3_csum_replace(skb, LB_IP_FIELD(check), bpf_htons(ttl << 8), bpf_htons(new_ttl << 8), 2);
-}
 #else
-#define lb_rewrite_ip_csum(skb, difference, ttl, new_ttl) 0 /* IPv6 has no checksum of its own */
+	u32 offset = LB_IP_FIELD(packet, hop_limit);
 #endif
+	return lb_store(ctx, offset, &ttl, sizeof(ttl));
+}
 
-/* Addresses and TTL: the network header, and its part in the transport checksum. Returns 0 or a negative
- * errno. */
-static __always_inline int lb_rewrite_l3(struct __sk_buff *skb, const struct lb_packet *packet,
-					 const addr_t to[2], bool decrement_ttl)
+/* `from`, `to`: source and destination. The transport checksum is the caller's business. */
+static __always_inline int lb_rewrite_addresses(lb_ctx *ctx, const struct lb_packet *packet,
+						const addr_t from[2], const addr_t to[2])
 {
-	const addr_t *from = &packet->tuple.saddr; /* saddr, daddr: adjacent, as on the wire */
-	u64 difference = lb_csum_difference(from, to, 2 * LB_ADDR_WORDS);
-	u8 ttl = packet->ttl - decrement_ttl;
+#if FAMILY == 4
+	int error =
+		lb_csum_l3(ctx, LB_IP_FIELD(packet, check), lb_csum_difference(from, to, 2 * LB_ADDR_WORDS));
+
+	if (error)
+		return error;
+#endif
+	return lb_store(ctx, LB_IP_FIELD(packet, saddr), to, 2 * sizeof(addr_t));
+}
+
+#ifdef LB_XDP
+#define lb_rewrite_sctp(ctx, packet, to) (-1) /* tc's */
+#else
+
+/* No pseudo header: only a change of ports is one of the CRC32c. A fragment does not have all that it covers.
+ */
+static __always_inline int lb_rewrite_sctp(lb_ctx *ctx, const struct lb_packet *packet, const __be16 to[2])
+{
+	u32 offset = LB_L4_OFFSET(packet) + LB_SCTP_CHECKSUM;
+	u32 l4_length = packet->length - (packet->l4_offset - packet->l3_offset);
+	u32 from_ports, to_ports, checksum;
 	int error;
 
-	error = bpf_l4_csum_replace(skb, lb_l4_csum_offset(packet), 0, difference,
-				    BPF_F_PSEUDO_HDR | lb_l4_csum_flags(packet));
+	__builtin_memcpy(&from_ports, &packet->tuple.sport, sizeof(from_ports));
+	__builtin_memcpy(&to_ports, to, sizeof(to_ports));
+	if (from_ports == to_ports)
+		return 0;
+	if (packet->kind != LB_WHOLE || l4_length > 0xffff)
+		return -1;
+	error = lb_load(ctx, offset, &checksum, sizeof(checksum));
+	if (error)
+		return error;
+	checksum ^= lb_crc32c_difference(from_ports ^ to_ports, l4_length);
+	error = lb_store(ctx, offset, &checksum, sizeof(checksum));
+	return error ? error : lb_store(ctx, LB_L4_OFFSET(packet), to, 2 * sizeof(__be16));
+}
+#endif
+
+/* Ports stand first in each transport header. */
+static __always_inline int lb_rewrite_l4(lb_ctx *ctx, const struct lb_packet *packet, u64 addresses,
+					 const __be16 to[2])
+{
+	u8 protocol = packet->tuple.protocol;
+	u32 offset = LB_L4_OFFSET(packet) + lb_l4_csum_field(protocol);
+	u64 flags = lb_l4_csum_flags(protocol);
+	int error;
+
+	if (protocol == IPPROTO_SCTP)
+		return lb_rewrite_sctp(ctx, packet, to);
+	error = lb_csum_l4(ctx, offset, addresses, BPF_F_PSEUDO_HDR | LB_CSUM_IPV6 | flags);
 	if (!error)
-		error = lb_rewrite_ip_csum(skb, difference, packet->ttl, ttl);
-	if (!error && decrement_ttl)
-		error = bpf_skb_store_bytes(skb, LB_IP_FIELD(LB_TTL), &ttl, 1, 0);
-	if (!error)
-		error = bpf_skb_store_bytes(skb, LB_IP_FIELD(saddr), (void *)to, 2 * sizeof(addr_t), 0);
-	return error;
+		error = lb_csum_l4(ctx, offset, lb_csum_difference(&packet->tuple.sport, to, 1), flags);
+	return error ? error : lb_store(ctx, LB_L4_OFFSET(packet), to, 2 * sizeof(__be16));
 }
 
-/* Ports: adjacent at the start of TCP and UDP alike. */
-static __always_inline int lb_rewrite_ports(struct __sk_buff *skb, const struct lb_packet *packet,
-					    const __be16 to[2])
-{
-	u64 difference = lb_csum_difference(&packet->tuple.sport, to, 1);
-	int error =
-		bpf_l4_csum_replace(skb, lb_l4_csum_offset(packet), 0, difference, lb_l4_csum_flags(packet));
+#ifndef LB_XDP
+#include "lb/quote.h"
+#endif
 
-	return error ? error : bpf_skb_store_bytes(skb, packet->l4_offset, (void *)to, 2 * sizeof(__be16), 0);
-}
-
-/* Makes `packet` what `flow` says. Returns false when the kernel refused: the packet may be half changed,
- * drop it. */
-static __always_inline bool lb_rewrite(struct __sk_buff *skb, const struct lb_packet *packet,
-				       const struct lb_flow *flow, bool decrement_ttl)
+/* Makes `packet` what `flow` says. */
+static __always_inline int lb_rewrite(lb_ctx *ctx, const struct lb_packet *packet, const struct lb_flow *flow,
+				      bool decrement_ttl)
 {
-	const addr_t addresses[2] = {flow->to_saddr, flow->to_daddr};
+	const addr_t *from = &packet->tuple.saddr; /* saddr, daddr: adjacent */
+	const addr_t to[2] = {flow->to_saddr, flow->to_daddr};
 	const __be16 ports[2] = {flow->to_sport, flow->to_dport};
+	int error = 0;
 
-	return !lb_rewrite_l3(skb, packet, addresses, decrement_ttl) && !lb_rewrite_ports(skb, packet, ports);
+	if (decrement_ttl)
+		error = lb_rewrite_ttl(ctx, packet, packet->ttl - 1);
+#ifndef LB_XDP
+	if (!error && packet->kind == LB_ICMP_ERROR)
+		return lb_rewrite_icmp_error(ctx, packet, flow);
+#endif
+	if (!error && packet->kind != LB_LATER_FRAGMENT)
+		error = lb_rewrite_l4(ctx, packet, lb_csum_difference(from, to, 2 * LB_ADDR_WORDS), ports);
+	return error ? error : lb_rewrite_addresses(ctx, packet, from, to);
 }
 
 #endif

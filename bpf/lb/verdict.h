@@ -11,11 +11,14 @@
 
 enum lb_verdict {
 	LB_CONTINUE = 0,
-	LB_PASS,    /* not ours, or not ours here: untouched */
-	LB_DELIVER, /* rewritten: the stack routes it */
-	LB_FORWARD, /* rewritten: redirect to the next hop */
-	LB_HAIRPIN, /* rewritten: back out of the device it came in by */
-	LB_REJECT,  /* tell the sender that nobody listens */
+	LB_PASS,	/* not ours, or not ours here: untouched */
+	LB_DELIVER,	/* rewritten: the stack routes it */
+	LB_FORWARD,	/* rewritten: redirect to the next hop */
+	LB_HAIRPIN,	/* rewritten: back out of the device it came in by */
+	LB_REJECT,	/* tell the sender that nobody listens */
+	LB_TOO_BIG,	/* tell the sender the MTU */
+	LB_EXPIRED,	/* tell the sender that the TTL ran out */
+	LB_ECHO_ANSWER, /* answer the ping */
 	LB_DROP,
 };
 

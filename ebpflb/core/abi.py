@@ -98,6 +98,7 @@ class FlowSeen(IntFlag):
     DATA = 2
     FIN = 4
     RST = 8
+    MOVED = 16
 
 
 class Counter(IntEnum):

@@ -49,7 +49,11 @@ UPLINK_IN = Program("lb_uplink_in", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
 POD_IN = Program("lb_pod_in", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
 OUT = Program("lb_out", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
 
-PACKET_PROGRAMS = (UPLINK_IN, POD_IN, OUT)
+UPLINK_IN_L3 = Program("lb_uplink_l3_", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
+POD_IN_L3 = Program("lb_pod_l3_", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
+OUT_L3 = Program("lb_out_l3_", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
+
+PACKET_PROGRAMS = (UPLINK_IN, POD_IN, OUT, UPLINK_IN_L3, POD_IN_L3, OUT_L3)
 """Attached by tc: ``UPLINK_IN`` and ``POD_IN`` at the ingress of a device, ``OUT`` at the egress of either."""
 
 PROGRAMS = SOCKET_PROGRAMS + PACKET_PROGRAMS

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The creation of flows, and with it the one rule by which source ports of this node are given out, at every
+ * hook: a port is free towards a backend when no flow has it, confirmed or pending or resting, and no socket
+ * of this node. Claiming it is the insertion of the reply's entry, which is atomic: two CPUs never give one
+ * port to two flows.
+ */
+#ifndef LB_CREATE_H
+#define LB_CREATE_H
+
+#include "lb/base.h"
+#include "lb/flow.h"
+#include "lb/verdict.h"
+
+#define LB_EEXIST 17
+
+/*
+ * Would replies with this key go to a socket of this node? Only such flows ask whose source is an address of
+ * this node: the stack knows nothing of the ports that flows have. The start of lb_tuple is a bpf_sock_tuple.
+ * Sockets of SCTP cannot be looked up.
+ */
+static __always_inline bool lb_port_has_socket(lb_ctx *ctx, const struct lb_flow *request,
+					       struct lb_tuple *reply_key)
+{
+	const int length = __builtin_offsetof(struct lb_tuple, protocol);
+	struct bpf_sock_tuple *tuple = (struct bpf_sock_tuple *)reply_key;
+	struct bpf_sock *sock;
+
+	if (!(request->flags & (LB_FLOW_FORWARD | LB_FLOW_AT_EGRESS)))
+		return false;
+	if (reply_key->protocol == IPPROTO_TCP)
+		sock = bpf_skc_lookup_tcp(ctx, tuple, length, BPF_F_CURRENT_NETNS, 0);
+	else if (reply_key->protocol == IPPROTO_UDP)
+		sock = bpf_sk_lookup_udp(ctx, tuple, length, BPF_F_CURRENT_NETNS, 0);
+	else
+		return false;
+	if (!sock)
+		return false;
+	bpf_sk_release(sock);
+	return true;
+}
+
+/*
+ * Puts one entry into `pending`. Returns 0, -EEXIST when another flow has the key, or another negative errno.
+ * What a flow left there that is over does not count: confirmed meanwhile, and gone from `flows`.
+ */
+static __always_inline int lb_flow_insert(struct lb_tuple *key, const struct lb_flow *flow)
+{
+	int error = pending.insert(key, (struct lb_flow *)flow);
+	struct lb_flow *other;
+
+	if (error == -LB_EEXIST) {
+		other = pending.lookup(key);
+		if (!other || !(other->seen & LB_SEEN_MOVED) || flows.lookup(key))
+			return -LB_EEXIST;
+		return pending.update(key, (struct lb_flow *)flow);
+	}
+	if (!error && flows.lookup(key)) {
+		pending.delete(key);
+		return -LB_EEXIST;
+	}
+	return error;
+}
+
+/* Claims a source port: the client's own if it is free, else others. Updates request->to_sport. */
+static __always_inline int lb_flow_claim_port(lb_ctx *ctx, const struct lb_packet *packet,
+					      struct lb_flow *request)
+{
+	struct lb_flow reply = lb_flow_partner(&packet->tuple, request);
+	u32 candidate = bpf_get_prandom_u32();
+	int error = 0;
+
+	for (int i = 0; i < LB_SNAT_ATTEMPTS; i++) {
+		struct lb_tuple key = lb_flow_partner_key(request, packet->tuple.protocol);
+
+		error = lb_port_has_socket(ctx, request, &key) ? -LB_EEXIST : lb_flow_insert(&key, &reply);
+		if (error != -LB_EEXIST)
+			break;
+		request->to_sport =
+			bpf_htons(LB_SNAT_PORT_MIN +
+				  (candidate + i * 7919) % (LB_SNAT_PORT_MAX - LB_SNAT_PORT_MIN + 1));
+	}
+	return error;
+}
+
+/* The reply's flags follow from the request's: it is restored where the packet comes back to. */
+static __always_inline u8 lb_flow_reply_flags(u8 request_flags)
+{
+	if (request_flags & LB_FLOW_HAIRPIN)
+		return LB_FLOW_REPLY | LB_FLOW_HAIRPIN | (request_flags & LB_FLOW_AT_EGRESS);
+	if (request_flags & LB_FLOW_AT_EGRESS)
+		return LB_FLOW_REPLY;
+	if (request_flags & LB_FLOW_FORWARD)
+		return LB_FLOW_REPLY | LB_FLOW_FORWARD;
+	return LB_FLOW_REPLY | LB_FLOW_AT_EGRESS;
+}
+
+/*
+ * Creates the flow of `packet`, whose translation `request` describes (all but seen, last_seen, the partner
+ * and a changed port). When another CPU was faster, its translation is taken over into `request`.
+ */
+static __always_inline enum lb_verdict lb_flow_create(lb_ctx *ctx, struct lb_packet *packet,
+						      struct lb_flow *request)
+{
+	struct lb_found winner;
+	int error;
+
+	request->last_seen = lb_now();
+	request->seen = packet->seen;
+	if (lb_flow_has_partner(request)) {
+		request->partner_flags =
+			lb_flow_reply_flags(request->flags) | (packet->outer_bytes ? LB_FLOW_DSR : 0);
+		error = lb_flow_claim_port(ctx, packet, request);
+		if (error)
+			return lb_drop(error == -LB_EEXIST ? LB_COUNTER_DROP_NO_SNAT_PORT
+							   : LB_COUNTER_DROP_FLOW_TABLE_FULL);
+	}
+	error = lb_flow_insert(&packet->tuple, request);
+	if (!error) {
+		lb_count(LB_COUNTER_FLOW_CREATED);
+		return LB_CONTINUE;
+	}
+	if (lb_flow_has_partner(request)) {
+		struct lb_tuple reply_key = lb_flow_partner_key(request, packet->tuple.protocol);
+
+		pending.delete(&reply_key);
+	}
+	winner = lb_flow_find(&packet->tuple);
+	if (!winner.flow)
+		return lb_drop(LB_COUNTER_DROP_FLOW_TABLE_FULL);
+	*request = *winner.flow;
+	return LB_CONTINUE;
+}
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Direct server return: the packet goes to the backend's node whole, in an outer header of its own family
+ * (RFC 2003, RFC 2473) whose destination is the backend. That tells the other node all that it needs, on any
+ * underlay that routes pod addresses; it takes the outer header off and answers the client by itself. Every
+ * packet carries it, so no node depends on having seen the first.
+ *
+ * The bytes for the outer header are reserved: the client is told the smaller MTU, and the MSS of the
+ * backend's SYN-ACK is lowered to fit.
+ */
+#ifndef LB_DSR_H
+#define LB_DSR_H
+
+#include "lb/base.h"
+#include "lb/bytes.h"
+#include "lb/packet.h"
+
+#define LB_OUTER_BYTES ((u32)sizeof(lb_iphdr))
+#define LB_OUTER_TTL   64
+
+static __always_inline lb_iphdr lb_outer_header(const struct lb_packet *packet, const struct lb_flow *flow)
+{
+	lb_iphdr ip = {};
+
+	ip.version = FAMILY;
+#if FAMILY == 4
+	ip.ihl = sizeof(ip) / 4;
+	ip.tot_len = bpf_htons(packet->length + sizeof(ip));
+	ip.frag_off = bpf_htons(0x4000); /* don't fragment */
+	ip.ttl = LB_OUTER_TTL;
+	ip.protocol = LB_IPPROTO_OUTER;
+	ip.saddr = flow->to_saddr.word[0];
+	ip.daddr = flow->to_daddr.word[0];
+	ip.check = ~lb_csum_fold(lb_csum_add(0, &ip, sizeof(ip)));
+#else
+	ip.payload_len = bpf_htons(packet->length);
+	ip.hop_limit = LB_OUTER_TTL;
+	ip.nexthdr = LB_IPPROTO_OUTER;
+	__builtin_memcpy(&ip.saddr, &flow->to_saddr, sizeof(addr_t));
+	__builtin_memcpy(&ip.daddr, &flow->to_daddr, sizeof(addr_t));
+#endif
+	return ip;
+}
+
+#ifdef LB_XDP
+
+static __always_inline int lb_make_room(lb_ctx *ctx)
+{
+	u8 link[ETH_HLEN];
+	int error = lb_load(ctx, 0, link, sizeof(link));
+
+	if (!error)
+		error = bpf_xdp_adjust_head(ctx, -(int)LB_OUTER_BYTES);
+	return error ? error : lb_store(ctx, 0, link, sizeof(link));
+}
+
+#else
+
+#if FAMILY == 4
+#define LB_ENCAP_FLAG BPF_F_ADJ_ROOM_ENCAP_L3_IPV4
+#else
+#define LB_ENCAP_FLAG BPF_F_ADJ_ROOM_ENCAP_L3_IPV6
+#endif
+
+/* Datagrams of UDP keep their boundaries under GSO; TCP segments become smaller. */
+static __always_inline int lb_make_room(lb_ctx *ctx, const struct lb_packet *packet)
+{
+	u64 flags = LB_ENCAP_FLAG;
+
+	if (packet->tuple.protocol == IPPROTO_UDP)
+		flags |= BPF_F_ADJ_ROOM_FIXED_GSO;
+	return bpf_skb_adjust_room(ctx, LB_OUTER_BYTES, BPF_ADJ_ROOM_MAC, flags);
+}
+
+#endif
+
+/* Puts the packet, whose TTL is decremented already, into its outer header. */
+static __always_inline int lb_encapsulate(lb_ctx *ctx, const struct lb_packet *packet,
+					  const struct lb_flow *flow)
+{
+	lb_iphdr ip = lb_outer_header(packet, flow);
+#ifdef LB_XDP
+	int error = lb_make_room(ctx);
+#else
+	int error = lb_make_room(ctx, packet);
+#endif
+
+	lb_count(LB_COUNTER_ENCAPSULATED);
+	return error ? error : lb_store(ctx, LB_L3_OFFSET(packet), &ip, sizeof(ip));
+}
+
+#ifndef LB_XDP
+
+/* Takes the outer header off: from here on all offsets of `packet` are right. */
+static __always_inline int lb_decapsulate(lb_ctx *ctx, const struct lb_packet *packet)
+{
+	lb_count(LB_COUNTER_DECAPSULATED);
+	return bpf_skb_adjust_room(ctx, -(int)packet->outer_bytes, BPF_ADJ_ROOM_MAC, 0);
+}
+
+#define LB_TCP_OPTION_MSS 2
+
+/* RFC 9293, 3.7.1; first of the options wherever we looked. */
+struct lb_mss_option {
+	u8 kind;
+	u8 length;
+	__be16 mss;
+};
+
+/* What the client sends must fit the way to the backend's node, outer header included. */
+static __always_inline int lb_clamp_mss(lb_ctx *ctx, const struct lb_packet *packet)
+{
+	const u32 headers = 2 * sizeof(lb_iphdr) + sizeof(struct tcphdr);
+	u32 offset = packet->l4_offset + sizeof(struct tcphdr);
+	u32 ifindex = ctx->ifindex;
+	struct lb_device *device = devices.lookup(&ifindex);
+	struct lb_mss_option from, to;
+	int error;
+
+	if (!packet->is_syn_ack || !device || device->mtu <= headers)
+		return 0;
+	if (lb_load(ctx, offset, &from, sizeof(from)) || from.kind != LB_TCP_OPTION_MSS ||
+	    bpf_ntohs(from.mss) <= device->mtu - headers)
+		return 0;
+	to = from;
+	to.mss = bpf_htons(device->mtu - headers);
+	error = lb_csum_l4(ctx, packet->l4_offset + __builtin_offsetof(struct tcphdr, check),
+			   lb_csum_difference(&from, &to, 1), 0);
+	return error ? error : lb_store(ctx, offset, &to, sizeof(to));
+}
+
+#endif
+
+#endif

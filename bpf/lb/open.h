@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The first packet of a flow: may the client come in, which backend answers it, and under which source
+ * address does the packet go there. The result is the request's entry, and the pair is created.
+ */
+#ifndef LB_OPEN_H
+#define LB_OPEN_H
+
+#include "lb/base.h"
+#include "lb/backend.h"
+#include "lb/create.h"
+#include "lb/fib.h"
+#include "lb/flow.h"
+#include "lb/frontend.h"
+#include "lb/packet.h"
+#include "lb/verdict.h"
+
+/* Where the packet came from. */
+enum lb_side {
+	LB_FROM_UPLINK,
+	LB_FROM_POD,
+	LB_FROM_NODE, /* this node's own, on its way out */
+};
+
+struct lb_translation {
+	struct lb_flow flow;
+	struct lb_next_hop hop; /* of LB_FORWARD, and the MTU of LB_TOO_BIG */
+};
+
+static __always_inline enum lb_verdict lb_choose_pod_source(const struct lb_packet *packet,
+							    struct lb_flow *flow)
+{
+	const addr_t hairpin = {.word = {LB_HAIRPIN_ADDRESS}};
+
+	if (lb_addr_equal(&flow->to_daddr, &packet->tuple.saddr)) {
+		flow->to_saddr = hairpin;
+		flow->flags = LB_FLOW_HAIRPIN | LB_FLOW_SNAT;
+	}
+	return LB_CONTINUE;
+}
+
+/* The node itself: the packet leaves by a device that is not the backend's. A backend of its own is a
+ * hairpin. */
+static __always_inline enum lb_verdict lb_choose_own_source(const struct lb_packet *packet,
+							    struct lb_flow *flow)
+{
+	const addr_t hairpin = {.word = {LB_HAIRPIN_ADDRESS}};
+	addr_t backend = flow->to_daddr;
+
+	flow->flags = LB_FLOW_AT_EGRESS | LB_FLOW_FORWARD;
+	if (node_addrs.lookup(&backend)) {
+		flow->to_saddr = hairpin;
+		flow->flags = LB_FLOW_AT_EGRESS | LB_FLOW_HAIRPIN | LB_FLOW_SNAT;
+	}
+	return LB_CONTINUE;
+}
+
+/*
+ * Traffic from outside with a remote backend must come back through this node: its source becomes ours. Under
+ * DSR it must not; there the address is the outer header's.
+ */
+static __always_inline enum lb_verdict lb_choose_uplink_source(lb_ctx *ctx, const struct lb_packet *packet,
+							       bool is_dsr,
+							       struct lb_translation *translation)
+{
+	const addr_t any = {};
+	struct lb_flow *flow = &translation->flow;
+	struct lb_device *device;
+	enum lb_verdict verdict;
+	u32 ifindex;
+
+	verdict = lb_fib_lookup(ctx, packet, 0, &any, &flow->to_daddr, &translation->hop);
+	if (verdict != LB_CONTINUE)
+		return verdict;
+	ifindex = translation->hop.ifindex;
+	device = devices.lookup(&ifindex);
+	if (!device || lb_addr_is_zero(&device->snat_address))
+		return lb_drop(LB_COUNTER_DROP_NO_SNAT_ADDRESS);
+	flow->to_saddr = device->snat_address;
+	flow->flags = LB_FLOW_FORWARD | (is_dsr ? LB_FLOW_DSR : LB_FLOW_SNAT);
+	return LB_CONTINUE;
+}
+
+/* The internal policy binds every client; the external one binds clients outside, others may use every
+ * backend. */
+static __always_inline bool lb_local_only(const struct lb_frontend *frontend, enum lb_side side)
+{
+	if (!(frontend->flags & LB_FRONTEND_LOCAL_POLICY))
+		return false;
+	return frontend->kind == LB_KIND_CLUSTER_IP || side == LB_FROM_UPLINK;
+}
+
+/* Any node picks the same backend for the same client: nothing of this node goes into the hash. */
+static __always_inline u32 lb_client_hash(const struct lb_frontend *frontend, const struct lb_tuple *tuple)
+{
+	u32 hash = lb_hash_word(tuple->protocol, tuple->dport);
+
+#pragma unroll
+	for (int i = 0; i < LB_ADDR_WORDS; i++)
+		hash = lb_hash_word(hash, tuple->saddr.word[i]);
+	if (!frontend->affinity_timeout)
+		hash = lb_hash_word(hash, tuple->sport);
+	return lb_hash_final(hash);
+}
+
+/* Another node chose, and named the backend by the outer header. Not one of this Service here: not sent by
+ * us. */
+static __always_inline enum lb_verdict
+lb_adopt_choice(const struct lb_frontend *frontend, const struct lb_packet *packet, struct lb_choice *choice)
+{
+	struct lb_local_backend_key key = {.service_id = frontend->service_id,
+					   .address = packet->outer_daddr};
+	u32 *backend_id = local_backends.lookup(&key);
+
+	if (!backend_id)
+		return LB_PASS;
+	choice->backend_id = *backend_id;
+	choice->backend = backends.lookup(&choice->backend_id);
+	return LB_CONTINUE;
+}
+
+static __always_inline enum lb_verdict lb_choose_backend(const struct lb_frontend *frontend,
+							 const struct lb_packet *packet, enum lb_side side,
+							 struct lb_choice *choice)
+{
+	struct lb_client client = {.affinity = {.client = packet->tuple.saddr},
+				   .hash = lb_client_hash(frontend, &packet->tuple),
+				   .local_only = lb_local_only(frontend, side)};
+	struct lb_range range = client.local_only ? frontend->local : frontend->cluster;
+
+	if (!range.length) {
+		if (frontend->flags & LB_FRONTEND_HAS_BACKENDS)
+			return lb_drop(LB_COUNTER_DROP_NO_LOCAL_BACKEND);
+		return LB_REJECT;
+	}
+	*choice = lb_select(frontend, &range, &client, frontend->algorithm == LB_ALGORITHM_RANDOM);
+	return LB_CONTINUE;
+}
+
+static __always_inline enum lb_verdict lb_open(lb_ctx *ctx, struct lb_packet *packet, enum lb_side side,
+					       const struct lb_frontend *frontend,
+					       struct lb_translation *translation)
+{
+	struct lb_flow *flow = &translation->flow;
+	struct lb_choice choice = {};
+	enum lb_verdict verdict;
+
+	if (packet->outer_bytes)
+		verdict = lb_adopt_choice(frontend, packet, &choice);
+	else if (!lb_frontend_admits(frontend, &packet->tuple.saddr))
+		verdict = lb_drop(LB_COUNTER_DROP_SOURCE_RANGE);
+	else
+		verdict = lb_choose_backend(frontend, packet, side, &choice);
+	if (verdict != LB_CONTINUE)
+		return verdict;
+	if (!choice.backend)
+		return lb_drop(LB_COUNTER_DROP_DEAD_SLOT);
+	*flow = (struct lb_flow){
+		.to_saddr = packet->tuple.saddr,
+		.to_daddr = choice.backend->address,
+		.to_sport = packet->tuple.sport,
+		.to_dport = choice.backend->port,
+		.backend_id = choice.backend_id,
+		.generation = choice.backend->generation,
+		.service_id = frontend->service_id,
+	};
+	if (side == LB_FROM_POD)
+		verdict = lb_choose_pod_source(packet, flow);
+	else if (side == LB_FROM_NODE)
+		verdict = lb_choose_own_source(packet, flow);
+	else if (!packet->outer_bytes && !(choice.backend->flags & LB_BACKEND_LOCAL))
+		verdict =
+			lb_choose_uplink_source(ctx, packet, frontend->flags & LB_FRONTEND_DSR, translation);
+	return verdict == LB_CONTINUE ? lb_flow_create(ctx, packet, flow) : verdict;
+}
+
+#endif

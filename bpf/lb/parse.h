@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Parsing: from a frame to a tuple. Nothing is changed here.
+ *
+ * lb_parse() returns LB_CONTINUE when `packet` is filled, LB_PASS for what is none of our business, LB_DROP
+ * never: a packet that does not parse may belong to somebody else's service.
+ */
+#ifndef LB_PARSE_H
+#define LB_PARSE_H
+
+#include "lb/base.h"
+#include "lb/bytes.h"
+#include "lb/header.h"
+#include "lb/packet.h"
+#include "lb/verdict.h"
+
+#ifdef LB_XDP
+#define lb_parse_icmp(ctx, offset, packet) LB_PASS
+#else
+#include "lb/icmp.h"
+#endif
+
+static __always_inline enum lb_verdict lb_parse_tcp(lb_ctx *ctx, u32 offset, struct lb_packet *packet)
+{
+	struct tcphdr tcp;
+
+	if (lb_load(ctx, offset, &tcp, sizeof(tcp)))
+		return LB_PASS;
+	packet->tuple.sport = tcp.source;
+	packet->tuple.dport = tcp.dest;
+	packet->is_syn = tcp.syn && !tcp.ack;
+	packet->is_syn_ack = tcp.syn && tcp.ack;
+	packet->is_rst = tcp.rst;
+	packet->seen = packet->is_syn ? LB_SEEN_SYN : LB_SEEN_DATA;
+	if (tcp.fin)
+		packet->seen |= LB_SEEN_FIN;
+	if (tcp.rst)
+		packet->seen |= LB_SEEN_RST;
+	return LB_CONTINUE;
+}
+
+static __always_inline enum lb_verdict lb_parse_udp(lb_ctx *ctx, u32 offset, struct lb_packet *packet)
+{
+	struct udphdr udp;
+
+	if (lb_load(ctx, offset, &udp, sizeof(udp)))
+		return LB_PASS;
+	packet->tuple.sport = udp.source;
+	packet->tuple.dport = udp.dest;
+	packet->seen = LB_SEEN_DATA;
+	return LB_CONTINUE;
+}
+
+/* RFC 9260, 3.1 and 3.3: the first chunk tells what the packet is. */
+struct lb_sctphdr {
+	__be16 source;
+	__be16 dest;
+	__be32 tag;
+	__le32 checksum;
+	u8 chunk;
+	u8 chunk_flags;
+	__be16 chunk_length;
+};
+
+#define LB_SCTP_INIT		  1
+#define LB_SCTP_ABORT		  6
+#define LB_SCTP_SHUTDOWN_COMPLETE 14
+
+static __always_inline enum lb_verdict lb_parse_sctp(lb_ctx *ctx, u32 offset, struct lb_packet *packet)
+{
+	struct lb_sctphdr sctp;
+
+	if (lb_load(ctx, offset, &sctp, sizeof(sctp)))
+		return LB_PASS;
+	packet->tuple.sport = sctp.source;
+	packet->tuple.dport = sctp.dest;
+	packet->is_syn = sctp.chunk == LB_SCTP_INIT;
+	packet->is_rst = sctp.chunk == LB_SCTP_ABORT || sctp.chunk == LB_SCTP_SHUTDOWN_COMPLETE;
+	packet->seen = packet->is_syn ? LB_SEEN_SYN : LB_SEEN_DATA;
+	if (packet->is_rst)
+		packet->seen |= LB_SEEN_RST;
+	return LB_CONTINUE;
+}
+
+static __always_inline enum lb_verdict lb_parse_l4(lb_ctx *ctx, u32 offset, struct lb_packet *packet)
+{
+	switch (packet->tuple.protocol) {
+	case IPPROTO_TCP:
+		return lb_parse_tcp(ctx, offset, packet);
+	case IPPROTO_UDP:
+		return lb_parse_udp(ctx, offset, packet);
+	case IPPROTO_SCTP:
+		return lb_parse_sctp(ctx, offset, packet);
+	case LB_IPPROTO_ICMP:
+		return packet->kind == LB_WHOLE ? lb_parse_icmp(ctx, offset, packet) : LB_PASS;
+	default:
+		return LB_PASS;
+	}
+}
+
+/* `l3_offset`: length of the device's link header. */
+static __always_inline enum lb_verdict lb_parse(lb_ctx *ctx, u32 l3_offset, struct lb_packet *packet)
+{
+	packet->l3_offset = l3_offset;
+	if (lb_parse_l3(ctx, packet) != LB_CONTINUE)
+		return LB_PASS;
+	if (packet->kind == LB_LATER_FRAGMENT)
+		return LB_CONTINUE;
+	return lb_parse_l4(ctx, LB_L4_OFFSET(packet) + packet->outer_bytes, packet);
+}
+
+#endif
