@@ -22,8 +22,8 @@ from typing import Any
 
 from ebpflb.bench.cgroups import find_mount, subtree
 from ebpflb.bench.namespaces import list_namespaces
+from ebpflb.bench.plan import OVERLAY, POD_BRIDGE, SWITCH_BRIDGE, UPLINK
 from ebpflb.bench.topology import LAB_PREFIX
-from ebpflb.bench.wiring import POD_BRIDGE, SWITCH_BRIDGE, UPLINK
 from ebpflb.host.tc import list_ours
 
 BPFFS = Path("/sys/fs/bpf")
@@ -34,7 +34,8 @@ OUR_PREFIX = LAB_PREFIX
 """Of labs, hence of their namespaces, cgroups and instances, and of what tests make by themselves."""
 OUR_PROGRAM = re.compile(r"(lb_|ebpflb|bystander).*")
 OUR_LINK = re.compile(
-    rf"{UPLINK}|{POD_BRIDGE}|{SWITCH_BRIDGE}|client|node-\d+|(pod|up)\d*|other0|(uplink|bare|narrow|far|pod\d*)(-.+)?"
+    rf"{UPLINK}|{OVERLAY}|{POD_BRIDGE}|{SWITCH_BRIDGE}|client|node-\d+|(pod|up)\d*|other0"
+    r"|(uplink|bare|narrow|far|pod\d*)(-.+)?"
 )
 """Every device that the lab or a test makes, in namespaces of its own: in the machine's they have no place."""
 GRACE_SECONDS = 10.0

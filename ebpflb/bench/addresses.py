@@ -29,7 +29,9 @@ class AddressPlan:
     host_prefix: int
     services: str
     link_local_gateway: str
-    """What a routed pod has as its gateway; no device carries it, the node answers for it (as Calico does)."""
+    """What a routed pod has as its gateway, as Calico's do. Of IPv4 no device carries it, the node answers for it."""
+    tunnel_ends: str
+    """Network of the next hops behind the overlay device; no device carries them, their neighbours are static."""
 
 
 PLANS = {
@@ -41,6 +43,7 @@ PLANS = {
         host_prefix=32,
         services="10.96.0.0/12",
         link_local_gateway="169.254.1.1",
+        tunnel_ends="169.254.2.0/24",
     ),
     Family.IPV6: AddressPlan(
         underlay="fd00:192:168:100::/64",
@@ -50,8 +53,19 @@ PLANS = {
         host_prefix=128,
         services="fd00:10:96::/112",
         link_local_gateway="fe80::169:254:1:1",
+        tunnel_ends="fe80:0:0:0:169:254:2:0/112",
     ),
 }
+
+
+def family_of(address: str) -> Family:
+    """Return the family of an address."""
+    return Family(ip_address(address).version)
+
+
+def join_port(address: str, port: int) -> str:
+    """Return ``address:port``, with brackets around IPv6."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _host(network: str, number: int) -> str:
@@ -88,6 +102,11 @@ def bridge_address(node: int, family: Family = Family.IPV4) -> str:
 def pod_address(node: int, pod: int, family: Family = Family.IPV4) -> str:
     """Return the address of the pod-th pod of a node."""
     return _host(pod_network(node, family), FIRST_POD_NUMBER + pod - 1)
+
+
+def tunnel_end(node: int, family: Family = Family.IPV4) -> str:
+    """Return the next hop by which other nodes reach a node's pods over the overlay."""
+    return _host(PLANS[family].tunnel_ends, node)
 
 
 def service_network(family: Family = Family.IPV4) -> str:

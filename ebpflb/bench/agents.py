@@ -46,7 +46,7 @@ class Agent:
     def start(self) -> None:
         """Start the process; ``wait_ready`` says when it has programmed the node."""
         arguments = ["run", "--manifests", str(self._manifests), "--node-name", self.node.name]
-        arguments += ["--uplink-devices", self.node.uplink, "--pod-devices", "pod*"]
+        arguments += ["--uplink-devices", ",".join(self.node.uplinks), "--pod-devices", "pod*"]
         arguments += ["--cgroup", str(self.node.cgroup), *self._scope(), *self._state_flags(), *self._flags]
         self._running = self.node.popen_module("ebpflb", arguments)
 

@@ -8,20 +8,27 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from ebpflb.bench.addresses import family_of
 from ebpflb.bench.load import BulkReport
 from ebpflb.bench.process import Running
 from ebpflb.bench.report import Report, parse_report
 from ebpflb.bench.topology import Place
+from ebpflb.core.abi import Family
 
 SERVERS = "ebpflb.bench.servers"
 LOAD = "ebpflb.bench.load"
+EVERY_ADDRESS = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 - as servers in pods do
 
 
 def start_server(place: Place, tcp: Sequence[int] = (8080,), udp: Sequence[int] = (), *, name: str = "") -> Running:
-    """Start a backend at a place and wait until it listens; it answers with the place's name unless given another."""
+    """Start a backend at a place and wait until it listens; it answers with the place's name unless given another.
+
+    It listens on every address of every family that the place has.
+    """
+    hosts = [word for address in place.addresses for word in ("--host", EVERY_ADDRESS[family_of(address)])]
     ports = [word for port in tcp for word in ("--tcp", str(port))]
     ports += [word for port in udp for word in ("--udp", str(port))]
-    server = place.popen_module(SERVERS, ["--name", name or place.name, *ports])
+    server = place.popen_module(SERVERS, ["--name", name or place.name, *hosts, *ports])
     server.wait_for_line(lambda line: line == "ready")
     return server
 

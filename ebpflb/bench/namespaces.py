@@ -1,6 +1,6 @@
-"""Runs `ip` and enters network namespaces; decides nothing about the lab's shape.
+"""Runs `ip` and `bridge` and enters network namespaces; decides nothing about the lab's shape.
 
-    batches of `ip` lines -> run_ip -> kernel        namespace, cgroup, command -> entered() -> argv
+    batches of lines -> run_ip, run_bridge -> kernel        namespace, cgroup, command -> entered() -> argv
 
 `ip netns exec` is avoided on purpose: it mounts a fresh /sys, which hides bpffs. `nsenter --net` leaves mounts alone.
 """
@@ -31,14 +31,23 @@ def list_namespaces(prefix: str = "") -> list[str]:
 
 def run_ip(lines: Sequence[str], namespace: str = "") -> None:
     """Run a batch of `ip` commands, in ``namespace`` if given; the first that fails stops the batch."""
+    _run_batch("ip", lines, namespace)
+
+
+def run_bridge(lines: Sequence[str], namespace: str) -> None:
+    """Run a batch of `bridge` commands in a namespace; the first that fails stops the batch."""
+    _run_batch("bridge", lines, namespace)
+
+
+def _run_batch(tool: str, lines: Sequence[str], namespace: str) -> None:
     if not lines:
         return
     where = ["-n", namespace] if namespace else []
-    done = _run(["ip", *where, "-batch", "-"], "\n".join(lines) + "\n")
+    done = _run([tool, *where, "-batch", "-"], "\n".join(lines) + "\n")
     if done.returncode != 0:
         place = namespace or "the root namespace"
         raise EbpflbError(
-            f"lab: `ip -batch` failed in {place}: {done.stderr.strip()}",
+            f"lab: `{tool} -batch` failed in {place}: {done.stderr.strip()}",
             remedy="check that iproute2 is installed and that this process is root with CAP_NET_ADMIN",
         )
 

@@ -14,6 +14,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from ebpflb.bench.addresses import join_port
+
 LINE_LIMIT = 4096
 CHUNK = 65_536
 
@@ -66,9 +68,8 @@ def http_response(body: bytes) -> bytes:
 
 
 def format_peer(address: tuple[str, int]) -> str:
-    """Return ``address:port``, with brackets around IPv6."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    """Return ``address:port`` of a socket's address."""
+    return join_port(*address[:2])
 
 
 def pattern_chunks(length: int) -> Iterator[memoryview]:

@@ -80,7 +80,7 @@ class Tally:
         self.latencies.append(ended - started)
         if len(self.peers) < KEPT_PEERS:
             self.peers[peer] = None
-        self.clients[client.rpartition(":")[0]] = None
+        self.clients[client.rpartition(":")[0].strip("[]")] = None
         if self.last_answer:
             self.longest_gap = max(self.longest_gap, ended - self.last_answer)
         self.last_answer = ended

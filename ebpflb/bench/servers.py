@@ -1,6 +1,6 @@
 """A backend for the lab: answers with its name and the client's address as it sees it.
 
-    python -m ebpflb.bench.servers --name POD --tcp 8080 --udp 5353 -> "ready" on stdout, then protocol.py, until killed
+    python -m ebpflb.bench.servers --name POD --host :: --tcp 8080 --udp 5353 -> "ready", then protocol.py, until killed
 
 Knows nothing of Services: what it reports is how tests see whether the client's address survived. One process, one
 selector, so that a closed pod closes all its sockets at one moment. It dies with its parent.
@@ -135,12 +135,10 @@ def _source(length: int) -> Iterator[bytes]:
 class TcpListener:
     """Accepts clients."""
 
-    def __init__(self, selector: selectors.BaseSelector, family: int, host: str, port: int, name: str) -> None:
+    def __init__(self, selector: selectors.BaseSelector, host: str, port: int, name: str) -> None:
         self._selector = selector
         self._name = name
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind((host, port))
+        self._socket = _bound_socket(socket.SOCK_STREAM, host, port)
         self._socket.listen(BACKLOG)
         self._socket.setblocking(False)
         selector.register(self._socket, selectors.EVENT_READ, self)
@@ -157,10 +155,9 @@ class TcpListener:
 class UdpResponder:
     """Answers each datagram."""
 
-    def __init__(self, selector: selectors.BaseSelector, family: int, host: str, port: int, name: str) -> None:
+    def __init__(self, selector: selectors.BaseSelector, host: str, port: int, name: str) -> None:
         self._name = name
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        self._socket.bind((host, port))
+        self._socket = _bound_socket(socket.SOCK_DGRAM, host, port)
         self._socket.setblocking(False)
         self._server = format_peer(self._socket.getsockname())
         selector.register(self._socket, selectors.EVENT_READ, self)
@@ -174,6 +171,18 @@ class UdpResponder:
             return
 
 
+def _bound_socket(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    """Return a socket of the host's family alone: each family has its own, as in a server that asks for both."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, kind)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    if kind == socket.SOCK_STREAM:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock
+
+
 def die_with_parent() -> None:
     """Ask the kernel for SIGKILL when the parent ends; leave at once if it ended already.
 
@@ -185,14 +194,14 @@ def die_with_parent() -> None:
         sys.exit(1)
 
 
-def serve(name: str, tcp: Sequence[int], udp: Sequence[int], host: str) -> None:
+def serve(name: str, hosts: Sequence[str], tcp: Sequence[int], udp: Sequence[int]) -> None:
     """Listen, say ``ready``, and answer for ever."""
     selector = selectors.DefaultSelector()
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for port in tcp:
-        TcpListener(selector, family, host, port, name)
-    for port in udp:
-        UdpResponder(selector, family, host, port, name)
+    for host in hosts:
+        for port in tcp:
+            TcpListener(selector, host, port, name)
+        for port in udp:
+            UdpResponder(selector, host, port, name)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     while True:
@@ -207,10 +216,10 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--tcp", type=int, action="append", default=[], metavar="PORT")
     parser.add_argument("--udp", type=int, action="append", default=[], metavar="PORT")
-    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a pod's server listens on every pod address
+    parser.add_argument("--host", action="append", required=True, metavar="ADDRESS")
     arguments = parser.parse_args()
     die_with_parent()
-    serve(arguments.name, arguments.tcp, arguments.udp, arguments.host)
+    serve(arguments.name, arguments.host, arguments.tcp, arguments.udp)
 
 
 if __name__ == "__main__":

@@ -14,30 +14,31 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ebpflb.bench import cgroups
-from ebpflb.bench.addresses import client_address, node_address, pod_address
-from ebpflb.bench.namespaces import entered, list_namespaces, run_ip, write_sysctls
+from ebpflb.bench.addresses import client_address, family_of, node_address, pod_address
+from ebpflb.bench.namespaces import entered, list_namespaces, run_bridge, run_ip, write_sysctls
+from ebpflb.bench.overlay import forwarding_batch
+from ebpflb.bench.plan import IPV4_ONLY, LabPlan, PodNetwork, Underlay, pod_device
 from ebpflb.bench.process import Running
 from ebpflb.bench.signals import SignalsAsExceptions, shielded
 from ebpflb.bench.wiring import (
+    EARLY_SYSCTLS,
     HOST_SYSCTLS,
-    UPLINK,
-    LabPlan,
-    PodNetwork,
     client_batch,
     node_batch,
     node_sysctls,
     pod_batch,
-    pod_device,
     switch_batch,
 )
+from ebpflb.core.abi import Family
 from ebpflb.errors import EbpflbError, PrerequisiteError
 
 COMMAND_SECONDS = 60.0
@@ -48,14 +49,29 @@ _lab_numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where processes run: a namespace with an address, and a cgroup."""
+    """Where processes run: a namespace with an address of each family of the lab, and a cgroup."""
 
     name: str
-    address: str
+    addresses: tuple[str, ...]
+    """One a family, in the lab's order."""
     netns: str
     cgroup: Path
     started: list[Running] = field(compare=False, repr=False)
     """What ``popen`` started at any place of the lab: the lab's own list."""
+
+    @property
+    def address(self) -> str:
+        """The address of the lab's first family."""
+        return self.addresses[0]
+
+    def address_of(self, family: Family) -> str:
+        """Return the address of a family."""
+        found = [address for address in self.addresses if family_of(address) is family]
+        if not found:
+            raise EbpflbError(
+                f"lab: {self.name} has no {family.name} address", remedy="give the lab this one of `families`, too"
+            )
+        return found[0]
 
     def run(
         self, command: Sequence[str], *, seconds: float = COMMAND_SECONDS, check: bool = True
@@ -99,8 +115,14 @@ class Node(Place):
     """A node: host processes run in its own cgroup, pods in the children."""
 
     number: int
-    uplink: str
+    uplinks: tuple[str, ...]
+    """Devices towards other nodes and the outside; the first is the cable."""
     pods: tuple[Pod, ...]
+
+    @property
+    def uplink(self) -> str:
+        """The device of the cable."""
+        return self.uplinks[0]
 
     def pod(self, number: int) -> Pod:
         """Return a pod by its number, from 1."""
@@ -120,14 +142,19 @@ class Lab:
         mtu: int = 1500,
         route_services: bool = False,
         uncovered: Iterable[tuple[int, int]] = (),
+        families: Iterable[Family] = IPV4_ONLY,
+        underlay: Underlay | str = Underlay.ROUTED,
     ) -> None:
-        """``uncovered``: (node, pod) numbers of pods whose processes stay outside the node's cgroup."""
+        """``uncovered``: (node, pod) numbers of pods whose processes stay outside the node's cgroup.
+
+        ``families``: every place has an address of each, and ``address`` is that of the first.
+        """
         counts = (pods_per_node,) * nodes if isinstance(pods_per_node, int) else tuple(pods_per_node)
         if len(counts) != nodes:
             raise EbpflbError(
                 f"lab: pods_per_node has {len(counts)} entries for {nodes} nodes", remedy="give one entry a node"
             )
-        self.plan = LabPlan(counts, PodNetwork(pod_network), mtu, route_services)
+        self.plan = LabPlan(counts, PodNetwork(pod_network), mtu, route_services, tuple(families), Underlay(underlay))
         self.id = f"{LAB_PREFIX}{name_prefix}-{os.getpid()}-{next(_lab_numbers)}"
         self.cgroup = cgroups.find_mount() / self.id
         self._uncovered = frozenset(uncovered)
@@ -136,7 +163,11 @@ class Lab:
         self._started: list[Running] = []
         self.nodes = tuple(self._node(number) for number in self.plan.node_numbers)
         self.client = Place(
-            "client", client_address(), self._netns("client"), self.cgroup / "outside" / "client", self._started
+            "client",
+            self._each_family(client_address),
+            self._netns("client"),
+            self.cgroup / "outside" / "client",
+            self._started,
         )
 
     def node(self, number: int) -> Node:
@@ -172,19 +203,24 @@ class Lab:
     def _netns(self, name: str) -> str:
         return f"{self.id}-{name}"
 
+    def _each_family(self, address_of: Callable[[Family], str]) -> tuple[str, ...]:
+        return tuple(address_of(family) for family in self.plan.families)
+
     def _node(self, number: int) -> Node:
         name = f"node-{number}"
         cgroup = self.cgroup / name
+        addresses = self._each_family(partial(node_address, number))
         pods = tuple(self._pod(number, pod) for pod in self.plan.pod_numbers(number))
-        return Node(name, node_address(number), self._netns(name), cgroup, self._started, number, UPLINK, pods)
+        return Node(name, addresses, self._netns(name), cgroup, self._started, number, self.plan.uplinks, pods)
 
     def _pod(self, node: int, number: int) -> Pod:
         name = f"node-{node}-pod-{number}"
         covered = (node, number) not in self._uncovered
         cgroup = self.cgroup / f"node-{node}" / f"pod-{number}" if covered else self.cgroup / "outside" / name
         netns = self._netns(name)
+        addresses = self._each_family(partial(pod_address, node, number))
         device = pod_device(number)
-        return Pod(name, pod_address(node, number), netns, cgroup, self._started, node, number, device, covered)
+        return Pod(name, addresses, netns, cgroup, self._started, node, number, device, covered)
 
     def _build(self) -> None:
         places: list[Place] = [*self.nodes, *self.pods, self.client]
@@ -192,7 +228,9 @@ class Lab:
             place.cgroup.mkdir(parents=True)
         switch = self._netns("switch")
         run_ip([f"netns add {name}" for name in (switch, *(place.netns for place in places))])
-        write_sysctls(switch, [("net/ipv4/ip_forward", "0")])
+        for namespace in (switch, *(place.netns for place in places)):
+            write_sysctls(namespace, EARLY_SYSCTLS)
+        write_sysctls(switch, HOST_SYSCTLS)
         neighbours = {place.name: place.netns for place in (*self.nodes, self.client)}
         run_ip(switch_batch(self.plan, neighbours), switch)
         for place in (*self.pods, self.client):
@@ -200,6 +238,8 @@ class Lab:
         run_ip(client_batch(self.plan), self.client.netns)
         for node in self.nodes:
             run_ip(node_batch(self.plan, node.number, {pod.number: pod.netns for pod in node.pods}), node.netns)
+            if self.plan.underlay is Underlay.VXLAN:
+                run_bridge(forwarding_batch(self.plan, node.number), node.netns)
             write_sysctls(node.netns, node_sysctls(self.plan, node.number))
             for pod in node.pods:
                 run_ip(pod_batch(self.plan, pod.node, pod.number), pod.netns)

@@ -8,9 +8,6 @@ LabPlan -> switch_batch, node_batch, pod_batch, client_batch -> lines for `ip -b
     pod1 pod2 ...      pod1 pod2 ...      pod1 pod2 ...
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
-
 from ebpflb.bench.addresses import (
     PLANS,
     bridge_address,
@@ -21,47 +18,9 @@ from ebpflb.bench.addresses import (
     service_network,
     underlay_prefix,
 )
+from ebpflb.bench.overlay import overlay_batch
+from ebpflb.bench.plan import POD_BRIDGE, SWITCH_BRIDGE, UPLINK, LabPlan, PodNetwork, Underlay, pod_device
 from ebpflb.core.abi import Family
-
-UPLINK = "uplink0"
-POD_BRIDGE = "cni0"
-SWITCH_BRIDGE = "br0"
-
-
-class PodNetwork(StrEnum):
-    """How a node reaches its pods."""
-
-    ROUTED = "routed"
-    """A veth and a host route per pod, a link-local gateway: Calico's way."""
-    BRIDGED = "bridged"
-    """The host sides of the veths are ports of a bridge that is the pods' gateway: the CNI bridge plugin's way."""
-
-
-@dataclass(frozen=True, slots=True)
-class LabPlan:
-    """What the lab shall look like."""
-
-    pods_per_node: tuple[int, ...]
-    """One entry a node."""
-    pod_network: PodNetwork
-    mtu: int
-    route_services: bool
-    """The client reaches ClusterIPs through node-1, as a router with a static route would."""
-    family: Family = Family.IPV4
-
-    @property
-    def node_numbers(self) -> range:
-        """1, 2, ..."""
-        return range(1, len(self.pods_per_node) + 1)
-
-    def pod_numbers(self, node: int) -> range:
-        """1, 2, ... of one node."""
-        return range(1, self.pods_per_node[node - 1] + 1)
-
-
-def pod_device(pod: int) -> str:
-    """Return the host side of a pod's veth."""
-    return f"pod{pod}"
 
 
 def switch_batch(plan: LabPlan, neighbours: dict[str, str]) -> list[str]:
@@ -77,77 +36,80 @@ def switch_batch(plan: LabPlan, neighbours: dict[str, str]) -> list[str]:
 
 def node_batch(plan: LabPlan, node: int, pods: dict[int, str]) -> list[str]:
     """Return the lines for a node's namespace: its uplink, its pods' cables (pod number: namespace), its routes."""
-    family = plan.family
-    lines = [
-        "link set lo up",
-        f"addr add {node_address(node, family)}/{underlay_prefix(family)} dev {UPLINK}{_nodad(family)}",
-        f"link set {UPLINK} up",
-        # A real node has a default route; without one a connect() to a ClusterIP fails before any hook sees it.
-        f"route add default via {client_address(family)}",
-    ]
-    lines += [
-        f"route add {pod_network(other, family)} via {node_address(other, family)}"
-        for other in plan.node_numbers
-        if other != node
-    ]
+    lines = ["link set lo up"]
+    lines += [_add_address(node_address(node, f), underlay_prefix(f), UPLINK, f) for f in plan.families]
+    lines.append(f"link set {UPLINK} up")
+    # A real node has a default route; without one a connect() to a ClusterIP fails before any hook sees it.
+    lines += [f"route add default via {client_address(family)}" for family in plan.families]
+    lines += _routes_to_nodes(plan, node) if plan.underlay is Underlay.ROUTED else overlay_batch(plan, node)
     if plan.pod_network is PodNetwork.BRIDGED:
-        prefix = PLANS[family].pod_prefix
-        lines += [
-            f"link add {POD_BRIDGE} mtu {plan.mtu} type bridge",
-            f"addr add {bridge_address(node, family)}/{prefix} dev {POD_BRIDGE}{_nodad(family)}",
-            f"link set {POD_BRIDGE} up",
-        ]
+        lines.append(f"link add {POD_BRIDGE} mtu {plan.pod_mtu} type bridge")
+        lines += [_add_address(bridge_address(node, f), PLANS[f].pod_prefix, POD_BRIDGE, f) for f in plan.families]
+        lines.append(f"link set {POD_BRIDGE} up")
     for pod, namespace in pods.items():
         lines += _pod_cable(plan, node, pod, namespace)
     return lines
 
 
+def _routes_to_nodes(plan: LabPlan, node: int) -> list[str]:
+    return [
+        f"route add {pod_network(other, family)} via {node_address(other, family)}"
+        for family in plan.families
+        for other in plan.node_numbers
+        if other != node
+    ]
+
+
 def _pod_cable(plan: LabPlan, node: int, pod: int, namespace: str) -> list[str]:
-    device = pod_device(pod)
-    lines = [f"link add {device} mtu {plan.mtu} type veth peer name eth0 mtu {plan.mtu} netns {namespace}"]
+    device, mtu = pod_device(pod), plan.pod_mtu
+    lines = [f"link add {device} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}"]
     if plan.pod_network is PodNetwork.BRIDGED:
         return [*lines, f"link set {device} master {POD_BRIDGE} up"]
-    lines += [
-        f"link set {device} up",
-        f"route add {pod_address(node, pod, plan.family)}/{PLANS[plan.family].host_prefix} dev {device} scope link",
-    ]
-    if plan.family is Family.IPV6:
-        lines.append(f"addr add {PLANS[plan.family].link_local_gateway}/64 dev {device} nodad")
+    lines.append(f"link set {device} up")
+    for family in plan.families:
+        lines.append(f"route add {pod_address(node, pod, family)}/{PLANS[family].host_prefix} dev {device} scope link")
+        if family is Family.IPV6:
+            # Proxying neighbours, as it is done with ARP for IPv4, would need an entry for every gateway and device.
+            lines.append(_add_address(PLANS[family].link_local_gateway, 64, device, family))
     return lines
 
 
 def pod_batch(plan: LabPlan, node: int, pod: int) -> list[str]:
     """Return the lines for a pod's namespace."""
-    family = plan.family
-    addresses = PLANS[family]
-    address = pod_address(node, pod, family)
     lines = ["link set lo up", "link set eth0 up"]
-    if plan.pod_network is PodNetwork.BRIDGED:
-        return [
-            *lines,
-            f"addr add {address}/{addresses.pod_prefix} dev eth0{_nodad(family)}",
-            f"route add default via {bridge_address(node, family)}",
-        ]
-    gateway = addresses.link_local_gateway
-    return [
-        *lines,
-        f"addr add {address}/{addresses.host_prefix} dev eth0{_nodad(family)}",
-        f"route add {gateway} dev eth0 scope link",
-        f"route add default via {gateway} dev eth0",
-    ]
+    for family in plan.families:
+        addresses = PLANS[family]
+        address = pod_address(node, pod, family)
+        if plan.pod_network is PodNetwork.BRIDGED:
+            lines.append(_add_address(address, addresses.pod_prefix, "eth0", family))
+            lines.append(f"route add default via {bridge_address(node, family)}")
+            continue
+        lines.append(_add_address(address, addresses.host_prefix, "eth0", family))
+        if family is Family.IPV4:
+            lines.append(f"route add {addresses.link_local_gateway} dev eth0 scope link")
+        lines.append(f"route add default via {addresses.link_local_gateway} dev eth0")
+    return lines
 
 
 def client_batch(plan: LabPlan) -> list[str]:
     """Return the lines for the outside client's namespace: the underlay, and no route to pods."""
-    family = plan.family
-    lines = [
-        "link set lo up",
-        f"addr add {client_address(family)}/{underlay_prefix(family)} dev {UPLINK}{_nodad(family)}",
-        f"link set {UPLINK} up",
-    ]
+    lines = ["link set lo up"]
+    lines += [_add_address(client_address(f), underlay_prefix(f), UPLINK, f) for f in plan.families]
+    lines.append(f"link set {UPLINK} up")
     if plan.route_services:
-        lines.append(f"route add {service_network(family)} via {node_address(1, family)}")
+        lines += [f"route add {service_network(f)} via {node_address(1, f)}" for f in plan.families]
     return lines
+
+
+EARLY_SYSCTLS = [
+    # Duplicate address detection would keep also link-local addresses unusable for their first second.
+    ("net/ipv6/conf/all/accept_dad", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+]
+"""Of every namespace, before it has devices."""
+
+HOST_SYSCTLS = [("net/ipv4/ip_forward", "0"), ("net/ipv6/conf/all/forwarding", "0")]
+"""Of pods and the client: a namespace inherits the machine's value, and these must not forward."""
 
 
 def node_sysctls(plan: LabPlan, node: int) -> list[tuple[str, str]]:
@@ -159,17 +121,13 @@ def node_sysctls(plan: LabPlan, node: int) -> list[tuple[str, str]]:
         ("net/ipv4/conf/all/rp_filter", "0"),
     ]
     pods = [pod_device(pod) for pod in plan.pod_numbers(node)]
-    settings += [(f"net/ipv4/conf/{device}/rp_filter", "0") for device in (UPLINK, *pods)]
-    if plan.pod_network is PodNetwork.ROUTED and plan.family is Family.IPV4:
+    settings += [(f"net/ipv4/conf/{device}/rp_filter", "0") for device in (*plan.uplinks, *pods)]
+    if plan.pod_network is PodNetwork.ROUTED and Family.IPV4 in plan.families:
         settings += [(f"net/ipv4/conf/{device}/proxy_arp", "1") for device in pods]
         settings += [(f"net/ipv4/neigh/{device}/proxy_delay", "0") for device in pods]
     return settings
 
 
-HOST_SYSCTLS = [("net/ipv4/ip_forward", "0")]
-"""Of pods and the client: a namespace inherits the machine's value, and these must not forward."""
-
-
-def _nodad(family: Family) -> str:
-    # Duplicate address detection would keep an IPv6 address unusable for its first second.
-    return " nodad" if family is Family.IPV6 else ""
+def _add_address(address: str, prefix: int, device: str, family: Family) -> str:
+    # As with the link-local ones; and where no carrier has been seen yet, no detection would even begin.
+    return f"addr add {address}/{prefix} dev {device}" + (" nodad" if family is Family.IPV6 else "")

@@ -3,7 +3,7 @@
 The same code reads what the API server sends and what stands in a folder of manifests, so the API server's defaults
 are filled in here (protocol TCP, conditions, an absent slice port name is ""). Knows no connection, file or map.
 
-    JSON bytes | dict --decode--> structs --rules--> Service | EndpointSlice | Node | Invisible, or ObjectError
+    JSON bytes | dict --decode--> structs --rules--> Service | EndpointSlice | Node | Pod | Invisible, or ObjectError
 """
 
 from collections.abc import Callable
@@ -12,11 +12,12 @@ from typing import TypeVar
 from ebpflb.core import fields
 from ebpflb.core.decode import Document, FieldError, Identity, decode, identify
 from ebpflb.core.metadata import DEFAULT_NAMESPACE, Invisible
-from ebpflb.core.model import EndpointSlice, Node, Service
+from ebpflb.core.model import EndpointSlice, Node, Pod, Service
 from ebpflb.core.rules_node import read_node
+from ebpflb.core.rules_pod import read_pod
 from ebpflb.core.rules_service import read_service
 from ebpflb.core.rules_slice import read_slice
-from ebpflb.core.schema import RawNode, RawService, RawSlice
+from ebpflb.core.schema import RawNode, RawPod, RawService, RawSlice
 from ebpflb.errors import ObjectError
 
 __all__ = [
@@ -25,13 +26,14 @@ __all__ = [
     "Invisible",
     "convert",
     "convert_node",
+    "convert_pod",
     "convert_service",
     "convert_slice",
     "identify",
 ]
 
-RawT = TypeVar("RawT", RawService, RawSlice, RawNode)
-ConvertedT = TypeVar("ConvertedT", bound=Service | EndpointSlice | Node)
+RawT = TypeVar("RawT", RawService, RawSlice, RawNode, RawPod)
+ConvertedT = TypeVar("ConvertedT", bound=Service | EndpointSlice | Node | Pod)
 
 
 def convert_service(document: Document, origin: str = "") -> Service | Invisible:
@@ -49,14 +51,20 @@ def convert_node(document: Document, origin: str = "") -> Node | Invisible:
     return _convert("Node", RawNode, read_node, document, origin)
 
 
-_CONVERTERS: dict[tuple[str, str], Callable[[Document, str], Service | EndpointSlice | Node | Invisible]] = {
+def convert_pod(document: Document, origin: str = "") -> Pod | Invisible:
+    """Read a v1 Pod. Raises ``ObjectError``."""
+    return _convert("Pod", RawPod, read_pod, document, origin)
+
+
+_CONVERTERS: dict[tuple[str, str], Callable[[Document, str], Service | EndpointSlice | Node | Pod | Invisible]] = {
     ("", "Service"): convert_service,
     ("discovery.k8s.io", "EndpointSlice"): convert_slice,
     ("", "Node"): convert_node,
+    ("", "Pod"): convert_pod,
 }
 
 
-def convert(document: Document, origin: str = "") -> Service | EndpointSlice | Node | Invisible:
+def convert(document: Document, origin: str = "") -> Service | EndpointSlice | Node | Pod | Invisible:
     """Read an object by its ``apiVersion`` and ``kind``. Raises ``ObjectError``; other kinds are ``Invisible``."""
     head = identify(document)
     group, _, version = head.api_version.rpartition("/")

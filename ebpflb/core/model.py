@@ -150,6 +150,28 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Pod:
+    """A Pod that runs, or is about to run, on some node: what decides whether the socket hooks leave it alone."""
+
+    namespace: str
+    name: str
+    uid: str
+    """As kubelet writes it into the name of the pod's cgroup."""
+    node_name: str
+    host_network: bool = False
+    socket_lb: bool | None = None
+    """From the annotation ``ebpflb.io/socket-lb``; ``None``: it has none."""
+    interceptor: str = ""
+    """The annotation by which a mesh says that it intercepts the pod's connections; empty: none."""
+    runtime_class: str = ""
+
+    @property
+    def key(self) -> ObjectKey:
+        """(namespace, name)."""
+        return (self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """A network device that masqueraded packets may leave by."""
 
@@ -157,6 +179,10 @@ class Device:
     name: str
     addresses: tuple[bytes, ...]
     """Global-scope addresses, primary first; the first of a family is the SNAT source."""
+    mtu: int = 1500
+    """In bytes, network header included."""
+    supports_xdp: bool = False
+    """XDP programs here may redirect frames to it, and transmit them from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +192,8 @@ class Host:
     addresses: frozenset[bytes] = frozenset()
     """Every local address but loopback ones."""
     devices: tuple[Device, ...] = ()
+    opt_outs: frozenset[int] = frozenset()
+    """Cookies of the network namespaces whose sockets are left to the packet hooks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,3 +154,31 @@ class RawNode(Struct):
     metadata: Metadata | None = None
     spec: RawNodeSpec | None = None
     status: RawNodeStatus | None = None
+
+
+class RawPodMetadata(Metadata):
+    """``Pod.metadata``."""
+
+    uid: str | None = None
+
+
+class RawPodSpec(Struct, rename="camel"):
+    """``Pod.spec``."""
+
+    node_name: str | None = None
+    host_network: bool | None = None
+    runtime_class_name: str | None = None
+
+
+class RawPodStatus(Struct):
+    """``Pod.status``."""
+
+    phase: str | None = None
+
+
+class RawPod(Struct):
+    """A v1 Pod."""
+
+    metadata: RawPodMetadata | None = None
+    spec: RawPodSpec | None = None
+    status: RawPodStatus | None = None

@@ -1,6 +1,7 @@
 """What a folder of manifests says as a whole: each file's last readable content, merged in the order of names.
 
-Decides which file wins, which Node is ours, and what is to be complained about. Watches nothing and delivers nothing.
+Decides which file wins, which Node and Pods are ours, and what is to be complained about. Watches nothing and delivers
+nothing.
 
     names and bytes of files --> Manifests.read --> Contents(objects, refused, complaints)
 """
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ebpflb.core.manifest import Invisible, convert, identify
 from ebpflb.core.metadata import DEFAULT_NAMESPACE
-from ebpflb.core.model import EndpointSlice, Node, ObjectKey, Service
+from ebpflb.core.model import EndpointSlice, Node, ObjectKey, Pod, Service
 from ebpflb.errors import ObjectError
 from ebpflb.files.documents import JSON_SUFFIX, Document, UnreadableError, read_documents
 from ebpflb.reconcile.ports import Kind, ModelObject
@@ -21,7 +22,10 @@ _KINDS: Mapping[type[ModelObject], Kind] = {
     Service: Kind.SERVICE,
     EndpointSlice: Kind.ENDPOINT_SLICE,
     Node: Kind.NODE,
+    Pod: Kind.POD,
 }
+_SERVED = frozenset(Kind) - {Kind.POD}
+"""The kinds of which it is news when an object is not served."""
 
 
 @dataclass(slots=True)
@@ -82,18 +86,21 @@ class Manifests:
             contents.refused[entry] = error
             return
         if isinstance(converted, Invisible):
-            if converted.kind in set(Kind):
+            if converted.kind in _SERVED:
                 who = f"{converted.kind} {'/'.join(filter(None, converted.key))}"
                 contents.warnings.append(f"{who} is not served: {converted.reason} (in {origin})")
             return
         entry = (_KINDS[type(converted)], converted.key)
-        if not self._is_foreign(entry):
+        if not self._is_foreign(entry) and not self._is_elsewhere(converted):
             self._claim(contents, owners, entry, origin)
             contents.objects[entry] = converted
 
     def _is_foreign(self, entry: Entry) -> bool:
         kind, (_, name) = entry
         return kind is Kind.NODE and name != self._node_name
+
+    def _is_elsewhere(self, obj: ModelObject) -> bool:
+        return isinstance(obj, Pod) and obj.node_name != self._node_name
 
     @staticmethod
     def _claim(contents: Contents, owners: dict[Entry, str], entry: Entry, origin: str) -> None:

@@ -70,6 +70,11 @@ class Rtnetlink:
         for _ in self._exchange(message, kind, flags | NLM_F_ACK):
             pass
 
+    def get(self, message: Message, kind: int) -> list[Message]:
+        """Return the answer to a request for one thing; raises ``NetlinkError`` when there is no such thing."""
+        answers = self._exchange(message, kind, NLM_F_ACK)
+        return [answer for answer in answers if answer["header"]["sequence_number"] == self._sequence]
+
     def dump(self, message: Message, kind: int) -> list[Message]:
         """Return all entries of a dump, without events; a dump that the kernel interrupted is repeated."""
         while True:

@@ -3,7 +3,7 @@
 Must not know what a program or a namespace is used for. ``datapath`` reaches maps through libbpf; this module stays
 free of it, because ``ebpflb doctor`` must still run on a machine where libbpf is missing.
 
-    probe, tc -> bpf(2)        namespaces -> setns(2)        mounts -> mount(2)
+    probe, tc, bpf_links -> bpf(2)        namespaces -> setns(2)        mounts -> mount(2)
 """
 
 import ctypes
@@ -38,19 +38,20 @@ def _checked(result: int, what: str) -> int:
     return result
 
 
-def _bpf(command: int, attributes: bytes) -> int:
+def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
+    """Make the system call; return its result, and the attributes as the kernel left them."""
     number = _BPF_CALL_NUMBERS.get(platform.machine())
     if number is None:
         raise OSError(f"bpf(2) has no known number on {platform.machine()}")
     block = ctypes.create_string_buffer(attributes.ljust(_ATTR_BYTES, b"\0"), _ATTR_BYTES)
     arguments = (ctypes.c_long(number), ctypes.c_int(command), block, ctypes.c_uint(_ATTR_BYTES))
-    return _checked(_libc.syscall(*arguments), "bpf")
+    return _checked(_libc.syscall(*arguments), "bpf"), block.raw
 
 
 def open_pinned(path: Path) -> int:
-    """Return a descriptor of the program or map pinned at ``path``."""
+    """Return a descriptor of the program, map or link pinned at ``path``."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    return _bpf(_BPF_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
+    return bpf(_BPF_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))[0]
 
 
 def load_program(kind: int, attach_type: int, instructions: bytes, name: bytes = b"ebpflb_probe") -> int:
@@ -64,7 +65,7 @@ def load_program(kind: int, attach_type: int, instructions: bytes, name: bytes =
         *(kind, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(licence)),
         *(0, 0, 0, 0, 0, name, 0, attach_type),
     )
-    return _bpf(_BPF_PROG_LOAD, attributes)
+    return bpf(_BPF_PROG_LOAD, attributes)[0]
 
 
 def setns(namespace: int, kind: int) -> None:

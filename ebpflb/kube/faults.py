@@ -80,7 +80,7 @@ def failed_request(server: str, path: str, status: int, message: str, headers: M
     if status == FORBIDDEN:
         return RequestError(
             f"the API server {server} forbids {path} (403){said}",
-            remedy="grant get, list and watch on services, endpointslices and nodes to the agent's user",
+            remedy="grant get, list and watch on services, endpointslices, nodes and pods to the agent's user",
             status=status,
         )
     return RequestError(

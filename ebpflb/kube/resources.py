@@ -2,7 +2,8 @@
 
 The label selector of Services is kube-proxy's newer one; a Service that gets the label looks deleted, one that loses it
 looks added. kube-proxy's field selector spec.clusterIP!=None is left out: old API servers answer it with an error,
-and reading the object decides the same (headless, ExternalName: ``Invisible``, delivered as a deletion).
+and reading the object decides the same (headless, ExternalName: ``Invisible``, delivered as a deletion). Pods are
+asked for as kubelet does, by the node's name.
 
     node name --> Resource(kind, path, selectors, convert) --> reflector.py
 """
@@ -10,7 +11,7 @@ and reading the object decides the same (headless, ExternalName: ``Invisible``, 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ebpflb.core.manifest import Document, Invisible, convert_node, convert_service, convert_slice
+from ebpflb.core.manifest import Document, Invisible, convert_node, convert_pod, convert_service, convert_slice
 from ebpflb.core.metadata import HEADLESS_LABEL, PROXY_NAME_LABEL
 from ebpflb.reconcile.ports import Kind, ModelObject
 
@@ -28,7 +29,7 @@ class Resource:
 
 
 def watched_resources(node_name: str) -> tuple[Resource, ...]:
-    """Return the three collections of this node's agent."""
+    """Return the four collections of this node's agent."""
     return (
         Resource(Kind.SERVICE, "/api/v1/services", {"labelSelector": f"!{PROXY_NAME_LABEL}"}, convert_service),
         Resource(
@@ -44,4 +45,5 @@ def watched_resources(node_name: str) -> tuple[Resource, ...]:
             convert_node,
             f"the cluster has no Node {node_name}; give this machine's Node name with --node-name",
         ),
+        Resource(Kind.POD, "/api/v1/pods", {"fieldSelector": f"spec.nodeName={node_name}"}, convert_pod),
     )

@@ -4,16 +4,17 @@ Decides when a batch is complete: a lone change within milliseconds, a storm coa
 mean, nor that maps exist.
 
     Source threads --replace, upsert, delete, refuse, host--> Inbox --take--> Batch --> loop
+                                                                    --on_pods--> who finds their network namespaces
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from ebpflb.core.kept import Unread
-from ebpflb.core.model import EndpointSlice, Host, Node, ObjectKey, Service, Snapshot
+from ebpflb.core.model import EndpointSlice, Host, Node, ObjectKey, Pod, Service, Snapshot
 from ebpflb.errors import ObjectError
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.ports import Kind, ModelObject
@@ -22,6 +23,9 @@ QUIET_S = 0.002
 """A batch is complete when nothing has changed for so long: a Service and its slices arrive within this."""
 MAX_DELAY_S = 0.050
 """A storm never holds a change back for longer."""
+
+OnPods = Callable[[tuple[Pod, ...]], None]
+"""Called with all Pods of this node whenever they have changed, and once when they are first listed. Must not block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,13 @@ class Inbox:
         node_name: str,
         clock: Clock | None = None,
         *,
+        on_pods: OnPods | None = None,
         quiet_s: float = QUIET_S,
         max_delay_s: float = MAX_DELAY_S,
     ) -> None:
         self._node_name = node_name
         self._clock = clock or Clock()
+        self._on_pods = on_pods
         self._quiet_s = quiet_s
         self._max_delay_s = max_delay_s
         self._condition = threading.Condition()
@@ -98,7 +104,7 @@ class Inbox:
             is_news = kind not in self._listed or held != listed | kept
             self._objects[kind] = listed | kept
             self._listed.add(kind)
-            self._notify(is_change=is_news or self._unread() != unread)
+            self._take_news(kind, is_news=is_news, is_unread_news=self._unread() != unread)
 
     def upsert(self, kind: Kind, obj: ModelObject) -> None:
         """Take one added or changed object."""
@@ -106,7 +112,7 @@ class Inbox:
             self._refused.pop((kind, obj.key), None)
             is_news = self._objects[kind].get(obj.key) != obj
             self._objects[kind][obj.key] = obj
-            self._notify(is_change=is_news)
+            self._take_news(kind, is_news=is_news)
 
     def delete(self, kind: Kind, key: ObjectKey) -> None:
         """Forget one object, and its refusal."""
@@ -114,7 +120,7 @@ class Inbox:
             unread = self._unread()
             self._refused.pop((kind, key), None)
             is_news = self._objects[kind].pop(key, None) is not None
-            self._notify(is_change=is_news or self._unread() != unread)
+            self._take_news(kind, is_news=is_news, is_unread_news=self._unread() != unread)
 
     def refuse(self, kind: Kind, key: ObjectKey, error: ObjectError) -> None:
         """Record that an object was not understood. Its last good state stays."""
@@ -187,6 +193,12 @@ class Inbox:
 
     # -- inside; the condition is held -------------------------------------------------------------------------------
 
+    def _take_news(self, kind: Kind, *, is_news: bool, is_unread_news: bool = False) -> None:
+        """Hand Pods on: no row is made of them, so that they begin no batch. Whatever else changed does."""
+        if kind is Kind.POD and is_news and self._on_pods is not None:
+            self._on_pods(tuple(self._objects[kind].values()))
+        self._notify(is_change=is_unread_news or (is_news and kind is not Kind.POD))
+
     def _notify(self, *, is_change: bool) -> None:
         """Wake the loop: for a change when the batch is complete, for news of ``status`` at once."""
         if is_change:
@@ -206,9 +218,11 @@ class Inbox:
     def _missing(self) -> tuple[str, ...]:
         """Return what must still arrive. A partial view would remove the rest from the maps, breaking live traffic.
 
-        The Host counts: without it every NodePort address of an adopted map would vanish.
+        The Host counts: without it every NodePort address of an adopted map would vanish. Pods do not: who may not
+        list them has the Services programmed all the same.
         """
-        missing = [kind.value for kind in Kind if kind not in self._listed and not self._is_known_node(kind)]
+        awaited = [kind for kind in Kind if kind is not Kind.POD]
+        missing = [kind.value for kind in awaited if kind not in self._listed and not self._is_known_node(kind)]
         return (*missing, *(["Host"] if self._host is None else []))
 
     def _is_known_node(self, kind: Kind) -> bool:

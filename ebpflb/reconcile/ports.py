@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from ebpflb.core.abi import Family
-from ebpflb.core.model import EndpointSlice, Host, Node, ObjectKey, Service
+from ebpflb.core.model import EndpointSlice, Host, Node, ObjectKey, Pod, Service
 from ebpflb.core.tables import Range, Slots, TableName, Tables
 from ebpflb.errors import MapError, ObjectError
 
@@ -24,9 +24,11 @@ class Kind(StrEnum):
     SERVICE = "Service"
     ENDPOINT_SLICE = "EndpointSlice"
     NODE = "Node"
+    POD = "Pod"
+    """Those of this node. No row is made of them: they decide which network namespaces are in ``Host.opt_outs``."""
 
 
-ModelObject = Service | EndpointSlice | Node
+ModelObject = Service | EndpointSlice | Node | Pod
 
 
 class Sink(Protocol):
@@ -58,7 +60,7 @@ class Sink(Protocol):
 
 
 class Source(Protocol):
-    """Delivers Services, EndpointSlices and the own Node until told to stop."""
+    """Delivers Services, EndpointSlices, the own Node and its Pods until told to stop."""
 
     def run(self, sink: Sink, stop: threading.Event) -> None:
         """Deliver until ``stop`` is set. Reconnects by itself; raises ``EbpflbError`` only for what cannot heal."""

@@ -14,7 +14,12 @@ from kubernetes.config import load_kube_config
 
 from tests.kube.store import Object
 
-PREFIXES = {"services": "/api/v1", "nodes": "/api/v1", "endpointslices": "/apis/discovery.k8s.io/v1"}
+PREFIXES = {
+    "services": "/api/v1",
+    "nodes": "/api/v1",
+    "pods": "/api/v1",
+    "endpointslices": "/apis/discovery.k8s.io/v1",
+}
 
 
 class Cluster:

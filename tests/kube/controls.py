@@ -76,7 +76,7 @@ class Controls:
             self._epoch += 1
             self.store.changed.notify_all()
 
-    def send_bookmarks(self, watches: int = 3) -> None:
+    def send_bookmarks(self, watches: int = 4) -> None:
         """Tell every watch the present version; return when that many have been told."""
         with self.store.changed:
             self._bookmarks_sent = 0

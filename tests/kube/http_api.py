@@ -6,6 +6,7 @@ request --> Handler --> Controls (faults on order, the store) --> answer
 import json
 import socket
 import ssl
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +15,13 @@ from tests.kube.certificates import Certificates
 from tests.kube.controls import Controls, Request
 from tests.kube.store import COLLECTIONS, ExpiredVersionError, Object, Selector
 
-GROUPS = {"services": "v1", "nodes": "v1", "namespaces": "v1", "endpointslices": "discovery.k8s.io/v1"}
+GROUPS = {
+    "services": "v1",
+    "nodes": "v1",
+    "pods": "v1",
+    "namespaces": "v1",
+    "endpointslices": "discovery.k8s.io/v1",
+}
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -86,6 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
         if collection == "services" and obj["spec"].get("type") != "ExternalName":
             # As the real one does; the same name gets the same address.
             obj["spec"].setdefault("clusterIP", f"10.96.0.{10 + sum(obj['metadata']['name'].encode()) % 200}")
+        if collection == "pods":
+            obj["metadata"].setdefault("uid", str(uuid.uuid5(uuid.NAMESPACE_DNS, obj["metadata"]["name"])))
         self.server.api.put(collection, obj)
         self.answer(200, obj)
 

@@ -45,3 +45,17 @@ def make_node(name: str) -> Object:
         "spec": {"podCIDRs": ["10.244.1.0/24"]},
         "status": {"addresses": [{"type": "InternalIP", "address": "192.168.100.1"}]},
     }
+
+
+def make_pod(
+    name: str, namespace: str = "demo", *, node: str = "node-1", uid: str = "", annotations: Any = None, **spec: Any
+) -> Object:
+    """Return a Pod of one container, bound to a node; without a UID, which an API server makes."""
+    containers = [{"name": "main", "image": "registry.k8s.io/pause:3.9"}]
+    given = {"uid": uid} if uid else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "annotations": annotations or {}, **given},
+        "spec": {"nodeName": node, "containers": containers, **spec},
+    }

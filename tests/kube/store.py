@@ -17,6 +17,7 @@ COLLECTIONS: Mapping[str, str] = {
     "services": "Service",
     "endpointslices": "EndpointSlice",
     "nodes": "Node",
+    "pods": "Pod",
     "namespaces": "Namespace",
 }
 
@@ -37,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Selector:
-    """``labelSelector`` (existence and equality) and ``fieldSelector`` (``metadata.name``), as the agent uses them."""
+    """``labelSelector`` (existence and equality) and ``fieldSelector`` (two fields), as the agent uses them."""
 
     labels: str = ""
     fields: str = ""
@@ -52,9 +53,10 @@ class Selector:
             if present == term.startswith("!"):
                 return False
         for term in filter(None, self.fields.split(",")):
-            found = re.fullmatch(r"metadata\.name=(.+)", term)
+            found = re.fullmatch(r"(metadata\.name|spec\.nodeName)=(.+)", term)
             assert found, f"unsupported field selector {term}"
-            if obj["metadata"]["name"] != found[1]:
+            part, _, name = found[1].partition(".")
+            if obj[part].get(name) != found[2]:
                 return False
         return True
 

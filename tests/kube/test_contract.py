@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from ebpflb.core.model import EndpointSlice, Service
+from ebpflb.core.model import EndpointSlice, Pod, Service
 from ebpflb.kube import watch
 from ebpflb.kube.watch import KubeSource
 from ebpflb.reconcile.ports import Kind
 from tests.kube.cluster import Cluster
-from tests.kube.objects import make_service, make_slice
+from tests.kube.objects import make_pod, make_service, make_slice
 from tests.kube.recorder import RecordingSink, running
 from tests.kube.store import Object
 
@@ -95,6 +95,26 @@ def test_slices_come_change_and_go(cluster: Cluster, sink: RecordingSink) -> Non
     sink.wait(lambda: ready() == [False], "changed condition")
     cluster.delete("endpointslices", "web-1")
     wait(sink, cluster, Kind.ENDPOINT_SLICE, "web-1", present=False)
+
+
+@pytest.mark.usefixtures("watching")
+def test_pods_of_this_node_come_change_and_go(cluster: Cluster, sink: RecordingSink) -> None:
+    def shown() -> Pod:
+        found = sink.objects[Kind.POD][(cluster.namespace, "web")]
+        assert isinstance(found, Pod)
+        return found
+
+    cluster.put("pods", make_pod("elsewhere", cluster.namespace, node="no-such-node"))
+    cluster.put("pods", make_pod("web", cluster.namespace, node=cluster.node_name))
+    wait(sink, cluster, Kind.POD, "web")
+    assert shown().uid
+    assert (shown().node_name, shown().socket_lb) == (cluster.node_name, None)
+    left_alone = {"ebpflb.io/socket-lb": "false"}
+    cluster.put("pods", make_pod("web", cluster.namespace, node=cluster.node_name, annotations=left_alone))
+    sink.wait(lambda: shown().socket_lb is False, "changed annotation")
+    cluster.delete("pods", "web")
+    wait(sink, cluster, Kind.POD, "web", present=False)
+    assert (cluster.namespace, "elsewhere") not in sink.objects[Kind.POD]
 
 
 @pytest.mark.usefixtures("watching")

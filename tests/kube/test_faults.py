@@ -23,6 +23,8 @@ from tests.kube.recorder import RecordingSink, running
 from tests.kube.server import ApiServer, write_kubeconfig
 from tests.kube.store import Object
 
+WATCHED = ("services", "endpointslices", "nodes", "pods")
+
 
 class ImpatientStop(threading.Event):
     """Records how long it was asked to wait, and does not wait that long."""
@@ -98,7 +100,7 @@ def test_one_kinds_failure_does_not_hold_up_the_others_nor_count_as_listed(
 def test_a_bookmark_saves_a_list_after_a_disconnect(server: ApiServer, source: KubeSource, sink: RecordingSink) -> None:
     with running(source, sink):
         sink.wait_listed()
-        for collection in ("services", "endpointslices", "nodes"):
+        for collection in WATCHED:
             server.wait_for_requests(collection, 1, watches=True)
         server.put("namespaces", {"metadata": {"name": "unrelated"}})
         server.send_bookmarks()
@@ -149,14 +151,14 @@ def test_410_as_an_event_lists_again(
 def test_a_version_that_a_restored_server_does_not_know_lists_again(
     server: ApiServer, source: KubeSource, sink: RecordingSink, stop: ImpatientStop, status: int
 ) -> None:
-    server.refuse(status, times=3, watches=True)
+    server.refuse(status, times=len(WATCHED), watches=True)
     with running(source, sink, stop):
-        for collection in ("services", "endpointslices", "nodes"):
+        for collection in WATCHED:
             server.wait_for_requests(collection, 1, watches=True)
         server.put("services", service("web"))
         sink.wait_name(Kind.SERVICE, "web")
-    lists = sum(server.count(collection, watches=False) for collection in ("services", "endpointslices", "nodes"))
-    assert lists == 6
+    lists = sum(server.count(collection, watches=False) for collection in WATCHED)
+    assert lists == 2 * len(WATCHED)
     assert not any(sink.errors)
 
 

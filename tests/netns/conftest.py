@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from ebpflb.bench.plan import PodNetwork
 from ebpflb.bench.topology import Lab
-from ebpflb.bench.wiring import PodNetwork
 from ebpflb.host.sock_diag import can_destroy
 from tests.netns.lab_agents import serve_everywhere
 

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -8,15 +9,19 @@ from pathlib import Path
 import pytest
 
 from ebpflb.bench import topology
+from ebpflb.bench.addresses import join_port
 from ebpflb.bench.cgroups import find_mount, processes
 from ebpflb.bench.control import Load, measure, start_server, transfer
 from ebpflb.bench.namespaces import list_namespaces
+from ebpflb.bench.plan import DUAL_STACK, IPV6_ONLY, PodNetwork, Underlay
 from ebpflb.bench.topology import Lab, Place
+from ebpflb.core.abi import Family
 from ebpflb.errors import EbpflbError
 from tests.netns.traffic.world import until
 
 pytestmark = pytest.mark.root
 
+SERVICE = {Family.IPV4: "10.96.0.10", Family.IPV6: "fd00:10:96::10"}
 HOLD_A_LAB = """
 import sys
 from ebpflb.bench.control import start_server
@@ -28,13 +33,28 @@ with Lab("held", nodes=1, pods_per_node=1) as lab:
 """
 
 
-@pytest.fixture(scope="module", params=["routed", "bridged"])
+SHAPES = [
+    (PodNetwork.ROUTED, Underlay.ROUTED),
+    (PodNetwork.BRIDGED, Underlay.ROUTED),
+    (PodNetwork.ROUTED, Underlay.VXLAN),
+    (PodNetwork.BRIDGED, Underlay.VXLAN),
+]
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=lambda shape: f"pods {shape[0]}, nodes {shape[1]}")
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with Lab("test", pod_network=request.param, uncovered=[(3, 2)]) as built:
+    """Both families at once."""
+    pods, underlay = request.param
+    with Lab("test", pod_network=pods, underlay=underlay, families=DUAL_STACK, uncovered=[(3, 2)]) as built:
         for pod in built.pods:
             start_server(pod, udp=[5353])
         start_server(built.node(2))
         yield built
+
+
+@pytest.fixture(params=DUAL_STACK, ids=lambda family: family.name)
+def family(request: pytest.FixtureRequest) -> Family:
+    return Family(request.param)
 
 
 def remains(lab_id: str, cgroup: Path) -> list[str]:
@@ -43,40 +63,51 @@ def remains(lab_id: str, cgroup: Path) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 @pytest.mark.parametrize("server", [(1, 2), (2, 1), (3, 2)])
-def test_pods_reach_pods_and_keep_their_address(lab: Lab, kind: str, server: tuple[int, int]) -> None:
-    pod = lab.pod(*server)
-    port = 8080 if kind == "tcp" else 5353
-    report = measure(lab.pod(1, 1), kind, f"{pod.address}:{port}", "--count", "3")
+def test_pods_reach_pods_and_keep_their_address(lab: Lab, family: Family, kind: str, server: tuple[int, int]) -> None:
+    caller, pod = lab.pod(1, 1), lab.pod(*server)
+    dialled = join_port(pod.address_of(family), 8080 if kind == "tcp" else 5353)
+    report = measure(caller, kind, dialled, "--count", "3")
     assert report.by_backend == {pod.name: 3}
-    assert report.clients == ["10.244.1.11"]
-    assert report.peers == [f"{pod.address}:{port}"]
+    assert report.clients == [caller.address_of(family)]
+    assert report.peers == [dialled]
 
 
-def test_client_reaches_nodes_but_neither_pods_nor_services(lab: Lab) -> None:
-    assert measure(lab.client, "tcp", "192.168.100.2:8080", "--count", "1").by_backend == {"node-2": 1}
-    for unreachable in ("10.244.2.11:8080", "10.96.0.10:80"):
-        assert measure(lab.client, "tcp", unreachable, "--count", "1").failures == {"ENETUNREACH": 1}
+def test_client_reaches_nodes_but_neither_pods_nor_services(lab: Lab, family: Family) -> None:
+    node = join_port(lab.node(2).address_of(family), 8080)
+    assert measure(lab.client, "tcp", node, "--count", "1").by_backend == {"node-2": 1}
+    for unreachable in (lab.pod(2, 1).address_of(family), SERVICE[family]):
+        report = measure(lab.client, "tcp", join_port(unreachable, 8080), "--count", "1")
+        assert report.failures == {"ENETUNREACH": 1}
 
 
-def test_nodes_reach_pods_everywhere(lab: Lab) -> None:
+def test_nodes_reach_pods_everywhere(lab: Lab, family: Family) -> None:
     for pod in lab.pods:
-        assert measure(lab.node(1), "tcp", f"{pod.address}:8080", "--count", "1").by_backend == {pod.name: 1}
+        dialled = join_port(pod.address_of(family), 8080)
+        assert measure(lab.node(1), "tcp", dialled, "--count", "1").by_backend == {pod.name: 1}
 
 
 def test_addresses_and_devices(lab: Lab) -> None:
     assert [node.address for node in lab.nodes] == ["192.168.100.1", "192.168.100.2", "192.168.100.3"]
-    assert [pod.address for pod in lab.node(2).pods] == ["10.244.2.11", "10.244.2.12"]
-    devices = lab.node(3).run(["ip", "-o", "link"]).stdout
-    for device in (lab.node(3).uplink, *(pod.device for pod in lab.node(3).pods)):
-        assert f" {device}@" in devices
+    assert [pod.addresses for pod in lab.node(2).pods] == [
+        ("10.244.2.11", "fd00:10:244:2::b"),
+        ("10.244.2.12", "fd00:10:244:2::c"),
+    ]
+    devices = {link["ifname"] for link in json.loads(lab.node(3).run(["ip", "-json", "link"]).stdout)}
+    assert devices >= {*lab.node(3).uplinks, *(pod.device for pod in lab.node(3).pods)}
 
 
-def test_nodes_have_a_route_to_services(lab: Lab) -> None:
-    assert "dev uplink0" in lab.node(1).run(["ip", "route", "get", "10.96.0.10"]).stdout
+def test_packets_to_pods_of_other_nodes_leave_by_the_last_uplink(lab: Lab, family: Family) -> None:
+    shown = lab.node(1).run(["ip", "route", "get", lab.pod(2, 1).address_of(family)]).stdout
+    assert f"dev {lab.node(1).uplinks[-1]} " in shown
+    assert (lab.node(1).uplinks == ("uplink0",)) == (lab.plan.underlay is Underlay.ROUTED)
 
 
-def test_large_transfers_arrive_intact(lab: Lab) -> None:
-    report = transfer(lab.pod(1, 1), "10.244.2.11:8080", megabytes=20)
+def test_nodes_have_a_route_to_services(lab: Lab, family: Family) -> None:
+    assert "dev uplink0" in lab.node(1).run(["ip", "route", "get", SERVICE[family]]).stdout
+
+
+def test_large_transfers_arrive_intact(lab: Lab, family: Family) -> None:
+    report = transfer(lab.pod(1, 1), join_port(lab.pod(2, 1).address_of(family), 8080), megabytes=20)
     assert report.length == 20_000_000
     assert report.intact_up
     assert report.intact_down
@@ -129,8 +160,18 @@ def test_http_clients_are_served(lab: Lab) -> None:
 
 
 def test_client_routes_services_through_node_1_when_asked() -> None:
-    with Lab("test", nodes=1, pods_per_node=0, route_services=True) as lab:
-        assert "via 192.168.100.1" in lab.client.run(["ip", "route", "get", "10.96.0.10"]).stdout
+    with Lab("test", nodes=1, pods_per_node=0, route_services=True, families=DUAL_STACK) as lab:
+        for family in DUAL_STACK:
+            shown = lab.client.run(["ip", "route", "get", SERVICE[family]]).stdout
+            assert f"via {lab.node(1).address_of(family)}" in shown
+
+
+def test_a_lab_of_one_family_has_no_address_of_the_other() -> None:
+    with Lab("test", nodes=1, pods_per_node=1, families=IPV6_ONLY) as lab:
+        assert lab.pod(1, 1).address == "fd00:10:244:1::b"
+        assert "inet " not in lab.pod(1, 1).run(["ip", "address", "show", "dev", "eth0"]).stdout
+        with pytest.raises(EbpflbError, match="node-1-pod-1 has no IPV4 address"):
+            lab.pod(1, 1).address_of(Family.IPV4)
 
 
 def test_mtu_is_set_on_every_link() -> None:

@@ -17,22 +17,13 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import PROGRAMS
 from ebpflb.datapath.source import bpf_directory
 from ebpflb.errors import BuildError
+from tests.prog import budgets as budgets_file
 from tests.prog.fixtures_maps import BPFFS
 from tests.prog.harness import SIZES, Datapath
 from tests.prog.world import packed
 
 pytestmark = pytest.mark.root
 
-MAX_INSTRUCTIONS = {
-    "lb_connect": 500,
-    "lb_sendmsg": 500,
-    "lb_recvmsg": 60,
-    "lb_getpeername": 60,
-    "lb_uplink_in": 2400,
-    "lb_pod_in": 2300,
-    "lb_out": 850,
-}
-"""A fifth more than there are: a jump is looked at, not waved through."""
 WARNINGS = (
     "-Wall",
     "-Wextra",
@@ -124,14 +115,11 @@ def test_a_build_has_our_names_and_an_adopted_one_is_not_compiled(
         assert bpftool_program(info.id)["name"] == info.name
 
 
-def test_no_program_grows_unnoticed(
-    datapath_of: Callable[[Family], Datapath], family: Family, capfd: pytest.CaptureFixture[str]
-) -> None:
-    counts = datapath_of(family).build.instructions
-    with capfd.disabled():
-        print(f"\n{family.name} instructions:", *(f"{stem} {count}" for stem, count in counts.items()))  # noqa: T201 - a figure to watch
-    assert counts.keys() == MAX_INSTRUCTIONS.keys()
-    assert {stem: count for stem, count in counts.items() if count > MAX_INSTRUCTIONS[stem]} == {}
+def test_every_program_is_within_its_budget(datapath_of: Callable[[Family], Datapath], family: Family) -> None:
+    measured_on, budgets = budgets_file.read_budgets()
+    rows = budgets_file.compare(budgets_file.sizes_of(datapath_of(family).build), budgets)
+    assert {row.program for row in rows} == {name for name in budgets if name.endswith(str(family.value))}
+    assert [word for row in rows for word in row.excess(same_kernel=measured_on == budgets_file.kernel_series())] == []
 
 
 def test_another_constant_is_another_build_over_the_same_maps(spec: BuildSpec) -> None:

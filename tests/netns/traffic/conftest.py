@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ebpflb.bench.wiring import PodNetwork
+from ebpflb.bench.plan import PodNetwork
 from tests.netns.traffic.world import World, world_on
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 
 from ebpflb.bench.addresses import bridge_address
-from ebpflb.bench.wiring import PodNetwork
+from ebpflb.bench.plan import PodNetwork
 from ebpflb.core.abi import Counter
 from tests.netns.traffic.callers import KINDS
 from tests.netns.traffic.paths import NODES, target

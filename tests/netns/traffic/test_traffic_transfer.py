@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from ebpflb.bench.control import transfer
+from ebpflb.bench.plan import PodNetwork
 from ebpflb.bench.topology import Place
-from ebpflb.bench.wiring import PodNetwork
 from ebpflb.core.abi import Counter
 from tests.netns.traffic.paths import target
 from tests.netns.traffic.world import World, world_on

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ebpflb.bench.agents import BPFFS, Agents
 from ebpflb.bench.control import start_server
+from ebpflb.bench.plan import PodNetwork
 from ebpflb.bench.topology import Lab, Place, Pod
-from ebpflb.bench.wiring import PodNetwork
 from ebpflb.cli.state import status_file
 from ebpflb.core.abi import Counter, Family
 from ebpflb.datapath.pins import Pins
@@ -65,7 +65,7 @@ class World:
             "uncovered": self.lab.pod(1, 2),
             "host": node,
             "hostNetwork": Place(
-                "hostNetwork", node.address, node.netns, node.cgroup / "host-pod", self.lab.pod(1, 1).started
+                "hostNetwork", node.addresses, node.netns, node.cgroup / "host-pod", self.lab.pod(1, 1).started
             ),
             "outside": self.lab.client,
         }

@@ -435,7 +435,7 @@ class TestNode:
 class TestConvert:
     @pytest.mark.parametrize(
         ("version", "kind"),
-        [("v1", "Pod"), ("serving.knative.dev/v1", "Service"), ("apps/v1", "Deployment"), (None, None)],
+        [("v1", "Secret"), ("serving.knative.dev/v1", "Service"), ("apps/v1", "Deployment"), (None, None)],
     )
     def test_other_kinds_are_none_of_our_business(self, version: Any, kind: Any) -> None:
         assert "no kind" in invisible({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}})

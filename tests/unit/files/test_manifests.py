@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from ebpflb.core.model import Node, Service
+from ebpflb.core.model import Node, Pod, Service
 from ebpflb.files.manifests import Contents, Manifests
 from ebpflb.reconcile.ports import Kind
-from tests.kube.objects import make_node, make_service, make_slice
+from tests.kube.objects import make_node, make_pod, make_service, make_slice
 
 WEB = (Kind.SERVICE, ("demo", "web"))
 OWN = (Kind.NODE, ("", "node-1"))
@@ -112,3 +112,19 @@ def test_comments_alone_are_an_empty_file_on_purpose() -> None:
     contents = manifests.read({"a.yaml": b"# nothing any more\n"})
     assert WEB not in contents.objects
     assert contents.complaints == []
+
+
+def test_pods_of_this_node_are_found_and_others_ignored() -> None:
+    own = make_pod("own", uid="1", annotations={"ebpflb.io/socket-lb": "false"})
+    elsewhere, nowhere = make_pod("elsewhere", uid="2", node="node-2"), make_pod("nowhere", node="")
+    contents = read(a=raw(own, elsewhere, nowhere))
+    assert contents.objects[Kind.POD, ("demo", "own")] == Pod("demo", "own", "1", "node-1", socket_lb=False)
+    assert {key for kind, key in contents.objects if kind is Kind.POD} == {("demo", "own")}
+    assert contents.warnings == contents.complaints == []
+
+
+def test_a_pod_that_cannot_be_opted_out_is_refused_alone() -> None:
+    wrong = make_pod("own", uid="1", annotations={"ebpflb.io/socket-lb": "false"}, hostNetwork=True)
+    contents = read(a=raw(service(), wrong))
+    assert WEB in contents.objects
+    assert contents.refused[Kind.POD, ("demo", "own")].field == "metadata.annotations[ebpflb.io/socket-lb]"

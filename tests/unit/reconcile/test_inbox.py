@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from ebpflb.core.model import Host, Node
+from ebpflb.core.model import Host, Node, Pod
 from ebpflb.errors import ObjectError
 from ebpflb.reconcile.inbox import Batch, Inbox
 from ebpflb.reconcile.ports import Kind
@@ -205,3 +205,30 @@ def test_wait_is_woken_from_another_thread() -> None:
     LISTED.deliver(inbox)
     waiter.join(timeout=10)
     assert not waiter.is_alive()
+
+
+def test_pods_are_handed_on_and_begin_no_batch(time: StandingClock) -> None:
+    handed: list[tuple[Pod, ...]] = []
+    inbox = Inbox(NODE.name, time.clock(), on_pods=handed.append)
+    LISTED.deliver(inbox)
+    assert taken(inbox, time) is not None, "who may not list Pods has the Services programmed all the same"
+    web, dns = Pod("demo", "web", "1", NODE.name), Pod("demo", "dns", "2", NODE.name)
+    inbox.replace(Kind.POD, [])
+    inbox.replace(Kind.POD, [])
+    assert handed == [()], "the first list is news, also an empty one"
+    inbox.upsert(Kind.POD, web)
+    inbox.upsert(Kind.POD, web)
+    inbox.upsert(Kind.POD, dns)
+    inbox.delete(Kind.POD, web.key)
+    assert handed[1:] == [(web,), (web, dns), (dns,)]
+    assert taken(inbox, time) is None
+
+
+def test_a_refused_pod_is_shown_and_its_last_good_state_stays(settled: Inbox, time: StandingClock) -> None:
+    web = Pod("demo", "web", "1", NODE.name, socket_lb=False)
+    settled.replace(Kind.POD, [web])
+    error = ObjectError("Pod", "demo/web", "metadata.annotations", "is not known", "use one of true, false")
+    settled.refuse(Kind.POD, web.key, error)
+    assert settled.view().refused == (error,)
+    assert settled.view().objects[Kind.POD] == 1
+    assert taken(settled, time) is None

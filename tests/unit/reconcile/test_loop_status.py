@@ -33,7 +33,7 @@ def test_status_counts_objects_and_rows(agent: Agent) -> None:
     status = agent.status
     assert status.node_name == NODE.name
     assert status.started_at == START
-    assert status.objects == {"Service": 2, "EndpointSlice": 2, "Node": 1}
+    assert status.objects == {"Service": 2, "EndpointSlice": 2, "Node": 1, "Pod": 0}
     (family,) = status.families
     assert (family.family, family.service_ports) == (4, 2)
     used = {name: usage.used for name, usage in family.maps.items()}
