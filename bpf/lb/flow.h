@@ -160,11 +160,12 @@ static __always_inline void lb_flow_confirm(struct lb_tuple *key, struct lb_flow
 }
 
 /*
- * A packet that follows an entry of `pending`. A first reply makes sure that the request's entry is still
- * there. The client's next packet after it confirms the flow: a SYN, or an answer to one, proves nothing.
+ * A packet that follows an entry of `pending`, and is noted there. A first reply makes sure that the
+ * request's entry is still there. The client's next packet after it confirms the flow: a SYN, or an answer to
+ * one, proves nothing.
  */
 static __always_inline void lb_flow_advance(struct lb_tuple *key, struct lb_flow *flow,
-					    const struct lb_packet *packet)
+					    const struct lb_packet *packet, bool is_first)
 {
 	if (packet->kind == LB_ICMP_ERROR || packet->is_syn || packet->is_rst)
 		return;
@@ -172,7 +173,7 @@ static __always_inline void lb_flow_advance(struct lb_tuple *key, struct lb_flow
 		lb_flow_confirm(key, flow);
 		return;
 	}
-	if (!flow->seen) {
+	if (is_first) {
 		struct lb_tuple partner_key = lb_flow_partner_key(flow, key->protocol);
 		struct lb_flow request = lb_flow_partner(key, flow);
 
@@ -184,9 +185,11 @@ static __always_inline void lb_flow_advance(struct lb_tuple *key, struct lb_flow
 static __always_inline void lb_flow_follow(struct lb_tuple *key, struct lb_found found,
 					   const struct lb_packet *packet, struct lb_flow *copy)
 {
-	if (found.is_pending)
-		lb_flow_advance(key, found.flow, packet);
+	bool is_first = !found.flow->seen;
+
 	lb_flow_touch(found.flow, packet);
+	if (found.is_pending)
+		lb_flow_advance(key, found.flow, packet, is_first);
 	*copy = *found.flow;
 }
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from ebpflb.core.abi import Counter, Family
+from ebpflb.core.abi import Counter, Family, FlowSeen
 from ebpflb.core.tables import TableName, Tables
 from ebpflb.datapath import libbpf
 from ebpflb.datapath.build import Build, BuildSpec, MapSizes, build_programs, remove_build
@@ -43,6 +43,12 @@ SIZES = MapSizes(
     sockets=64,
     node_addrs=16,
     devices=16,
+    pending=66_000,
+    datagrams=64,
+    held_fragments=64,
+    local_backends=16,
+    source_ranges=16,
+    opt_outs=16,
 )
 HOST_NETNS_COOKIE = 1
 RECENT_S = 5
@@ -92,7 +98,8 @@ def takes_ingress_ifindex() -> bool:
     return True
 
 
-_PROGRAM_MAPS = ("flows", "affinity", "counters")
+_FLOW_MAPS = ("flows", "pending")
+_PROGRAM_MAPS = (*_FLOW_MAPS, "affinity", "counters", "datagrams", "held_fragments")
 
 
 class Datapath:
@@ -152,8 +159,8 @@ class Datapath:
         self._store.write_slots(tables.slots)
 
     def clear(self) -> None:
-        """Forget every flow and every affinity."""
-        for name in ("flows", "affinity"):
+        """Forget every flow, every affinity and every fragment."""
+        for name in (*_FLOW_MAPS, "affinity", "datagrams", "held_fragments"):
             assert not self._maps[name].delete(self._maps[name].read()[0])
 
     def run(
@@ -178,8 +185,20 @@ class Datapath:
         return {Counter(key): total for key, total in zip(keys.tolist(), totals, strict=True) if total}
 
     def flows(self) -> dict[FlowKey, Flow]:
-        """Return the flow table; asserts that every row was seen just now."""
-        keys, values = self._maps["flows"].read()
+        """Return the flows, pending and confirmed; asserts that every row was seen just now."""
+        return self.pending() | self.confirmed()
+
+    def confirmed(self) -> dict[FlowKey, Flow]:
+        """Return the rows of ``flows``."""
+        return self._read_flows("flows")
+
+    def pending(self) -> dict[FlowKey, Flow]:
+        """Return the rows of ``pending`` that have not moved."""
+        rows = self._read_flows("pending")
+        return {key: flow for key, flow in rows.items() if not flow.seen & FlowSeen.MOVED}
+
+    def _read_flows(self, name: str) -> dict[FlowKey, Flow]:
+        keys, values = self._maps[name].read()
         assert (self.ages(values["last_seen"]) <= RECENT_S * self.clock.hz).all()
         return dict(zip(unpack(FlowKey, keys), unpack(Flow, values), strict=True))
 
@@ -214,12 +233,16 @@ class Datapath:
 
     def age_flows(self, jiffies: int) -> None:
         """Have every flow entry last seen that long ago."""
-        self._age("flows", "last_seen", jiffies)
+        for name in _FLOW_MAPS:
+            self._age(name, "last_seen", jiffies)
 
     def flow_ages(self) -> dict[FlowKey, int]:
         """Return how many jiffies ago each flow entry was seen."""
-        keys, values = self._maps["flows"].read()
-        return dict(zip(unpack(FlowKey, keys), self.ages(values["last_seen"]).tolist(), strict=True))
+        ages: dict[FlowKey, int] = {}
+        for name in reversed(_FLOW_MAPS):
+            keys, values = self._maps[name].read()
+            ages |= dict(zip(unpack(FlowKey, keys), self.ages(values["last_seen"]).tolist(), strict=True))
+        return ages
 
     def _age(self, name: str, field: str, jiffies: int) -> None:
         keys, values = self._maps[name].read()
