@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ebpflb.core.abi import Family
+from ebpflb.core.opt_out import RUNTIME_CLASSES
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.pins import Pins
 
@@ -23,6 +24,10 @@ class AgentConfig:
     cgroup: Path | None = None
     """cgroup v2 folder whose processes the socket hooks cover; ``None``: no socket hooks."""
     bpffs: Path = Path("/sys/fs/bpf")
+    socket_opt_outs: tuple[str, ...] = ()
+    """Glob patterns of paths of network namespaces that the socket hooks leave alone."""
+    opt_out_runtime_classes: tuple[str, ...] = RUNTIME_CLASSES
+    """Glob patterns of RuntimeClasses whose pods the socket hooks leave alone."""
     instance: str = "default"
     state_dir: Path = Path("/run/ebpflb")
     families: tuple[Family, ...] = (Family.IPV4,)

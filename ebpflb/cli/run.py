@@ -14,6 +14,7 @@ import click
 
 from ebpflb.agent import AgentConfig, run_agent
 from ebpflb.cli.logs import set_up_logging
+from ebpflb.cli.opt_outs import opt_out_runtime_class_option, socket_opt_out_option
 from ebpflb.cli.options import (
     bpffs_option,
     cgroup_option,
@@ -57,6 +58,8 @@ _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 )
 @cgroup_option
 @bpffs_option
+@socket_opt_out_option
+@opt_out_runtime_class_option
 @instance_option
 @state_dir_option
 @map_size_option
@@ -77,6 +80,8 @@ def command(
 
     Ends with SIGTERM or SIGINT; traffic goes on. EBPFLB_DEBUG=1 logs more.
     """
+    socket_opt_outs: tuple[str, ...],
+    opt_out_runtime_classes: tuple[str, ...],
     _check_source(manifests, kubeconfig)
     require_root("run")
     config = AgentConfig(
@@ -96,6 +101,8 @@ def command(
         run_agent(config, stop)
 
 
+        socket_opt_outs=socket_opt_outs,
+        opt_out_runtime_classes=opt_out_runtime_classes,
 def _check_source(manifests: Path | None, kubeconfig: Path | None) -> None:
     if manifests and kubeconfig:
         raise click.UsageError("--manifests and --kubeconfig exclude each other", click.get_current_context())
