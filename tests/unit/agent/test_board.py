@@ -17,6 +17,11 @@ from ebpflb.datapath.programs import PROGRAMS
 from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView
 from ebpflb.reconcile.status import FailedDevice, RoleHooks
 
+SOCKET_PROGRAMS = (
+    *("lb_connect4", "lb_sendmsg4", "lb_recvmsg4", "lb_getpeername4", "lb_post_bind4", "lb_release4"),
+    *("lb_v6_connect4", "lb_v6_recvmsg4", "lb_v6_peername4", "lb_v6_bind4"),
+)
+
 
 def make_hooks(cgroup: Path | None) -> Hooks:
     pins = {program.stem: Path("/pins") / program.stem for program in PROGRAMS}
@@ -28,7 +33,7 @@ def test_hooks_by_role_with_their_programs() -> None:
     woken: list[int] = []
     hooks = make_hooks(Path("/cg"))
     one = Board(hooks, lambda: woken.append(1), ["map flows is small"])
-    assert one.node_status().socket_programs == ("lb_connect4", "lb_sendmsg4", "lb_recvmsg4", "lb_getpeername4")
+    assert one.node_status().socket_programs == SOCKET_PROGRAMS
     failure = DeviceFailure("veth3", DeviceRole.POD, "refused", "look")
     view = DeviceView({DeviceRole.UPLINK: ("eth0", "eth1"), DeviceRole.POD: ()}, (failure,), ("none matches",))
     one.on_view(view)
