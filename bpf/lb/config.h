@@ -14,6 +14,10 @@
 #error "build.py sets LB_ANSWER_PING, LB_PROTECT_NODE_PORTS (0, 1) and LB_CSUM_IPV6 (a flag of bpf_l4_csum_replace)"
 #endif
 
+#if !defined(LB_KERN_SOCK_BYTE) || !defined(LB_KERN_SOCK_MASK)
+#error "build.py sets LB_KERN_SOCK_BYTE and LB_KERN_SOCK_MASK: a bit of struct sock; mask 0: unknown"
+#endif
+
 #if !defined(LB_HAIRPIN_ADDRESS)
 #error "build.py sets LB_HAIRPIN_ADDRESS: 32-bit words in network order, comma-separated"
 #endif

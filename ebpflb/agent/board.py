@@ -2,10 +2,12 @@
 
 Decides only what is news, and wakes the loop then. Must not know how any of it is found out.
 
-    netlink: on_view(DeviceView) --+
-    Hooks: programs, repairs ------+--> NodeStatus --node_status()--> loop
+    netlink: on_view(DeviceView) --------+
+    opt-outs: on_opt_outs(OptOutView) ---+
+    Hooks: programs, repairs ------------+--> NodeStatus --node_status()--> loop
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
@@ -15,19 +17,23 @@ from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import open_map
 from ebpflb.host.inventory import DeviceRole, DeviceView
+from ebpflb.host.opt_outs import OptOutView
 from ebpflb.reconcile.status import FailedDevice, NodeStatus, RoleHooks
 
 _MAPS_OF_SIZE = {"sockets": ("sock_origins", "sock_choices")}
 
 
 class Board:
-    """Written by the netlink thread, read by the loop's."""
+    """Written by the threads that look at the node, read by the loop's."""
 
     def __init__(self, hooks: Hooks, wake: Callable[[], None], warnings: Sequence[str] = ()) -> None:
         self._hooks = hooks
         self._wake = wake
         self._warnings = tuple(warnings)
-        self._status = self._compose(DeviceView())
+        self._lock = threading.Lock()
+        self._devices = DeviceView()
+        self._opt_outs = OptOutView()
+        self._status = self._compose()
 
     def node_status(self) -> NodeStatus:
         """Return the latest."""
@@ -35,12 +41,24 @@ class Board:
 
     def on_view(self, view: DeviceView) -> None:
         """Take what the watcher found."""
-        status = self._compose(view)
+        with self._lock:
+            self._devices = view
+            self._show()
+
+    def on_opt_outs(self, view: OptOutView) -> None:
+        """Take who is left to the packet hooks."""
+        with self._lock:
+            self._opt_outs = view
+            self._show()
+
+    def _show(self) -> None:
+        status = self._compose()
         if status != self._status:
             self._status = status
             self._wake()
 
-    def _compose(self, view: DeviceView) -> NodeStatus:
+    def _compose(self) -> NodeStatus:
+        view = self._devices
         return NodeStatus(
             cgroup=self._hooks.cgroup,
             socket_programs=self._hooks.socket_programs,
@@ -51,7 +69,9 @@ class Board:
             ),
             failed=tuple(FailedDevice(each.device, each.role.value, each.error, each.remedy) for each in view.failed),
             repairs=self._hooks.repairs,
-            warnings=(*self._warnings, *view.warnings),
+            warnings=(*self._warnings, *view.warnings, *self._opt_outs.warnings),
+            opted_out=self._opt_outs.opted_out,
+            awaiting_opt_out=self._opt_outs.waiting,
         )
 
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ebpflb.core.abi import Family
+from ebpflb.core.opt_out import RUNTIME_CLASSES
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.stale import TcpSockets
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,16 @@ class AgentConfig:
     pod_devices: tuple[str, ...] = ()
     cgroup: Path | None = None
     """cgroup v2 folder whose processes the socket hooks cover; ``None``: no socket hooks."""
+    socket_opt_outs: tuple[str, ...] = ()
+    """Glob patterns of paths of network namespaces that the socket hooks leave alone."""
+    opt_out_runtime_classes: tuple[str, ...] = RUNTIME_CLASSES
+    """Glob patterns of RuntimeClasses whose pods the socket hooks leave alone."""
     bpffs: Path = Path("/sys/fs/bpf")
     instance: str = "default"
     state_dir: Path = Path("/run/ebpflb")
     families: tuple[Family, ...] = (Family.IPV4,)
     sizes: MapSizes = field(default_factory=MapSizes)
+    close_tcp_sockets: TcpSockets = TcpSockets.DELETED
 
     @property
     def pins(self) -> Pins:

@@ -13,7 +13,7 @@ from ebpflb.agent.config import AgentConfig
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.cgroup import attach_cgroup, detach_cgroup
-from ebpflb.datapath.programs import OUT, POD_IN, SOCKET_PROGRAMS, UPLINK_IN, Program
+from ebpflb.datapath.programs import OUT, POD_IN, SOCKET_PROGRAMS, UPLINK_IN, Program, programs_of
 from ebpflb.errors import EbpflbError
 from ebpflb.host.inventory import DeviceRole, Link, RolePatterns
 from ebpflb.host.tc import TcHook, TcProgram, attach, detach, list_ours
@@ -90,7 +90,9 @@ class Hooks:
         """The names of the programs on the cgroup."""
         if self._config.cgroup is None:
             return ()
-        return tuple(program.name(family) for family in self._builds for program in SOCKET_PROGRAMS)
+        return tuple(
+            program.name(family) for family in self._builds for program in programs_of(family, SOCKET_PROGRAMS)
+        )
 
     def programs_of(self, role: DeviceRole) -> tuple[str, ...]:
         """Return the names of the programs on a device of a role."""
@@ -100,7 +102,8 @@ class Hooks:
         """Attach the socket programs to the cgroup, or detach them when no cgroup is wanted any more."""
         for family, build in self._builds.items():
             links = self._config.pins.links(family)
-            names = {program.name(family): build.pins[program.stem] for program in SOCKET_PROGRAMS}
+            programs = programs_of(family, SOCKET_PROGRAMS)
+            names = {program.name(family): build.pins[program.stem] for program in programs}
             if self._config.cgroup is None:
                 changes = detach_cgroup(names, links)
             else:

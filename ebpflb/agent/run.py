@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from ebpflb.agent.board import Board, capacity_warnings
 from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.hooks import Hooks
+from ebpflb.agent.opt_outs import HostFacts, OptOuts
 from ebpflb.agent.sweeping import Sweeping
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
@@ -68,10 +69,12 @@ def _serve(
         hooks = Hooks(config, builds)
         hooks.attach_sockets()
         hooks.detach_strays()
-        inbox = Inbox(config.node_name)
+        opt_outs = OptOuts(config)
+        inbox = Inbox(config.node_name, on_pods=opt_outs.on_pods)
+        facts = HostFacts(inbox.host)
         board = Board(hooks, inbox.wake, check_capacities(config))
         watcher = HostWatcher(
-            *(config.uplink_devices, config.pod_devices, inbox.host, hooks.attach_device, hooks.detach_device),
+            *(config.uplink_devices, config.pod_devices, facts.on_host, hooks.attach_device, hooks.detach_device),
             on_view=board.on_view,
             families=config.families,
         )
@@ -90,6 +93,7 @@ def _serve(
             {
                 "netlink": watcher.run,
                 "source": lambda end: source.run(inbox, end),
+                "opt-outs": lambda end: opt_outs.run([board.on_opt_outs, facts.on_opt_outs], end),
                 "sweep": sweeping.run,
                 "reconcile": loop.run,
             },

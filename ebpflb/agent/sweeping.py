@@ -1,51 +1,80 @@
-"""Sweeps flows and closes stale UDP sockets: now and then, and at once when a backend has vanished from a Service.
+"""Sweeps flows and closes stale sockets: now and then, and at once when a backend has vanished from a Service.
 
 Runs beside the loop, so that a long flow table never delays a change of the maps. What is over, and which sockets are
 stale, is decided in ``datapath``; ``host`` closes them.
 
     loop: on_applied(vanished) --wake--> each family: flows swept, sock_origins -> stale sockets -> destroyed
+
+A socket that is not found is looked for again, shortly after: a connect() that chose the backend just before it went
+may not have got its socket into the kernel's tables, or not even its row into ``sock_origins``. Most, though, were
+closed long ago, and their rows are forgotten after a few looks.
 """
 
 import logging
 import threading
+from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
+
+import numpy as np
 
 from ebpflb.agent.config import AgentConfig
 from ebpflb.core.abi import Family
 from ebpflb.core.tables import Tables
 from ebpflb.datapath.clock import JiffiesClock
-from ebpflb.datapath.maps import BpfMap
+from ebpflb.datapath.stale import SocketMaps, TcpSockets, find_stale
 from ebpflb.datapath.store import open_map
-from ebpflb.datapath.sweep import FlowSweeper, read_serving, stale_sockets
+from ebpflb.datapath.sweep import FlowMaps, FlowSweeper
 from ebpflb.errors import EbpflbError
-from ebpflb.host.sockets import StaleSocket, destroy_udp_sockets
+from ebpflb.host.sockets import StaleSocket, destroy_sockets
 from ebpflb.reconcile.believed import Vanished
 
 log = logging.getLogger(__name__)
 
 PERIOD_S = 10.0
-"""Between sweeps: a third of the shortest timeout, so no flow outlives it by much."""
+"""Between sweeps: as long as the shortest timeout, so no flow outlives it by more than that."""
+AGAIN_S = 1.0
+"""After a look for stale sockets, the next one: by then a connect() that was under way has got its socket."""
+LOOKS = 3
+"""For each stale socket; then it is taken for closed."""
+
+
+class Missing:
+    """The stale sockets that were not found, and how often each has been looked for."""
+
+    def __init__(self) -> None:
+        self._looks: dict[StaleSocket, int] = {}
+
+    def __bool__(self) -> bool:
+        """Return whether any is to be looked for again."""
+        return bool(self._looks)
+
+    def note(self, missing: Collection[StaleSocket]) -> set[StaleSocket]:
+        """Hear which were not found this time; return those to be given up. Whoever is no longer stale is forgotten."""
+        looks = {each: self._looks.get(each, 0) + 1 for each in missing}
+        self._looks = {each: count for each, count in looks.items() if count < LOOKS}
+        return looks.keys() - self._looks.keys()
 
 
 @dataclass(frozen=True, slots=True)
 class _FamilyMaps:
     family: Family
     sweeper: FlowSweeper
-    backends: BpfMap
-    members: BpfMap
-    sock_origins: BpfMap
+    sockets: SocketMaps
+    missing: Missing = field(default_factory=Missing)
 
 
 class Sweeping:
     """A context manager that owns the maps it reads; ``run`` is one thread's work."""
 
     def __init__(self, config: AgentConfig, clock: JiffiesClock) -> None:
+        self._tcp = config.close_tcp_sockets
         self._wanted = threading.Event()
         self._vanished = threading.Event()
         """Set: a backend or a member has vanished since the last look for stale sockets."""
+        self._must_look_again = False
         with ExitStack() as stack:
             self._families = [_open(stack, config, family, clock) for family in config.families]
             self._resources = stack.pop_all()
@@ -69,7 +98,8 @@ class Sweeping:
             len(vanished.backends),
             len(vanished.members),
         )
-        if vanished.backends or vanished.members:
+        # A backend that begins to drain vanishes from nothing.
+        if vanished.backends or vanished.members or self._tcp is TcpSockets.DRAINING:
             self._vanished.set()
             self._wanted.set()
 
@@ -79,7 +109,7 @@ class Sweeping:
         self._vanished.set()  # a predecessor may have been killed between removing a backend and sweeping
         while not stop.is_set():
             self._sweep_all()
-            self._wanted.wait(PERIOD_S)
+            self._wanted.wait(AGAIN_S if self._must_look_again else PERIOD_S)
             self._wanted.clear()
 
     def _wake_at(self, stop: threading.Event) -> None:
@@ -88,14 +118,16 @@ class Sweeping:
 
     def _sweep_all(self) -> None:
         vanished = self._vanished.is_set()
+        look = vanished or self._must_look_again
         if vanished:
             self._vanished.clear()  # before looking: what vanishes meanwhile is looked for again
+        self._must_look_again = vanished
         for maps in self._families:
             try:
+                closed = self._close_stale(maps) if look else 0
                 result = maps.sweeper.sweep()
-                closed = _close_stale(maps) if vanished else 0
             except (EbpflbError, OSError) as error:
-                if vanished:
+                if look:
                     self._vanished.set()
                 log.warning("sweep_failed family=%s error=%s", maps.family.name, error)
                 continue
@@ -103,25 +135,28 @@ class Sweeping:
             level = logging.INFO if removed or closed else logging.DEBUG
             log.log(
                 level,
-                "sweep family=%s entries=%d removed=%d reasons=%s sockets_closed=%d",
+                "sweep family=%s entries=%s removed=%d reasons=%s sockets_closed=%d",
                 maps.family.name,
-                result.examined,
+                dict(result.entries),
                 removed,
                 dict(result.removed),
                 closed,
             )
 
+    def _close_stale(self, maps: _FamilyMaps) -> int:
+        """Close the stale sockets of a family; return how many were found."""
+        stale = find_stale(maps.sockets, self._tcp)
+        wanted = [StaleSocket(*each) for each in stale.sockets]
+        closed = destroy_sockets(wanted)
+        given_up = maps.missing.note(set(wanted) - closed)
+        self._must_look_again |= bool(maps.missing)
+        done = np.array([each in closed or each in given_up for each in wanted], np.bool_)
+        maps.sockets.sock_origins.delete(stale.keys[done])
+        return len(closed)
+
 
 def _open(stack: ExitStack, config: AgentConfig, family: Family, clock: JiffiesClock) -> _FamilyMaps:
-    flows, backends, members, sock_origins = (
-        stack.enter_context(open_map(config.pins, family, name))
-        for name in ("flows", "backends", "members", "sock_origins")
-    )
-    return _FamilyMaps(family, FlowSweeper(flows, backends, members, clock), backends, members, sock_origins)
-
-
-def _close_stale(maps: _FamilyMaps) -> int:
-    stale = stale_sockets(*maps.sock_origins.read(), read_serving(maps.backends, maps.members))
-    closed = destroy_udp_sockets([StaleSocket(each.cookie, each.address, each.port) for each in stale.sockets])
-    maps.sock_origins.delete(stale.keys)
-    return closed
+    names = {*FlowMaps._fields, *SocketMaps._fields}
+    maps = {name: stack.enter_context(open_map(config.pins, family, name)) for name in names}
+    sweeper = FlowSweeper(FlowMaps(*(maps[name] for name in FlowMaps._fields)), clock)
+    return _FamilyMaps(family, sweeper, SocketMaps(*(maps[name] for name in SocketMaps._fields)))

@@ -26,6 +26,10 @@ def _yes(name: str) -> Column:
     return name, lambda row: "yes" if row[name] else "no"
 
 
+def _maybe(name: str) -> Column:
+    return name, lambda row: _NONE if row[name] is None else str(row[name])
+
+
 def _list(name: str) -> Column:
     return name, lambda row: ",".join(row[name]) or _NONE
 
@@ -78,14 +82,28 @@ def _flow_state(row: Row) -> str:
 
 
 _SERVICE: Column = ("service", _service)
+_AGE: Column = ("age", lambda row: f"{row['age_s']:.1f}s")
+_FLOW: Sequence[Column] = (
+    _field("protocol"),
+    ("on the wire", lambda row: f"{row['source']} > {row['destination']}"),
+    ("becomes", lambda row: f"{row['to_source']} > {row['to_destination']}"),
+    _field("direction"),
+    ("state", _flow_state),
+    _AGE,
+    _list("flags"),
+    _SERVICE,
+    ("backend", _flow_backend),
+)
+_DATAGRAM: Sequence[Column] = (_field("source"), _field("destination"), _field("protocol"), _field("id"))
 
 COLUMNS: Mapping[str, Sequence[Column]] = {
     "frontends": (
         _field("frontend"),
         _field("kind"),
         _SERVICE,
-        _field("algorithm"),
-        _field("policy"),
+        _maybe("algorithm"),
+        _maybe("policy"),
+        _list("options"),
         ("affinity", _affinity_timeout),
         _range("cluster"),
         _range("local"),
@@ -100,25 +118,23 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     "services": (_field("service_id"), _field("service"), _field("frontends")),
     "members": (_SERVICE, ("backend", _remembered_backend), _list("sets")),
     "affinity": (_SERVICE, ("client", _client), ("backend", _remembered_backend), ("left", _seconds_left)),
-    "flows": (
-        _field("protocol"),
-        ("on the wire", lambda row: f"{row['source']} > {row['destination']}"),
-        ("becomes", lambda row: f"{row['to_source']} > {row['to_destination']}"),
-        _field("direction"),
-        ("state", _flow_state),
-        ("age", lambda row: f"{row['age_s']:.1f}s"),
-        _list("flags"),
-        _SERVICE,
-        ("backend", _flow_backend),
-    ),
+    "flows": _FLOW,
+    "pending": _FLOW,
     "sock_origins": (_field("socket_cookie"), _field("frontend"), _SERVICE, ("backend", _flow_backend)),
     "sock_choices": (_field("socket_cookie"), _field("frontend"), _SERVICE, ("backend", _remembered_backend)),
     "node_addrs": (_field("address"),),
     "devices": (
         _field("ifindex"),
-        ("device", lambda row: row["device"] or _NONE),
-        ("snat address", lambda row: row["snat_address"] or _NONE),
+        _maybe("device"),
+        _maybe("snat_address"),
+        _field("mtu"),
+        _list("flags"),
     ),
+    "local_backends": (_SERVICE, _field("address"), ("backend", _remembered_backend)),
+    "source_ranges": (_SERVICE, _field("range")),
+    "opt_outs": (_field("netns_cookie"),),
+    "datagrams": (*_DATAGRAM, _maybe("source_port"), _maybe("destination_port"), _field("waiting"), _AGE),
+    "held_fragments": (*_DATAGRAM, _field("number"), _field("length")),
     "counters": (_field("counter"), _field("value")),
 }
 """By the map's name."""

@@ -30,8 +30,9 @@ _Families = dict[str, dict[str, list[Row]]]
 def command(maps: tuple[str, ...], service: str | None, output: str, instance: str, bpffs: Path) -> None:
     """Show what the BPF maps hold, also while no agent runs.
 
-    Without a MAP, all: frontends, backends, slots, services, members, affinity, flows, sock_origins, sock_choices,
-    node_addrs, devices, counters. Devices have the names that they have in the current network namespace.
+    Without a MAP, all: frontends, backends, slots, services, members, affinity, flows, pending, sock_origins,
+    sock_choices, node_addrs, devices, local_backends, source_ranges, opt_outs, datagrams, held_fragments, counters.
+    Devices have the names that they have in the current network namespace.
     """
     _check(maps, service)
     require_root("dump-maps")

@@ -1,4 +1,4 @@
-"""Decodes the maps that the programs write: flows, affinity, sockets, counters.
+"""Decodes the maps that the programs write: flows, affinity, sockets, datagrams in fragments, counters.
 
 Pure: arrays of map entries in, plain rows out. Must not know how maps are read, nor what time it is: ages are counted
 from the jiffies that the caller read.
@@ -182,6 +182,50 @@ def decode_sock_choices(context: FlowContext, keys: Rows, values: Rows) -> list[
     ]
 
 
+def decode_datagrams(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:
+    """Return the datagrams in fragments that are under way, and how many fragments wait for the first one."""
+    columns = zip(
+        _datagrams(keys),
+        values["is_known"].tolist(),
+        values["sport"].tolist(),
+        values["dport"].tolist(),
+        (values["held"] - values["released"]).tolist(),
+        values["last_seen"].tolist(),
+        strict=True,
+    )
+    return [
+        {
+            **datagram,
+            "source_port": sport if is_known else None,
+            "destination_port": dport if is_known else None,
+            "waiting": waiting,
+            "age_s": context.age_s(last_seen),
+        }
+        for datagram, is_known, sport, dport, waiting, last_seen in columns
+    ]
+
+
+def decode_held_fragments(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:
+    """Return the fragments that wait for the first one of their datagram, without their contents."""
+    del context
+    columns = zip(_datagrams(keys["datagram"]), keys["number"].tolist(), values["length"].tolist(), strict=True)
+    return [{**datagram, "number": number, "length": length} for datagram, number, length in columns]
+
+
+def _datagrams(keys: Rows) -> list[Row]:
+    columns = zip(
+        map(format_address, addresses_of(keys["saddr"])),
+        map(format_address, addresses_of(keys["daddr"])),
+        map(protocol_name, keys["protocol"].tolist()),
+        keys["id"].tolist(),
+        strict=True,
+    )
+    return [
+        {"source": source, "destination": destination, "protocol": protocol, "id": number}
+        for source, destination, protocol, number in columns
+    ]
+
+
 def decode_counters(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:
     """Return the sum over all CPUs of each counter; those of a newer program have a number for a name."""
     del context
@@ -197,6 +241,9 @@ Decoder = Callable[[FlowContext, Rows, Rows], list[Row]]
 FLOW_MAPS: Mapping[str, Decoder] = {
     "affinity": decode_affinity,
     "flows": decode_flows,
+    "pending": decode_flows,
+    "datagrams": decode_datagrams,
+    "held_fragments": decode_held_fragments,
     "sock_origins": decode_sock_origins,
     "sock_choices": decode_sock_choices,
     "counters": decode_counters,

@@ -14,6 +14,7 @@ import click
 
 from ebpflb.agent import AgentConfig, run_agent
 from ebpflb.cli.logs import set_up_logging
+from ebpflb.cli.opt_outs import opt_out_runtime_class_option, socket_opt_out_option
 from ebpflb.cli.options import (
     bpffs_option,
     cgroup_option,
@@ -27,6 +28,7 @@ from ebpflb.cli.signals import stop_on_signals
 from ebpflb.cli.sizes import map_size_option
 from ebpflb.cli.verbs import is_debugging
 from ebpflb.datapath.build import MapSizes
+from ebpflb.datapath.stale import TcpSockets
 from ebpflb.errors import PrerequisiteError
 from ebpflb.host.mounts import cgroup2_mounts, read_mounts
 
@@ -56,10 +58,20 @@ _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
     help="The host's side of the pods' veths, as glob patterns. May be repeated.",
 )
 @cgroup_option
+@socket_opt_out_option
+@opt_out_runtime_class_option
 @bpffs_option
 @instance_option
 @state_dir_option
 @map_size_option
+@click.option(
+    "--close-tcp-sockets",
+    type=click.Choice([each.value for each in TcpSockets]),
+    default=TcpSockets.DELETED.value,
+    show_default=True,
+    help="Which TCP sockets on this node are closed, so that their processes get an error at once: those whose backend "
+    "is deleted, also those whose backend takes no new connections, or none. UDP sockets always are.",
+)
 def command(
     *,
     manifests: Path | None,
@@ -68,10 +80,13 @@ def command(
     uplink_devices: tuple[str, ...],
     pod_devices: tuple[str, ...],
     cgroup: Path | None,
+    socket_opt_outs: tuple[str, ...],
+    opt_out_runtime_classes: tuple[str, ...],
     bpffs: Path,
     instance: str,
     state_dir: Path,
     sizes: MapSizes,
+    close_tcp_sockets: str,
 ) -> None:
     """Run the agent of this node.
 
@@ -86,10 +101,13 @@ def command(
         uplink_devices=uplink_devices,
         pod_devices=pod_devices,
         cgroup=cgroup or _cgroup_root(),
+        socket_opt_outs=socket_opt_outs,
+        opt_out_runtime_classes=opt_out_runtime_classes,
         bpffs=bpffs,
         instance=instance,
         state_dir=state_dir,
         sizes=sizes,
+        close_tcp_sockets=TcpSockets(close_tcp_sockets),
     )
     set_up_logging(debug=is_debugging())
     with stop_on_signals() as stop:

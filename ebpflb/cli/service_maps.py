@@ -1,4 +1,4 @@
-"""Decodes the maps that the control plane writes: frontends, backends, slots, services, members and the node's own.
+"""Decodes the maps that the control plane writes: frontends, backends and what names them, and the node's own.
 
 Pure: typed rows in, plain rows out, sorted. Must not know how a row is printed.
 
@@ -12,35 +12,42 @@ from socket import if_indextoname
 import numpy as np
 
 from ebpflb.cli.words import KINDS, Names, Row, backend_text, is_wanted, transport, word, words
-from ebpflb.core.abi import BackendFlag, FrontendFlag
+from ebpflb.core.abi import BackendFlag, FrontendFlag, FrontendKind
 from ebpflb.core.model import format_address
 from ebpflb.core.tables import EMPTY_RANGE, Frontend, FrontendKey, Range, Tables
 
 Wanted = Collection[int] | None
 """Service ids; ``None``: all."""
 
+_OPTIONS = FrontendFlag.DSR | FrontendFlag.SOURCE_RANGES
+"""The flags that have no field of their own."""
+
 
 def decode_frontends(tables: Tables, wanted: Wanted = None) -> list[Row]:
     """Return what clients dial, and where each range leads."""
-    names = Names(tables)
-    return [
-        {
-            "frontend": transport(*key),
-            "address": format_address(key.address),
-            "port": key.port,
-            "protocol": key.protocol.name,
-            "service": names.service(frontend.service_id),
-            "service_id": frontend.service_id,
-            "kind": KINDS[frontend.kind],
-            "algorithm": word(frontend.algorithm),
-            "policy": "Local" if FrontendFlag.LOCAL_POLICY in frontend.flags else "Cluster",
-            "has_backends": FrontendFlag.HAS_BACKENDS in frontend.flags,
-            "affinity_timeout_s": frontend.affinity_timeout_s,
-            "cluster": _range(frontend.cluster, tables),
-            "local": _range(frontend.local, tables),
-        }
-        for key, frontend in _frontends(tables, wanted)
-    ]
+    return [_frontend(key, frontend, tables) for key, frontend in _frontends(tables, wanted)]
+
+
+def _frontend(key: FrontendKey, frontend: Frontend, tables: Tables) -> Row:
+    """Return one row. One of an address as such belongs to no single service port, and forwards nothing."""
+    is_address = frontend.kind is FrontendKind.ADDRESS
+    policy = "Local" if FrontendFlag.LOCAL_POLICY in frontend.flags else "Cluster"
+    return {
+        "frontend": format_address(key.address) if is_address else transport(*key),
+        "address": format_address(key.address),
+        "port": key.port,
+        "protocol": key.protocol.name,
+        "service": Names(tables).service(frontend.service_id),
+        "service_id": None if is_address else frontend.service_id,
+        "kind": KINDS[frontend.kind],
+        "algorithm": None if is_address else word(frontend.algorithm),
+        "policy": None if is_address else policy,
+        "has_backends": FrontendFlag.HAS_BACKENDS in frontend.flags,
+        "options": words(frontend.flags & _OPTIONS),
+        "affinity_timeout_s": frontend.affinity_timeout_s,
+        "cluster": _range(frontend.cluster, tables),
+        "local": _range(frontend.local, tables),
+    }
 
 
 def decode_backends(tables: Tables, wanted: Wanted = None) -> list[Row]:
@@ -106,6 +113,42 @@ def decode_members(tables: Tables, wanted: Wanted = None) -> list[Row]:
     ]
 
 
+def decode_local_backends(tables: Tables, wanted: Wanted = None) -> list[Row]:
+    """Return which backend on this node takes packets that other nodes send whole (DSR)."""
+    names = Names(tables)
+    return [
+        {
+            "service": names.service(key.service_id),
+            "service_id": key.service_id,
+            "address": format_address(key.address),
+            "backend": names.backend(backend_id),
+            "backend_id": backend_id,
+        }
+        for key, backend_id in sorted(tables.local_backends.items())
+        if is_wanted(key.service_id, wanted)
+    ]
+
+
+def decode_source_ranges(tables: Tables, wanted: Wanted = None) -> list[Row]:
+    """Return which clients may use the load-balancer addresses of the service ports that are restricted."""
+    names = Names(tables)
+    return [
+        {
+            "service": names.service(key.service_id),
+            "service_id": key.service_id,
+            "range": f"{format_address(key.address)}/{key.prefix_length}",
+        }
+        for key in sorted(tables.source_ranges)
+        if is_wanted(key.service_id, wanted)
+    ]
+
+
+def decode_opt_outs(tables: Tables, wanted: Wanted = None) -> list[Row]:
+    """Return the network namespaces whose sockets are left to the packet hooks."""
+    del wanted
+    return [{"netns_cookie": cookie} for cookie in sorted(tables.opt_outs)]
+
+
 def decode_node_addrs(tables: Tables, wanted: Wanted = None) -> list[Row]:
     """Return the addresses at which NodePorts are served."""
     del wanted
@@ -113,11 +156,17 @@ def decode_node_addrs(tables: Tables, wanted: Wanted = None) -> list[Row]:
 
 
 def decode_devices(tables: Tables, wanted: Wanted = None, name_of: Callable[[int], str] = if_indextoname) -> list[Row]:
-    """Return the source address of what is masqueraded out of each device of this network namespace."""
+    """Return the devices that packets may leave by; their names are those of this network namespace."""
     del wanted
     return [
-        {"ifindex": ifindex, "device": _device_name(ifindex, name_of), "snat_address": _address_or_none(address)}
-        for ifindex, address in sorted(tables.devices.items())
+        {
+            "ifindex": ifindex,
+            "device": _device_name(ifindex, name_of),
+            "snat_address": _address_or_none(device.snat_address),
+            "mtu": device.mtu,
+            "flags": words(device.flags),
+        }
+        for ifindex, device in sorted(tables.devices.items())
     ]
 
 
@@ -127,6 +176,9 @@ SERVICE_MAPS: Mapping[str, Callable[[Tables, Wanted], list[Row]]] = {
     "slots": decode_slots,
     "services": decode_services,
     "members": decode_members,
+    "local_backends": decode_local_backends,
+    "source_ranges": decode_source_ranges,
+    "opt_outs": decode_opt_outs,
     "node_addrs": decode_node_addrs,
     "devices": decode_devices,
 }
@@ -134,8 +186,11 @@ SERVICE_MAPS: Mapping[str, Callable[[Tables, Wanted], list[Row]]] = {
 
 
 def _frontends(tables: Tables, wanted: Wanted) -> Iterator[tuple[FrontendKey, Frontend]]:
+    """Yield the frontends of service ports, and their addresses as such, in order."""
+    mine = {key.address for key, frontend in tables.frontends.items() if is_wanted(frontend.service_id, wanted)}
     for key, frontend in sorted(tables.frontends.items()):
-        if is_wanted(frontend.service_id, wanted):
+        is_mine = frontend.kind is FrontendKind.ADDRESS and key.address in mine
+        if is_mine or is_wanted(frontend.service_id, wanted):
             yield key, frontend
 
 

@@ -6,7 +6,7 @@ Decides what a reader sees first: whether all is well, and if not why. What coun
     lock, status file -> Report -> text or document, exit code
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,8 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.host.lock import holder_of
 from ebpflb.reconcile.status import FamilyStatus, NodeStatus, RefusedObject, Status
 
-_FEW_DEVICES: Final = 4
-"""Named of each role before the rest is counted; the documents name all."""
+_FEW: Final = 4
+"""Devices of a role, or pods, that are named before the rest is counted; the documents name all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +156,17 @@ def _print_facts(status: Status) -> None:
 def _print_hooks(node: NodeStatus) -> None:
     click.echo(f"sockets of {node.cgroup}: {', '.join(node.socket_programs)}" if node.cgroup else "sockets: not served")
     for hooks in node.devices:
-        rest = len(hooks.devices) - _FEW_DEVICES
-        names = ", ".join(hooks.devices[:_FEW_DEVICES]) + (f" and {rest} more" if rest > 0 else "")
-        click.echo(f"{hooks.role} devices: {names}: {', '.join(hooks.programs)}")
+        click.echo(f"{hooks.role} devices: {_few(hooks.devices)}: {', '.join(hooks.programs)}")
+    for title, who in (("left to the packet programs", node.opted_out), ("to be left to them", node.awaiting_opt_out)):
+        if who:
+            click.echo(f"{title}: {_few(who)}")
     if node.repairs:
         click.echo(f"programs that others had removed were attached again: {node.repairs} times")
+
+
+def _few(names: Sequence[str]) -> str:
+    rest = len(names) - _FEW
+    return ", ".join(names[:_FEW]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _print_maps(status: Status) -> None:

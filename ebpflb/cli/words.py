@@ -22,9 +22,10 @@ KINDS = {
     FrontendKind.NODE_PORT: "NodePort",
     FrontendKind.LOAD_BALANCER: "LoadBalancer",
     FrontendKind.EXTERNAL_IP: "ExternalIP",
+    FrontendKind.ADDRESS: "Address",
 }
 
-_PROTOCOLS = {member.value: member.name for member in Protocol}
+_PROTOCOLS = {member.value: member.name for member in Protocol if member is not Protocol.ANY}
 
 
 def word(member: IntEnum) -> str:

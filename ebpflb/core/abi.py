@@ -19,8 +19,10 @@ class Family(IntEnum):
 
 
 class Protocol(IntEnum):
-    """IANA protocol numbers of the transports that a Service can name."""
+    """IANA protocol numbers of the transports that a Service can name, and 0, which no transport has."""
 
+    ANY = 0
+    """In the key of an address row (``FrontendKind.ADDRESS``): the address as such, whatever is sent to it."""
     TCP = 6
     UDP = 17
     SCTP = 132

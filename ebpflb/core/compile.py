@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ebpflb.core.abi import Family
+from ebpflb.core.abi import DeviceFlag, Family
 from ebpflb.core.draft import Draft, Member
 from ebpflb.core.expand import (
     Exposure,
@@ -25,7 +25,7 @@ from ebpflb.core.kept import services_of
 from ebpflb.core.model import EndpointSlice, Host, Node, Snapshot
 from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal, unserved
-from ebpflb.core.tables import Tables
+from ebpflb.core.tables import DeviceRow, Tables
 from ebpflb.core.topology import select
 
 __all__ = ["Allocation", "Compiled", "Limits", "Refusal", "compile_tables"]
@@ -86,10 +86,13 @@ def _node_addrs(host: Host, family: Family) -> dict[bytes, int]:
     return {address: 0 for address in sorted(host.addresses) if len(address) == family.address_bytes}
 
 
-def _devices(host: Host, family: Family) -> dict[int, bytes]:
-    sources = {}
-    for device in host.devices:
-        source = next((address for address in device.addresses if len(address) == family.address_bytes), None)
-        if source is not None:
-            sources[device.ifindex] = source
-    return sources
+def _devices(host: Host, family: Family) -> dict[int, DeviceRow]:
+    none = bytes(family.address_bytes)
+    return {
+        device.ifindex: DeviceRow(
+            next((address for address in device.addresses if len(address) == family.address_bytes), none),
+            device.mtu,
+            DeviceFlag.XDP if device.supports_xdp else DeviceFlag(0),
+        )
+        for device in host.devices
+    }

@@ -14,8 +14,26 @@ import numpy as np
 from ebpflb.core.abi import BackendState
 from ebpflb.core.tables import Backend, Delete, Plan, Put, Range, Slots, Step, TableName, Tables, WriteSlots
 
-_PUT_FIRST = (TableName.SERVICES, TableName.BACKENDS, TableName.MEMBERS, TableName.NODE_ADDRS, TableName.DEVICES)
-_DELETE_LAST = (TableName.MEMBERS, TableName.BACKENDS, TableName.SERVICES, TableName.NODE_ADDRS, TableName.DEVICES)
+_PUT_FIRST = (
+    TableName.SERVICES,
+    TableName.BACKENDS,
+    TableName.MEMBERS,
+    TableName.LOCAL_BACKENDS,
+    TableName.SOURCE_RANGES,
+    TableName.NODE_ADDRS,
+    TableName.DEVICES,
+    TableName.OPT_OUTS,
+)
+_DELETE_LAST = (
+    TableName.MEMBERS,
+    TableName.LOCAL_BACKENDS,
+    TableName.SOURCE_RANGES,
+    TableName.BACKENDS,
+    TableName.SERVICES,
+    TableName.NODE_ADDRS,
+    TableName.DEVICES,
+    TableName.OPT_OUTS,
+)
 
 
 def diff(desired: Tables, actual: Tables) -> Plan:

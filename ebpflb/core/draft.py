@@ -23,6 +23,7 @@ from ebpflb.core.tables import (
     EMPTY_RANGE,
     Backend,
     BackendKey,
+    DeviceRow,
     Frontend,
     FrontendKey,
     MemberKey,
@@ -100,7 +101,7 @@ class Draft:
         for key in self._leaving:
             self._holdings.drain(key)
 
-    def finish(self, node_addrs: Mapping[bytes, int], devices: Mapping[int, bytes]) -> tuple[Tables, Allocation]:
+    def finish(self, node_addrs: Mapping[bytes, int], devices: Mapping[int, DeviceRow]) -> tuple[Tables, Allocation]:
         """Return the rows, and the allocation with everything retired that is not used any more."""
         allocation = self._holdings.allocation(self._owners)
         tables = Tables(

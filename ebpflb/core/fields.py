@@ -22,7 +22,8 @@ FAMILIES = {"IPv4": Family.IPV4, "IPv6": Family.IPV6}
 _MAX_SHOWN = 60
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_PROTOCOLS = {"": Protocol.TCP, **{protocol.name: protocol for protocol in Protocol}}
+_TRANSPORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
+_PROTOCOLS = {"": Protocol.TCP, **{transport.name: transport for transport in _TRANSPORTS}}
 _UNFIT = {
     "0.0.0.0/32": "the unspecified",
     "127.0.0.0/8": "a loopback",

@@ -18,6 +18,7 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
@@ -83,6 +84,32 @@ class MemberKey(NamedTuple):
     backend_id: int
 
 
+class DeviceRow(NamedTuple):
+    """Value of ``devices``."""
+
+    snat_address: bytes
+    """Source of packets masqueraded out of this device; all zero: none."""
+    mtu: int
+    flags: DeviceFlag
+
+
+class LocalBackendKey(NamedTuple):
+    """Key of ``local_backends``: written for service ports whose clients are answered directly (DSR)."""
+
+    service_id: int
+    address: bytes
+
+
+class SourceRangeKey(NamedTuple):
+    """Key of ``source_ranges``: clients that the load-balancer frontends of a service port accept."""
+
+    service_id: int
+    address: bytes
+    """Zero behind the prefix."""
+    prefix_length: int
+    """Bits of the address; the map's key counts those of the service id as well."""
+
+
 class TableName(StrEnum):
     """The maps that the control plane writes by rows, by their names in the kernel. ``slots`` is written by ranges."""
 
@@ -90,8 +117,11 @@ class TableName(StrEnum):
     BACKENDS = "backends"
     SERVICES = "services"
     MEMBERS = "members"
+    LOCAL_BACKENDS = "local_backends"
+    SOURCE_RANGES = "source_ranges"
     NODE_ADDRS = "node_addrs"
     DEVICES = "devices"
+    OPT_OUTS = "opt_outs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +135,16 @@ class Tables:
     services: Mapping[int, str] = field(default_factory=dict)
     """service_id -> ``namespace/name:port/PROTOCOL`` (``namespace/name/PROTOCOL`` for an unnamed port)."""
     members: Mapping[MemberKey, MemberSet] = field(default_factory=dict)
+    local_backends: Mapping[LocalBackendKey, int] = field(default_factory=dict)
+    """-> id of the backend with that address on this node."""
+    source_ranges: Mapping[SourceRangeKey, int] = field(default_factory=dict)
+    """-> 0 (reserved): that there is a row says that the client is accepted."""
     node_addrs: Mapping[bytes, int] = field(default_factory=dict)
     """address -> flags (reserved, 0)."""
-    devices: Mapping[int, bytes] = field(default_factory=dict)
-    """ifindex -> SNAT address."""
+    devices: Mapping[int, DeviceRow] = field(default_factory=dict)
+    """By ifindex."""
+    opt_outs: Mapping[int, int] = field(default_factory=dict)
+    """Cookie of a network namespace -> 0 (reserved)."""
     slots: Mapping[Range, Slots] = field(default_factory=dict)
     """Contents of every range that a frontend names."""
 
@@ -148,8 +184,9 @@ Step = Put | Delete | WriteSlots
 class Plan:
     """Steps in the one order in which a crash after any of them leaves no frontend without its backends.
 
-    Remove frontends; put services, backends, members, node addresses and devices; write slots; put frontends;
-    remove members, backends, services, node addresses and devices. Empty steps are left out.
+    Remove frontends; put services, backends, then what names them (members, local backends, source ranges), then the
+    node's own (addresses, devices, opt-outs); write slots; put frontends; remove what names backends and services, then
+    those, then the node's own. Empty steps are left out.
     """
 
     steps: tuple[Step, ...] = ()

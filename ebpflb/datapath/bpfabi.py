@@ -22,6 +22,7 @@ class MapType(IntEnum):
     PERCPU_ARRAY = 6
     LRU_HASH = 9
     LRU_PERCPU_HASH = 10
+    LPM_TRIE = 11
 
 
 PER_CPU_TYPES = frozenset({MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH})
@@ -93,6 +94,12 @@ class BatchOpts(ctypes.Structure):
     """``struct bpf_map_batch_opts``."""
 
     _fields_ = (("sz", c_size_t), ("elem_flags", c_uint64), ("flags", c_uint64))
+
+
+class ProgLoadOpts(ctypes.Structure):
+    """The head of ``struct bpf_prog_load_opts``."""
+
+    _fields_ = (("sz", c_size_t), ("attempts", c_int), ("expected_attach_type", c_uint32))
 
 
 class TestRunOpts(ctypes.Structure):

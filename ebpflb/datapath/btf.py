@@ -9,6 +9,8 @@ becomes a subarray. Knows no map by name.
 """
 
 import struct
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Self
@@ -90,11 +92,8 @@ class Btf:
     def parse(cls, data: bytes) -> Self:
         """Parse a raw BTF object as the kernel returns it."""
         try:
-            magic, _version, _flags, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
-            if magic != _MAGIC:
-                raise LayoutError(f"BTF starts with {magic:#06x}, not with {_MAGIC:#06x}")
-            strings = data[header + str_off :][:str_len]
-            return cls((_VOID, *_parse_types(data[header + type_off :][:type_len], strings)), strings)
+            types, strings = _sections(data)
+            return cls((_VOID, *_parse_types(types, strings)), strings)
         except (struct.error, ValueError) as error:
             raise LayoutError(f"BTF of {len(data)} bytes is cut short or damaged ({error})") from error
 
@@ -161,16 +160,54 @@ def _text(strings: bytes, offset: int) -> str:
 
 
 def _parse_types(data: bytes, strings: bytes) -> list[_Type]:
-    types: list[_Type] = []
-    position = 0
+    return [
+        _Type(_text(strings, name), info >> 24 & 0x1F, bool(info >> 31), size_or_type, info & 0xFFFF, data[start:end])
+        for name, info, size_or_type, start, end in _walk(data)
+    ]
+
+
+def _walk(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+    """Give the common header of each type (offset of the name, info, size or type), and where its trailer lies."""
+    position, number = 0, 0
     while position < len(data):
+        number += 1
         name, info, size_or_type = _TYPE.unpack_from(data, position)
-        kind, count = info >> 24 & 0x1F, info & 0xFFFF
-        fixed, each = _TRAILER.get(kind, (0, 0))
+        fixed, each = _TRAILER.get(info >> 24 & 0x1F, (0, 0))
         start = position + _TYPE.size
-        position = start + fixed + each * count
+        position = start + fixed + each * (info & 0xFFFF)
         if position > len(data):
-            raise ValueError(f"type {len(types) + 1} ends after the type section")
-        flag = bool(info >> 31)
-        types.append(_Type(_text(strings, name), kind, flag, size_or_type, count, data[start:position]))
-    return types
+            raise ValueError(f"type {number} ends after the type section")
+        yield name, info, size_or_type, start, position
+
+
+@dataclass(frozen=True, slots=True)
+class Bit:
+    """A bit field of one bit in a struct."""
+
+    byte: int
+    """From the start of the struct."""
+    mask: int
+
+
+def find_bit(data: bytes, struct_name: str, member: str) -> Bit | None:
+    """Return where a bit of a struct lies, without making anything of the other types: a kernel has 100,000.
+
+    ``None``: there is no such struct, it has no such member, or that is no bit.
+    """
+    types, strings = _sections(data)
+    wanted, bit_name = (strings.find(f"\0{name}\0".encode()) + 1 for name in (struct_name, member))
+    for name, info, _size, start, end in _walk(types):
+        if name == wanted and info >> 24 & 0x1F == _Kind.STRUCT and info >> 31:
+            for member_name, _type_id, offset in _MEMBER.iter_unpack(types[start:end]):
+                if member_name == bit_name and offset >> _BITFIELD_SHIFT == 1:
+                    byte, bit = divmod(offset & ((1 << _BITFIELD_SHIFT) - 1), 8)
+                    return Bit(byte, 1 << bit if sys.byteorder == "little" else 0x80 >> bit)
+    return None
+
+
+def _sections(data: bytes) -> tuple[bytes, bytes]:
+    """Return the types and the strings of a raw BTF object."""
+    magic, _version, _flags, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
+    if magic != _MAGIC:
+        raise LayoutError(f"BTF starts with {magic:#06x}, not with {_MAGIC:#06x}")
+    return data[header + type_off :][:type_len], data[header + str_off :][:str_len]

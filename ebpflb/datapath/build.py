@@ -23,7 +23,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ebpflb.core.abi import SLOTS_PER_LINE, Family
-from ebpflb.datapath.programs import PROGRAMS, Program
+from ebpflb.datapath.btf import Bit
+from ebpflb.datapath.programs import PROGRAMS, Program, programs_of
 from ebpflb.datapath.source import bpf_directory, inline_source
 from ebpflb.errors import BuildError, PrerequisiteError
 
@@ -94,6 +95,8 @@ class BuildSpec:
     """A ping to a Service's address is answered while the Service has backends."""
     protect_node_ports: bool = True
     """A host process that binds the port of a NodePort is refused with EADDRINUSE."""
+    kernel_sockets: Bit | None = None
+    """The bit of ``struct sock`` by which the socket hooks know the kernel's own, to leave them alone."""
     sizes: MapSizes = field(default_factory=MapSizes)
 
     def flags(self) -> list[str]:
@@ -110,6 +113,8 @@ class BuildSpec:
             f"-DLB_CSUM_IPV6={self.csum_ipv6_flag}",
             f"-DLB_ANSWER_PING={int(self.answer_ping)}",
             f"-DLB_PROTECT_NODE_PORTS={int(self.protect_node_ports)}",
+            f"-DLB_KERN_SOCK_BYTE={self.kernel_sockets.byte if self.kernel_sockets else 0}",
+            f"-DLB_KERN_SOCK_MASK={self.kernel_sockets.mask if self.kernel_sockets else 0}",
             f"-DLB_HAIRPIN_ADDRESS={hairpin}",
             *self.sizes.flags(),
         ]
@@ -155,7 +160,7 @@ def build_programs(spec: BuildSpec) -> Build:
     texts = {source: inline_source(source, directory) for source in sorted({item.source for item in PROGRAMS})}
     key = _key(spec, texts)
     final = spec.progs / key
-    pins = {program.stem: final / program.name(spec.family) for program in PROGRAMS}
+    pins = {program.stem: final / program.name(spec.family) for program in programs_of(spec.family)}
     if all(pin.exists() for pin in pins.values()):
         return Build(key, pins, compiled=False, seconds=time.monotonic() - began, instructions={})
     staging = spec.progs / f"{key}-staging"
@@ -180,13 +185,14 @@ def _key(spec: BuildSpec, texts: Mapping[str, str]) -> str:
 
 
 def _compile(spec: BuildSpec, texts: Mapping[str, str], shim: Path, staging: Path) -> dict[str, int]:
+    programs = programs_of(spec.family)
     job = {
         "parent": os.getpid(),
         "shim": str(shim),
         "kernel": _kernel_version_code(),
         "cflags": [*spec.flags(), *_DIALECT, *_include_flags()],
         "units": [
-            {"text": text, "programs": [_program_job(p, spec.family, staging) for p in PROGRAMS if p.source == source]}
+            {"text": text, "programs": [_program_job(p, spec.family, staging) for p in programs if p.source == source]}
             for source, text in texts.items()
         ],
     }
@@ -201,7 +207,7 @@ def _compile(spec: BuildSpec, texts: Mapping[str, str], shim: Path, staging: Pat
             remedy="run `ebpflb doctor`; if it finds nothing, report this text",
         )
     sizes: dict[str, int] = json.loads(out.splitlines()[-1])
-    return {program.stem: sizes[program.name(spec.family)] for program in PROGRAMS}
+    return {program.stem: sizes[program.name(spec.family)] for program in programs}
 
 
 def _run_compiler(job: str) -> tuple[int, str, str]:

@@ -14,10 +14,14 @@ from pathlib import Path
 from ebpflb.core.abi import Family
 from ebpflb.datapath import bpfabi, libbpf
 from ebpflb.datapath.libbpf import Handle
-from ebpflb.datapath.programs import SOCKET_PROGRAMS
+from ebpflb.datapath.programs import SOCKET_PROGRAMS, programs_of
 from ebpflb.errors import MapError, PrerequisiteError
 
-_ATTACH_TYPES = {program.name(family): program.attach_type(family) for program in SOCKET_PROGRAMS for family in Family}
+_ATTACH_TYPES = {
+    program.name(family): program.attach_type(family)
+    for family in Family
+    for program in programs_of(family, SOCKET_PROGRAMS)
+}
 
 
 def attach_cgroup(programs: Mapping[str, Path], cgroup: Path, links: Path) -> list[str]:

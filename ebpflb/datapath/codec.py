@@ -19,19 +19,33 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
     MemberSet,
     Protocol,
 )
-from ebpflb.core.tables import Backend, BackendKey, Frontend, FrontendKey, MemberKey, Range, TableName
+from ebpflb.core.tables import (
+    Backend,
+    BackendKey,
+    DeviceRow,
+    Frontend,
+    FrontendKey,
+    LocalBackendKey,
+    MemberKey,
+    Range,
+    SourceRangeKey,
+    TableName,
+)
 from ebpflb.datapath.layout import layout_of
 from ebpflb.datapath.maps import Rows
 from ebpflb.errors import MapError
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
 _Flag = TypeVar("_Flag", bound=IntFlag)
+_SERVICE_ID_BITS = 32
+_COOKIE_BYTES = 8
 
 
 def pack_keys(table: TableName, family: Family, keys: Collection[Any]) -> Rows:
@@ -45,9 +59,14 @@ def pack_keys(table: TableName, family: Family, keys: Collection[Any]) -> Rows:
         case TableName.MEMBERS:
             _put_numbers(rows["service_id"], [key.service_id for key in keys])
             _put_numbers(rows["backend_id"], [key.backend_id for key in keys])
+        case TableName.LOCAL_BACKENDS | TableName.SOURCE_RANGES:
+            _put_numbers(rows["service_id"], [key.service_id for key in keys])
+            _put_addresses(rows["address"], [key.address for key in keys], family)
+            if table is TableName.SOURCE_RANGES:
+                _put_numbers(rows["prefix_length"], [_SERVICE_ID_BITS + key.prefix_length for key in keys])
         case TableName.NODE_ADDRS:
             _put_addresses(rows, list(keys), family)
-        case TableName.BACKENDS | TableName.SERVICES | TableName.DEVICES:
+        case TableName.BACKENDS | TableName.SERVICES | TableName.DEVICES | TableName.OPT_OUTS:
             _put_numbers(rows, keys)
     return rows
 
@@ -71,7 +90,11 @@ def pack_values(table: TableName, family: Family, values: Collection[Any]) -> Ro
         case TableName.NODE_ADDRS:
             _put_numbers(rows["flags"], values)
         case TableName.DEVICES:
-            _put_addresses(rows["snat_address"], list(values), family)
+            _put_addresses(rows["snat_address"], [value.snat_address for value in values], family)
+            _put_numbers(rows["mtu"], [value.mtu for value in values])
+            _put_numbers(rows["flags"], [value.flags for value in values])
+        case TableName.LOCAL_BACKENDS | TableName.SOURCE_RANGES | TableName.OPT_OUTS:
+            _put_numbers(rows, values)
     return rows
 
 
@@ -87,7 +110,7 @@ def addresses_of(rows: Rows) -> list[bytes]:
 
 
 def _put_numbers(column: Rows, numbers: Collection[int]) -> None:
-    wide = np.fromiter(numbers, np.int64, len(numbers))
+    wide = np.fromiter(numbers, np.uint64 if column.dtype.itemsize == _COOKIE_BYTES else np.int64, len(numbers))
     limit = np.iinfo(column.dtype).max
     if len(wide) and (wide.min() < 0 or wide.max() > limit):
         raise ValueError(f"a number lies outside 0 to {limit}")
@@ -171,8 +194,29 @@ def _unpack_node_addrs(keys: Rows, values: Rows) -> dict[bytes, int]:
     return dict(zip(addresses_of(keys), values["flags"].tolist(), strict=True))
 
 
-def _unpack_devices(keys: Rows, values: Rows) -> dict[int, bytes]:
-    return dict(zip(keys.tolist(), addresses_of(values["snat_address"]), strict=True))
+def _unpack_devices(keys: Rows, values: Rows) -> dict[int, DeviceRow]:
+    contents = zip(
+        addresses_of(values["snat_address"]),
+        values["mtu"].tolist(),
+        _flags(DeviceFlag, values["flags"]),
+        strict=True,
+    )
+    return dict(zip(keys.tolist(), starmap(DeviceRow, contents), strict=True))
+
+
+def _unpack_local_backends(keys: Rows, values: Rows) -> dict[LocalBackendKey, int]:
+    names = zip(keys["service_id"].tolist(), addresses_of(keys["address"]), strict=True)
+    return dict(zip(starmap(LocalBackendKey, names), values.tolist(), strict=True))
+
+
+def _unpack_source_ranges(keys: Rows, values: Rows) -> dict[SourceRangeKey, int]:
+    lengths = [bits - _SERVICE_ID_BITS for bits in keys["prefix_length"].tolist()]
+    names = zip(keys["service_id"].tolist(), addresses_of(keys["address"]), lengths, strict=True)
+    return dict(zip(starmap(SourceRangeKey, names), values.tolist(), strict=True))
+
+
+def _unpack_opt_outs(keys: Rows, values: Rows) -> dict[int, int]:
+    return dict(zip(keys.tolist(), values.tolist(), strict=True))
 
 
 _UNPACK: Mapping[TableName, Callable[[Rows, Rows], dict[Any, Any]]] = {
@@ -182,6 +226,9 @@ _UNPACK: Mapping[TableName, Callable[[Rows, Rows], dict[Any, Any]]] = {
     TableName.MEMBERS: _unpack_members,
     TableName.NODE_ADDRS: _unpack_node_addrs,
     TableName.DEVICES: _unpack_devices,
+    TableName.LOCAL_BACKENDS: _unpack_local_backends,
+    TableName.SOURCE_RANGES: _unpack_source_ranges,
+    TableName.OPT_OUTS: _unpack_opt_outs,
 }
 
 

@@ -1,9 +1,14 @@
 """What state a flow is in, and whether it is over. Pure and by columns: 500,000 entries are a few array operations.
 
 Two entries make a flow; each names the other by what its packets become. They live and die together, by the later of
-their two stamps. Jiffies have 32 bits and wrap: only signed differences are compared.
+their two stamps. Jiffies have 32 bits and wrap: only signed differences are compared. Both flow maps are judged alike,
+each by itself: partners are in the same map.
 
     flow entries + now + backends, members --judge--> for each entry: state, partner, over or not
+
+Some entries have no partner. A DSR request has none by design, and stands for both directions: replies do not pass
+here. A reply entry of a masqueraded flow is left alone when the client reuses its port: it keeps *our* port from being
+given to another flow while the backend is in TIME_WAIT (ADR 0012), and is judged by what it has seen itself.
 
 Timeouts, with what Linux' conntrack does where kube-proxy runs on it:
 
@@ -13,8 +18,9 @@ Timeouts, with what Linux' conntrack does where kube-proxy runs on it:
 * half-closed, 1 h: kube-proxy's ``conntrack.tcpCloseWaitTimeout``.
 * closed by both sides, 60 s: as long as Linux hosts stay in TIME_WAIT, so that a source port of ours is not given to
   another client while the backend still remembers the last one (conntrack: 120 s).
-* reset, 10 s: conntrack's CLOSE.
-* UDP without reply 30 s, with replies 120 s: conntrack's defaults. SCTP counts as UDP here.
+* reset, 10 s: conntrack's CLOSE. If we chose the source, 60 s, as above: an RST may be forged, or cross a FIN.
+* UDP without reply 30 s, with replies 120 s: conntrack's defaults. SCTP counts as UDP here. No port of theirs rests:
+  there is no TIME_WAIT that a next flow could meet, and kube-proxy, too, deletes at once.
 """
 
 from dataclasses import dataclass
@@ -25,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebpflb.core.abi import BackendState, FlowFlag, FlowSeen, Protocol
-from ebpflb.datapath.maps import Rows
+from ebpflb.datapath.arrays import Rows
 
 Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.intp]
@@ -82,25 +88,30 @@ class Backends(NamedTuple):
 
 
 class Members(NamedTuple):
-    """The keys of the map ``members``, each as one number; sorted."""
+    """Which backends belong to which service ports, each pair as one number; sorted."""
 
     pairs: npt.NDArray[np.uint64]
 
     @classmethod
-    def of(cls, keys: Rows) -> Self:
-        """Take the keys as the map gives them."""
-        return cls(np.sort(_pairs(keys["service_id"], keys["backend_id"])))
+    def of(cls, service_id: npt.NDArray[np.uint32], backend_id: npt.NDArray[np.uint32]) -> Self:
+        """Take two columns: of the keys of ``members``, say."""
+        return cls(np.sort(_pairs(service_id, backend_id)))
+
+    def have(self, service_id: npt.NDArray[np.uint32], backend_id: npt.NDArray[np.uint32]) -> Mask:
+        """Return which backends belong to their service port."""
+        wanted = _pairs(service_id, backend_id)
+        if not len(self.pairs):
+            return np.zeros(len(wanted), np.bool_)
+        place = np.minimum(np.searchsorted(self.pairs, wanted), len(self.pairs) - 1)
+        found: Mask = self.pairs[place] == wanted
+        return found
 
     def have_lost(self, service_id: npt.NDArray[np.uint32], backend_id: npt.NDArray[np.uint32]) -> Mask:
         """Return, for each backend that a service had, whether it has left that service, and others are there.
 
         A service port without any member keeps what it has, as with kube-proxy: there is nowhere better to go.
         """
-        wanted = _pairs(service_id, backend_id)
-        if not len(self.pairs):
-            return np.zeros(len(wanted), np.bool_)
-        place = np.minimum(np.searchsorted(self.pairs, wanted), len(self.pairs) - 1)
-        lost: Mask = (self.pairs[place] != wanted) & np.isin(service_id, _services(self.pairs))
+        lost: Mask = ~self.have(service_id, backend_id) & np.isin(service_id, _services(self.pairs))
         return lost
 
 
@@ -150,8 +161,17 @@ def judge(keys: Rows, values: Rows, serving: Serving, *, now_jiffies: int, hz: i
     # A stamp may be younger than `now`, which was read before the map: negative ages are fresh, not ancient.
     age = (np.uint32(now_jiffies) - values["last_seen"]).astype(np.int32)
     age = np.where(paired, np.minimum(age, age[partner]), age)
-    limits = np.array([timeouts.of(each) * hz for each in FlowState], np.int64)
-    return Judgement(state, partner, age >= limits[state], serving.are_orphaned(keys, values))
+    limits = np.array([timeouts.of(each) * hz for each in FlowState], np.int64)[state]
+    limits[(state == FlowState.RESET) & are_masqueraded(values)] = max(timeouts.reset, timeouts.closed) * hz
+    return Judgement(state, partner, age >= limits, serving.are_orphaned(keys, values))
+
+
+def are_masqueraded(values: Rows) -> Mask:
+    """Return which entries belong to a flow whose source port is ours; each half says so of both."""
+    is_reply = (values["flags"] & FlowFlag.REPLY) != 0
+    of_request = np.where(is_reply, values["partner_flags"], values["flags"])
+    masqueraded: Mask = (of_request & FlowFlag.SNAT) != 0
+    return masqueraded
 
 
 def partners(keys: Rows, values: Rows) -> Positions:
@@ -176,9 +196,10 @@ def partners(keys: Rows, values: Rows) -> Positions:
 
 
 def flow_states(keys: Rows, values: Rows, partner: Positions) -> npt.NDArray[np.uint8]:
-    """Return the ``FlowState`` of each entry's flow; a missing partner has seen nothing."""
+    """Return the ``FlowState`` of each entry's flow. A partner that is missing has seen nothing."""
     own = values["seen"]
-    other = np.where(partner >= 0, own[partner], 0).astype(np.uint8)
+    stands_for_both = (values["flags"] & (FlowFlag.DSR | FlowFlag.REPLY)) == FlowFlag.DSR
+    other = np.where(partner >= 0, own[partner], np.where(stands_for_both, own, 0)).astype(np.uint8)
     is_reply = (values["flags"] & FlowFlag.REPLY) != 0
     return _states(keys["protocol"] == Protocol.TCP, np.where(is_reply, other, own), np.where(is_reply, own, other))
 

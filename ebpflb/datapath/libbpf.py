@@ -239,8 +239,9 @@ def prog_test_run(
     )
 
 
-def load_program(program_type: int, name: str, instructions: bytes) -> Handle:
-    """Load raw instructions (8 bytes each) as a program."""
+def load_program(program_type: int, name: str, instructions: bytes, *, attach_type: int = 0) -> Handle:
+    """Load raw instructions (8 bytes each) as a program; ``attach_type``: of the hook, where the type has several."""
     count = len(instructions) // bpfabi.INSTRUCTION_BYTES
-    result = call("bpf_prog_load", program_type, name.encode(), _LICENSE, instructions, count, None)
+    options = bpfabi.ProgLoadOpts(sz=ctypes.sizeof(bpfabi.ProgLoadOpts), expected_attach_type=attach_type)
+    result = call("bpf_prog_load", program_type, name.encode(), _LICENSE, instructions, count, ctypes.byref(options))
     return own("load", f"program {name}", result)

@@ -18,13 +18,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ebpflb.datapath import bpfabi, libbpf
+from ebpflb.datapath import bpfabi, libbpf, trie
+from ebpflb.datapath.arrays import Rows, joined, pointers
 from ebpflb.datapath.btf import Btf
 from ebpflb.datapath.layout import Layout
 from ebpflb.errors import EbpflbError, LayoutError, MapError
 
-Rows = npt.NDArray[Any]
-"""Keys or values: one-dimensional and structured, or of scalars where the C type is one."""
+__all__ = ["BpfMap", "RowError", "Rows"]
 
 _Write = Callable[[int, ctypes.c_uint32, bpfabi.BatchOpts], int]
 """Writes ``count`` rows from a position on; leaves in ``count`` how many were taken."""
@@ -98,8 +98,8 @@ class BpfMap:
         """Return which keys are there, and their values (zero where not), at the least cost a lookup can have."""
         keys, values = np.ascontiguousarray(keys, self.layout.key), np.zeros(len(keys), self.layout.value)
         look_up, fd = libbpf.library().bpf_map_lookup_elem, self.fileno()
-        pointers = zip(_pointers(keys), _pointers(values), strict=True)
-        results = np.fromiter((look_up(fd, key, value) for key, value in pointers), np.int32, len(keys))
+        places = zip(pointers(keys), pointers(values), strict=True)
+        results = np.fromiter((look_up(fd, key, value) for key, value in places), np.int32, len(keys))
         bad = (results < 0) & (results != -errno.ENOENT)
         if bad.any():
             raise self._failure("look up", -int(results[bad][0]))
@@ -112,6 +112,8 @@ class BpfMap:
         """
         if self._cpus:
             return self._read_per_cpu()
+        if self.info.type == bpfabi.MapType.LPM_TRIE:
+            return self._read_trie()
         chunks: list[tuple[Rows, Rows]] = []
         token: bytes | None = None
         room = min(self.info.max_entries, _CHUNK)
@@ -124,7 +126,7 @@ class BpfMap:
                 raise self._failure("read", -result)
             chunks.append((keys, values))
             if result:
-                return _joined([keys for keys, _ in chunks]), _joined([values for _, values in chunks])
+                return joined([keys for keys, _ in chunks]), joined([values for _, values in chunks])
             if after == token:
                 raise MapError(f"read {self.info.name}: the kernel does not advance")
             token = after
@@ -134,6 +136,8 @@ class BpfMap:
         if self._cpus:
             raise MapError(f"update {self.info.name}: a per-CPU map is written by programs only")
         keys, values = np.ascontiguousarray(keys, self.layout.key), np.ascontiguousarray(values, self.layout.value)
+        if self.info.type == bpfabi.MapType.LPM_TRIE:
+            return [RowError(*failure) for failure in trie.update(self.fileno(), keys, values)]
 
         def write(start: int, count: ctypes.c_uint32, options: bpfabi.BatchOpts) -> int:
             key, value = keys[start:].ctypes.data, values[start:].ctypes.data
@@ -146,6 +150,8 @@ class BpfMap:
     def delete(self, keys: Rows) -> list[RowError]:
         """Remove rows; a row that is not there is no failure."""
         keys = np.ascontiguousarray(keys, self.layout.key)
+        if self.info.type == bpfabi.MapType.LPM_TRIE:
+            return [RowError(*failure) for failure in trie.delete(self.fileno(), keys)]
 
         def write(start: int, count: ctypes.c_uint32, options: bpfabi.BatchOpts) -> int:
             key = keys[start:].ctypes.data
@@ -198,6 +204,12 @@ class BpfMap:
         keys = np.arange(self.info.max_entries, dtype=self.layout.key)
         return keys, np.stack([self.lookup(key) for key in keys])
 
+    def _read_trie(self) -> tuple[Rows, Rows]:
+        number, keys = trie.read_keys(self.fileno(), self.layout.key)
+        if number:
+            raise self._failure("read", number)
+        return keys, self.lookup_rows(keys)[1]
+
     def _value_bytes(self) -> int:
         if not self._cpus:
             return self.info.value_size
@@ -223,19 +235,3 @@ def _layout(path: Path, info: libbpf.MapInfo) -> Layout:
             f" the map holds {info.key_size}+{info.value_size}"
         )
     return layout
-
-
-def _pointers(rows: Rows) -> range:
-    """Return the address of each row."""
-    start = rows.ctypes.data
-    return range(start, start + rows.nbytes, rows.itemsize)
-
-
-def _joined(chunks: list[Rows]) -> Rows:
-    """Return the chunks as one array. numpy's concatenate would drop the padding of structured dtypes."""
-    result = np.empty(sum(len(chunk) for chunk in chunks), dtype=chunks[0].dtype)
-    position = 0
-    for chunk in chunks:
-        result[position : position + len(chunk)] = chunk
-        position += len(chunk)
-    return result

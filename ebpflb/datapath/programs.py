@@ -1,27 +1,30 @@
 """The table of BPF programs: their names, sources, types, and where each is attached.
 
-A program's name in the kernel is its stem and the family's number: ``lb_connect4``. At most 15 characters.
+A program's name in the kernel is its stem and the number of the family that it serves: ``lb_connect4``. At most 15
+characters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ebpflb.core.abi import Family
 
 BPF_PROG_TYPE_SCHED_CLS = 3
+BPF_PROG_TYPE_CGROUP_SOCK = 9
 BPF_PROG_TYPE_CGROUP_SOCK_ADDR = 18
 NO_ATTACH_TYPE = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One function of ``bpf/*.c`` that becomes a program, in each family."""
+    """One function of ``bpf/*.c`` that becomes a program, in each family that has it."""
 
     stem: str
     source: str
     type: int
     attach_types: Mapping[Family, int] = field(default_factory=dict)
     """``enum bpf_attach_type`` for cgroup programs."""
+    families: tuple[Family, ...] = tuple(Family)
 
     def name(self, family: Family) -> str:
         """Return the name that ``bpftool prog`` shows."""
@@ -32,16 +35,32 @@ class Program:
         return self.attach_types.get(family, NO_ATTACH_TYPE)
 
 
-def _socket_hook(stem: str, ipv4: int, ipv6: int) -> Program:
-    attach_types = {Family.IPV4: ipv4, Family.IPV6: ipv6}
-    return Program(stem, "lb_sock.c", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, attach_types)
+def _call_hook(stem: str, ipv4: int, ipv6: int) -> Program:
+    return Program(stem, "lb_sock.c", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, {Family.IPV4: ipv4, Family.IPV6: ipv6})
 
+
+def _state_hook(stem: str, ipv4: int, ipv6: int) -> Program:
+    return Program(stem, "lb_sock.c", BPF_PROG_TYPE_CGROUP_SOCK, {Family.IPV4: ipv4, Family.IPV6: ipv6})
+
+
+def _mapped(stem: str, hook: Program) -> Program:
+    """Put a program of the IPv4 build on an IPv6 hook, for IPv6 sockets that speak IPv4 (::ffff:a.b.c.d)."""
+    return Program(stem, hook.source, hook.type, {Family.IPV4: hook.attach_types[Family.IPV6]}, (Family.IPV4,))
+
+
+_CONNECT = _call_hook("lb_connect", 10, 11)
+_SENDMSG = _call_hook("lb_sendmsg", 14, 15)
+_RECVMSG = _call_hook("lb_recvmsg", 19, 20)
+_GETPEERNAME = _call_hook("lb_getpeername", 29, 30)
+_POST_BIND = _state_hook("lb_post_bind", 12, 13)
+_RELEASE = _state_hook("lb_release", 34, 34)
 
 SOCKET_PROGRAMS = (
-    _socket_hook("lb_connect", 10, 11),
-    _socket_hook("lb_sendmsg", 14, 15),
-    _socket_hook("lb_recvmsg", 19, 20),
-    _socket_hook("lb_getpeername", 29, 30),
+    *(_CONNECT, _SENDMSG, _RECVMSG, _GETPEERNAME, _POST_BIND, _RELEASE),
+    _mapped("lb_v6_connect", _CONNECT),
+    _mapped("lb_v6_recvmsg", _RECVMSG),
+    _mapped("lb_v6_peername", _GETPEERNAME),
+    _mapped("lb_v6_bind", _POST_BIND),
 )
 """Attached to a cgroup; the numbers are BPF_CGROUP_INET4_CONNECT and its kin."""
 
@@ -57,3 +76,8 @@ PACKET_PROGRAMS = (UPLINK_IN, POD_IN, OUT, UPLINK_IN_L3, POD_IN_L3, OUT_L3)
 """Attached by tc: ``UPLINK_IN`` and ``POD_IN`` at the ingress of a device, ``OUT`` at the egress of either."""
 
 PROGRAMS = SOCKET_PROGRAMS + PACKET_PROGRAMS
+
+
+def programs_of(family: Family, programs: Iterable[Program] = PROGRAMS) -> tuple[Program, ...]:
+    """Return the programs that the build of a family has."""
+    return tuple(program for program in programs if family in program.families)

@@ -1,13 +1,13 @@
-"""Removes flows that are over, and finds UDP sockets whose backend is gone or has left their Service.
+"""Removes flows that are over from both flow maps: ``flows``, the confirmed, and ``pending``, the others.
 
 Decides how a sweep meets a table that programs go on writing: an entry is removed only if it is still what was
-judged, and always with its partner. ``expiry.py`` decides what is over. Destroys no socket itself.
+judged, and always with its partner. ``expiry.py`` decides what is over. Knows nothing of sockets.
 
-    flows + backends, members --read--> judge --> look again --> delete --> SweepResult
-    sock_origins + backends, members --stale_sockets--> StaleSockets --> (host/sockets.py destroys)
+    flows, pending + backends, members --read--> judge --> look again --> delete --> SweepResult
 
-The table that names backends is read first: members are put before a frontend leads to them and removed after none
-does, so whoever was chosen before is a member still, or has left.
+Each map is swept by itself, since partners are in the same one. The table that names backends is read after it:
+members are put before a frontend leads to them and removed after none does, so whoever was chosen before is a member
+still, or has left. The maps of fragments need no sweep (ADR 0012).
 """
 
 from collections import Counter
@@ -17,10 +17,10 @@ from typing import Protocol as Interface
 
 import numpy as np
 
-from ebpflb.core.abi import Protocol
-from ebpflb.datapath.codec import addresses_of
-from ebpflb.datapath.expiry import Backends, FlowState, Judgement, Mask, Members, Positions, Serving, Timeouts, judge
-from ebpflb.datapath.maps import BpfMap, Rows
+from ebpflb.datapath.arrays import Rows
+from ebpflb.datapath.expiry import FlowState, Judgement, Mask, Positions, Timeouts, judge
+from ebpflb.datapath.maps import BpfMap
+from ebpflb.datapath.stale import read_serving
 
 _CHUNK = 2_048
 """Flows between looking again and deleting: some milliseconds."""
@@ -39,53 +39,51 @@ class Clock(Interface):
 
 
 class SweepResult(NamedTuple):
-    """What one sweep saw and did. Flows, not entries, but for ``examined``."""
+    """What one sweep saw and did. Flows, not entries, but for ``entries``."""
 
-    examined: int
-    """Entries of the table: its fill level."""
+    entries: Mapping[str, int]
+    """Found in each map, by its name: its fill level."""
     removed: Mapping[str, int]
     """By reason: the state in which a flow timed out, or ``backend-gone``."""
     flows: Mapping[FlowState, int]
     """What stays, by state."""
 
 
-class StaleSocket(NamedTuple):
-    """A UDP socket whose backend is gone or has left its Service."""
+class FlowMaps(NamedTuple):
+    """The maps of one family that a sweep needs."""
 
-    cookie: int
-    address: bytes
-    """Of the backend: what the kernel believes to be the peer."""
-    port: int
-    protocol: Protocol
-
-
-class StaleSockets(NamedTuple):
-    """Stale sockets, and their entries of ``sock_origins``: delete these once the sockets are destroyed."""
-
-    sockets: list[StaleSocket]
-    keys: Rows
+    flows: BpfMap
+    pending: BpfMap
+    backends: BpfMap
+    members: BpfMap
 
 
 class FlowSweeper:
-    """Sweeps one family's flow table."""
+    """Sweeps one family's flow maps."""
 
-    def __init__(
-        self, flows: BpfMap, backends: BpfMap, members: BpfMap, clock: Clock, timeouts: Timeouts | None = None
-    ) -> None:
-        self._flows = flows
-        self._backends = backends
-        self._members = members
+    def __init__(self, maps: FlowMaps, clock: Clock, timeouts: Timeouts | None = None) -> None:
+        self._maps = maps
         self._clock = clock
         self._timeouts = timeouts or Timeouts()
 
     def sweep(self) -> SweepResult:
         """Remove every flow that is over."""
+        swept = {name: self._sweep(getattr(self._maps, name)) for name in ("flows", "pending")}
+        removed: Counter[str] = Counter()
+        flows = Counter(dict.fromkeys(FlowState, 0))
+        for _entries, reasons, kept in swept.values():
+            removed.update(reasons)
+            flows.update(kept)
+        return SweepResult({name: entries for name, (entries, _, _) in swept.items()}, removed, flows)
+
+    def _sweep(self, table: BpfMap) -> tuple[int, Counter[str], Counter[FlowState]]:
+        """Sweep one map; return its entries, why flows were removed, and which states the others are in."""
         now = self._clock.now_jiffies()
-        keys, values = self._flows.read()
+        keys, values = table.read()
         judgement = judge(
             keys,
             values,
-            read_serving(self._backends, self._members),
+            read_serving(self._maps.backends, self._maps.members),
             now_jiffies=now,
             hz=self._clock.hz,
             timeouts=self._timeouts,
@@ -93,51 +91,38 @@ class FlowSweeper:
         over = np.flatnonzero(judgement.is_over & judgement.leads)
         removed = np.zeros(len(keys), np.bool_)
         for start in range(0, len(over), _CHUNK):
-            flows = self._unchanged(keys, values, judgement, over[start : start + _CHUNK])
+            flows = _unchanged(table, keys, values, judgement, over[start : start + _CHUNK])
             others = judgement.partner[flows]
-            self._flows.delete(keys[np.concatenate([flows, others[others >= 0]])])
+            table.delete(keys[np.concatenate([flows, others[others >= 0]])])
             removed[flows] = True
-        return _result(judgement, removed)
-
-    def _unchanged(self, keys: Rows, values: Rows, judgement: Judgement, flows: Positions) -> Positions:
-        """Return the flows of which both entries are still what was judged: a client may have reused its port."""
-        partner = judgement.partner[flows]
-        orphaned = judgement.is_orphaned[flows]
-        same = self._is_same(keys[flows], values[flows], orphaned)
-        paired = partner >= 0
-        same[paired] &= self._is_same(keys[partner[paired]], values[partner[paired]], orphaned[paired])
-        return flows[same]
-
-    def _is_same(self, keys: Rows, values: Rows, orphaned: Mask) -> Mask:
-        found, current = self._flows.lookup_rows(keys)
-        # Traffic keeps no flow alive whose backend is gone.
-        same: Mask = found & (orphaned | (current["last_seen"] == values["last_seen"]))
-        for column in ("backend_id", "generation", "service_id"):
-            same &= current[column] == values[column]
-        return same
+        return len(keys), _reasons(judgement, removed), _states(judgement, judgement.leads & ~removed)
 
 
-def read_serving(backends: BpfMap, members: BpfMap) -> Serving:
-    """Read what tells whether a backend is still the same, and still serves a service port."""
-    _ids, values = backends.read()
-    keys, _sets = members.read()
-    return Serving(Backends(values["state"], values["generation"]), Members.of(keys))
+def _unchanged(table: BpfMap, keys: Rows, values: Rows, judgement: Judgement, flows: Positions) -> Positions:
+    """Return the flows of which both entries are still what was judged: a client may have reused its port."""
+    partner = judgement.partner[flows]
+    orphaned = judgement.is_orphaned[flows]
+    same = _is_same(table, keys[flows], values[flows], orphaned)
+    paired = partner >= 0
+    same[paired] &= _is_same(table, keys[partner[paired]], values[partner[paired]], orphaned[paired])
+    return flows[same]
 
 
-def stale_sockets(keys: Rows, values: Rows, serving: Serving) -> StaleSockets:
-    """Return the UDP sockets of ``sock_origins`` whose backend serves them no more.
+def _is_same(table: BpfMap, keys: Rows, values: Rows, orphaned: Mask) -> Mask:
+    found, current = table.lookup_rows(keys)
+    # Traffic keeps no flow alive whose backend is gone.
+    same: Mask = found & (orphaned | (current["last_seen"] == values["last_seen"]))
+    for column in ("backend_id", "generation", "service_id"):
+        same &= current[column] == values[column]
+    return same
 
-    TCP notices by itself, and may still drain.
-    """
-    stale = keys[serving.are_orphaned(keys, values)]
-    columns = (stale["cookie"].tolist(), addresses_of(stale["address"]), stale["port"].tolist())
-    return StaleSockets([StaleSocket(*row, Protocol.UDP) for row in zip(*columns, strict=True)], stale)
 
-
-def _result(judgement: Judgement, removed: Mask) -> SweepResult:
-    kept = judgement.leads & ~removed
+def _reasons(judgement: Judgement, removed: Mask) -> Counter[str]:
     reasons = Counter({BACKEND_GONE: int((removed & judgement.is_orphaned).sum())})
-    for state in FlowState:
-        reasons[state.words] = int((removed & ~judgement.is_orphaned & (judgement.state == state)).sum())
-    flows = {state: int((kept & (judgement.state == state)).sum()) for state in FlowState}
-    return SweepResult(len(judgement.state), +reasons, flows)
+    timed_out = _states(judgement, removed & ~judgement.is_orphaned)
+    reasons.update({state.words: count for state, count in timed_out.items()})
+    return +reasons
+
+
+def _states(judgement: Judgement, which: Mask) -> Counter[FlowState]:
+    return Counter({state: int((which & (judgement.state == state)).sum()) for state in FlowState})

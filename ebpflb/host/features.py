@@ -8,7 +8,7 @@ Decides nothing from version numbers: distributions carry features back. Must no
 import errno
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 from ebpflb.host import syscalls
 from ebpflb.host.finding import Finding, Level
 from ebpflb.host.netns_cookie import netns_cookie
-from ebpflb.host.sock_diag import can_destroy
+from ebpflb.host.sock_diag import undestroyable
 
 _SCHED_CLS: Final = 3  # enum bpf_prog_type
 _CGROUP_SOCK_ADDR: Final = 18
@@ -122,16 +122,7 @@ def probe_jit(load: Loader = syscalls.load_program) -> Finding:
 
 def probe_socket_features() -> list[Finding]:
     """Ask for what the socket layer outside BPF must offer."""
-    destroy = (
-        Finding("sock_diag destroy", Level.OK, "usable")
-        if can_destroy()
-        else Finding(
-            "sock_diag destroy",
-            Level.WARNING,
-            "missing: UDP clients connected to a removed backend wait for their own timeout",
-            "use a kernel with CONFIG_INET_UDP_DIAG and CONFIG_INET_DIAG_DESTROY",
-        )
-    )
+    destroy = check_destroy([protocol.name for protocol in undestroyable()])
     cookie = netns_cookie()
     readable = (
         Finding("netns cookie", Level.OK, f"this network namespace is {cookie}")
@@ -139,6 +130,16 @@ def probe_socket_features() -> list[Finding]:
         else check_initial_netns(_inode("/proc/thread-self/ns/net"), _inode("/proc/1/ns/net"))
     )
     return [destroy, readable]
+
+
+def check_destroy(missing: Sequence[str]) -> Finding:
+    """Say whether sockets of removed backends can be closed; ``missing``: the protocols of those that cannot."""
+    name = "sock_diag destroy"
+    if not missing:
+        return Finding(name, Level.OK, "usable")
+    detail = f"missing for {', '.join(missing)}: clients connected to a removed backend wait for their own timeout"
+    options = [*(f"CONFIG_INET_{protocol}_DIAG" for protocol in missing), "CONFIG_INET_DIAG_DESTROY"]
+    return Finding(name, Level.WARNING, detail, f"use a kernel with {', '.join(options)}")
 
 
 def check_initial_netns(own: int | None, initial: int | None) -> Finding:

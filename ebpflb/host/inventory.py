@@ -18,6 +18,8 @@ from ebpflb.core.model import Device, Host
 
 _BRIDGE_KINDS: Final = frozenset({"bridge", "openvswitch"})
 """What joins pods is no pod device: each packet would be seen twice."""
+_AGGREGATE_KINDS: Final = frozenset({"bond", "team"})
+"""What has taken devices in, and shows their packets as its own: there they are served, with its addresses."""
 
 
 class DeviceRole(StrEnum):
@@ -25,6 +27,16 @@ class DeviceRole(StrEnum):
 
     UPLINK = "uplink"  # first: where patterns of both name a device, it wins
     POD = "pod"
+
+
+class LinkHeader(StrEnum):
+    """What stands before the IP header of a device's packets, where tc's programs see them."""
+
+    ETHERNET = "ethernet"
+    NONE = "none"
+    """tun, WireGuard, IPIP, GRE, PPP, LTE modems."""
+    OTHER = "other"
+    """InfiniBand, 802.15.4: nothing that the programs read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +48,12 @@ class Link:
     kind: str = ""
     """``veth``, ``bridge``, ``vxlan``...; empty for hardware."""
     loopback: bool = False
-    ethernet: bool = True
-    """False: packets have no Ethernet header (tun, wireguard, ipip), which the programs read."""
+    header: LinkHeader = LinkHeader.ETHERNET
+    port_of: str = ""
+    """The kind of the device that has taken this one in, ``bridge`` or ``bond``; empty: none has."""
+
+
+_SERVED_HEADERS: Final = frozenset({LinkHeader.ETHERNET})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +94,21 @@ class RolePatterns:
     pods: Sequence[str] = ()
 
     def role_of(self, link: Link) -> DeviceRole | None:
-        """Return a device's role. Uplink wins; a bridge is never a pod device; without Ethernet there is none."""
-        return self.wished_role_of(link) if link.ethernet else None
+        """Return a device's role: the one that the patterns name, where the device can have it."""
+        return None if self.obstacle_to(link) else self._named_role_of(link)
 
-    def wished_role_of(self, link: Link) -> DeviceRole | None:
-        """Return the role that the patterns name, whether or not the device can have it. Loopback has none."""
+    def obstacle_to(self, link: Link) -> str:
+        """Return why a device that the patterns name is not served; empty: nothing is in the way."""
+        if self._named_role_of(link) is None:
+            return ""
+        if link.header not in _SERVED_HEADERS:
+            return f"has a link header that is not served ({link.header})"
+        if link.port_of in _AGGREGATE_KINDS:
+            return f"is a port of a {link.port_of}: not served, name that instead"
+        return ""
+
+    def _named_role_of(self, link: Link) -> DeviceRole | None:
+        """Return the role that the patterns name. Uplink wins; a bridge is never a pod device; loopback has none."""
         for role in DeviceRole:
             if any(self._matches(role, pattern, link) for pattern in self._of(role)):
                 return role
@@ -170,8 +196,8 @@ class Inventory:
         for role, pattern in self.patterns.unmatched(links):
             yield f"no device matches --{role}-devices {pattern}"
         for link in links:
-            if not link.ethernet and self.patterns.wished_role_of(link) is not None:
-                yield f"device {link.name} has no Ethernet header: not served"
+            if obstacle := self.patterns.obstacle_to(link):
+                yield f"device {link.name} {obstacle}"
         for device in self.host().devices:
             for family in families:
                 if not any(len(address) == family.address_bytes for address in device.addresses):

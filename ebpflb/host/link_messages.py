@@ -8,12 +8,16 @@ Decides which flags make an address usable or second rate. Must not know what fo
 from ipaddress import ip_address
 from typing import Final
 
-from ebpflb.host.inventory import Address, AddressKey, Link
+from ebpflb.host.inventory import Address, AddressKey, Link, LinkHeader
 from ebpflb.host.rtnetlink import Message
 
 _AF_UNSPEC: Final = 0
 _IFF_LOOPBACK: Final = 0x8
-_ARPHRD_ETHER: Final = 1
+_ETHERNET_TYPES: Final = frozenset({1, 772})
+"""ARPHRD_ETHER, ARPHRD_LOOPBACK."""
+_BARE_TYPES: Final = frozenset({512, 519, 768, 769, 776, 778, 823, 0xFFFE})
+"""ARPHRD_PPP, RAWIP, TUNNEL, TUNNEL6, SIT, IPGRE, IP6GRE, NONE: those of which the kernel, too, says that what is
+sent to them has no link header (``dev_is_mac_header_xmit``)."""
 _RT_SCOPE_UNIVERSE: Final = 0
 _IFA_F_SECONDARY: Final = 0x01
 _IFA_F_OPTIMISTIC: Final = 0x04
@@ -32,8 +36,15 @@ def parse_link(message: Message) -> Link | None:
         name=message.get_attr("IFLA_IFNAME"),
         kind=(details.get_attr("IFLA_INFO_KIND") if details is not None else None) or "",
         loopback=bool(message["flags"] & _IFF_LOOPBACK),
-        ethernet=message["ifi_type"] == _ARPHRD_ETHER,
+        header=_header_of(message["ifi_type"]),
+        port_of=(details.get_attr("IFLA_INFO_SLAVE_KIND") if details is not None else None) or "",
     )
+
+
+def _header_of(link_type: int) -> LinkHeader:
+    if link_type in _ETHERNET_TYPES:
+        return LinkHeader.ETHERNET
+    return LinkHeader.NONE if link_type in _BARE_TYPES else LinkHeader.OTHER
 
 
 def parse_address(message: Message) -> Address:

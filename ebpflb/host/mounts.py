@@ -37,14 +37,14 @@ def parse_mounts(text: str) -> tuple[Mount, ...]:
     """Read the mount table's text, oldest mount first. Lines with too few fields are left out."""
     mounts = []
     for line in text.splitlines():
-        fields = [_unescape(part) for part in line.split(" ")]
+        fields = [unescape(part) for part in line.split(" ")]
         if len(fields) >= _FIELDS:
             source, point, filesystem, options = fields[:_FIELDS]
             mounts.append(Mount(source, Path(point), filesystem, tuple(options.split(","))))
     return tuple(mounts)
 
 
-def _unescape(field: str) -> str:
+def unescape(field: str) -> str:
     """Undo the kernel's octal escapes of space, tab, newline and backslash."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 

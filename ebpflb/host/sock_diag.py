@@ -1,19 +1,21 @@
-"""The kernel's socket diagnosis protocol, as far as connected UDP sockets need it: list them, destroy one.
+"""The kernel's socket diagnosis protocol, as far as sockets with a peer need it: list them, destroy one.
 
-Decides how messages are packed. Must not know which socket deserves what. pyroute2's ``DiagSocket`` has neither
-cookies in requests nor SOCK_DESTROY, hence plain structs (linux/inet_diag.h).
+Decides how messages are packed, and which states have a peer. Must not know which socket deserves what. pyroute2's
+``DiagSocket`` has neither cookies in requests nor SOCK_DESTROY, hence plain structs (linux/inet_diag.h).
 
-    SockDiag.connected_udp -> UdpSocket ... -> SockDiag.destroy
+    SockDiag.connected -> ConnectedSocket ... -> SockDiag.destroy
 """
 
 import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
+
+from ebpflb.core.abi import Protocol
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
@@ -23,8 +25,14 @@ _NLM_F_ACK: Final = 0x4
 _NLM_F_DUMP: Final = 0x300
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
-_CONNECTED: Final = 1 << 1
-"""A connected UDP socket is in TCP's state ESTABLISHED; others are in CLOSE."""
+_ESTABLISHED, _SYN_SENT, _FIN_WAIT1, _FIN_WAIT2, _CLOSE_WAIT = 1, 2, 4, 5, 8  # net/tcp_states.h
+_CONNECTED: Final[Mapping[Protocol, int]] = {
+    Protocol.UDP: 1 << _ESTABLISHED,
+    Protocol.TCP: 1 << _ESTABLISHED | 1 << _SYN_SENT | 1 << _FIN_WAIT1 | 1 << _FIN_WAIT2 | 1 << _CLOSE_WAIT,
+}
+"""States in which somebody may wait for the peer. A connected UDP socket is in TCP's ESTABLISHED, others in CLOSE."""
+_GONE: Final = frozenset({errno.ENOENT, errno.ESTALE})
+"""No socket has these addresses and ports, or another one does."""
 _RECEIVE_BYTES: Final = 1 << 16
 
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -37,9 +45,10 @@ _MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 
 
 @dataclass(frozen=True, slots=True)
-class UdpSocket:
-    """A connected UDP socket of the namespace that was asked."""
+class ConnectedSocket:
+    """A socket with a peer, of the namespace that was asked."""
 
+    protocol: Protocol
     family: int
     cookie: int
     remote_address: bytes
@@ -50,10 +59,10 @@ class UdpSocket:
 
 
 class NotSupportedError(Exception):
-    """The kernel was built without what was asked of it (UDP diagnosis, or CONFIG_INET_DIAG_DESTROY)."""
+    """The kernel was built without what was asked of it: a protocol's diagnosis, or CONFIG_INET_DIAG_DESTROY."""
 
 
-def parse_udp_socket(payload: bytes) -> UdpSocket:
+def parse_socket(protocol: Protocol, payload: bytes) -> ConnectedSocket:
     """Read a ``struct inet_diag_msg``."""
     family, _, _, _, identity = _ENTRY.unpack_from(payload)
     _, remote_port, _, remote = _SOCKET_ID.unpack_from(identity)
@@ -62,12 +71,12 @@ def parse_udp_socket(payload: bytes) -> UdpSocket:
         remote = remote[:4]
     elif remote.startswith(_MAPPED_PREFIX):
         remote = remote[len(_MAPPED_PREFIX) :]
-    return UdpSocket(family, cookie_high << 32 | cookie_low, remote, remote_port, identity)
+    return ConnectedSocket(protocol, family, cookie_high << 32 | cookie_low, remote, remote_port, identity)
 
 
-def pack_request(kind: int, flags: int, family: int, identity: bytes) -> bytes:
-    """Build a request of ``struct inet_diag_req_v2`` for connected UDP sockets."""
-    body = _REQUEST.pack(family, socket.IPPROTO_UDP, 0, 0, _CONNECTED, identity)
+def pack_request(kind: int, flags: int, protocol: Protocol, family: int, identity: bytes) -> bytes:
+    """Build a request of ``struct inet_diag_req_v2`` for sockets with a peer."""
+    body = _REQUEST.pack(family, protocol, 0, 0, _CONNECTED[protocol], identity)
     return _HEADER.pack(_HEADER.size + len(body), kind, _NLM_F_REQUEST | flags, 1, 0) + body
 
 
@@ -96,19 +105,25 @@ class SockDiag:
         """Close it."""
         self._socket.close()
 
-    def connected_udp(self, family: int, remote_port: int = 0) -> list[UdpSocket]:
-        """Return the connected UDP sockets of an address family, of one remote port if given."""
+    def connected(self, protocol: Protocol, family: int, remote_port: int = 0) -> list[ConnectedSocket]:
+        """Return the sockets of a protocol and address family that have a peer, of one remote port if given."""
         identity = _SOCKET_ID.pack(0, remote_port, _NO_ADDRESS, _NO_ADDRESS) + _SOCKET_ID_REST.pack(0, 0, 0)
-        request = pack_request(_SOCK_DIAG_BY_FAMILY, _NLM_F_DUMP, family, identity)
-        return [parse_udp_socket(payload) for payload in self._exchange(request)]
-
-    def destroy(self, target: UdpSocket) -> bool:
-        """Abort a socket: its owner's pending and next calls return ECONNABORTED. Return False if it is gone."""
+        request = pack_request(_SOCK_DIAG_BY_FAMILY, _NLM_F_DUMP, protocol, family, identity)
         try:
-            for _ in self._exchange(pack_request(_SOCK_DESTROY, _NLM_F_ACK, target.family, target.identity)):
+            return [parse_socket(protocol, payload) for payload in self._exchange(request)]
+        except FileNotFoundError as error:
+            raise NotSupportedError(f"no diagnosis of {protocol.name} sockets") from error
+
+    def destroy(self, target: ConnectedSocket) -> bool:
+        """Abort a socket: its owner's pending and next calls return ECONNABORTED. Return False if it is gone."""
+        request = pack_request(_SOCK_DESTROY, _NLM_F_ACK, target.protocol, target.family, target.identity)
+        try:
+            for _ in self._exchange(request):
                 pass
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if error.errno in _GONE:
+                return False
+            raise
         return True
 
     def _exchange(self, request: bytes) -> Iterator[bytes]:
@@ -128,12 +143,19 @@ class SockDiag:
                 raise OSError(-negative, os.strerror(-negative))
 
 
-def can_destroy() -> bool:
+def undestroyable() -> list[Protocol]:
+    """Return the protocols whose sockets this kernel cannot destroy."""
+    return [protocol for protocol in _CONNECTED if not _can_destroy(protocol)]
+
+
+def _can_destroy(protocol: Protocol) -> bool:
     """Ask the kernel, by the destruction of a socket that cannot exist: port 0 of no address."""
     identity = _SOCKET_ID.pack(0, 0, _NO_ADDRESS, _NO_ADDRESS) + _SOCKET_ID_REST.pack(0, 1, 0)
     try:
         with SockDiag() as diag:
-            diag.destroy(UdpSocket(socket.AF_INET, 1, bytes(4), 0, identity))
+            # Without a protocol's diagnosis a destruction fails as that of a missing socket does; a list tells.
+            diag.connected(protocol, socket.AF_INET, remote_port=1)
+            diag.destroy(ConnectedSocket(protocol, socket.AF_INET, 1, bytes(4), 0, identity))
     except (NotSupportedError, OSError):
         return False
     return True

@@ -1,9 +1,9 @@
-"""The system calls that Python 3.11 does not offer: bpf, setns, mount. Decides nothing; raises ``OSError``.
+"""The system calls that Python 3.11 does not offer: bpf, setns, mount, inotify. Decides nothing; raises ``OSError``.
 
 Must not know what a program or a namespace is used for. ``datapath`` reaches maps through libbpf; this module stays
 free of it, because ``ebpflb doctor`` must still run on a machine where libbpf is missing.
 
-    probe, tc, bpf_links -> bpf(2)        namespaces -> setns(2)        mounts -> mount(2)
+    probe, tc, bpf_links -> bpf(2)        namespaces -> setns(2)        mounts -> mount(2)        inotify -> inotify(7)
 """
 
 import ctypes
@@ -77,3 +77,19 @@ def mount(source: str, target: str, filesystem: str) -> None:
     """Mount a pseudo file system with default flags."""
     arguments = (os.fsencode(source), os.fsencode(target), os.fsencode(filesystem), ctypes.c_ulong(0), None)
     _checked(_libc.mount(*arguments), "mount")
+
+
+def inotify_init() -> int:
+    """Return a descriptor that events can be read from, without blocking."""
+    return _checked(_libc.inotify_init1(ctypes.c_int(os.O_CLOEXEC | os.O_NONBLOCK)), "inotify_init1")
+
+
+def inotify_add(descriptor: int, path: Path, mask: int) -> int:
+    """Watch a file or folder for the events of ``mask``; return the number of the watch."""
+    arguments = (ctypes.c_int(descriptor), os.fsencode(path), ctypes.c_uint32(mask))
+    return _checked(_libc.inotify_add_watch(*arguments), "inotify_add_watch")
+
+
+def inotify_remove(descriptor: int, watch: int) -> None:
+    """Drop a watch; one that the kernel has dropped already is no error."""
+    _libc.inotify_rm_watch(ctypes.c_int(descriptor), ctypes.c_int(watch))

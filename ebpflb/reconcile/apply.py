@@ -208,17 +208,22 @@ class _Application:
             case TableName.BACKENDS:
                 backends = self._needed_backends()
                 return tuple(key for key in step.keys if key not in backends)
-            case TableName.SERVICES | TableName.MEMBERS:
-                services = {frontend.service_id for frontend in self._left_behind()}
-                is_member = step.table is TableName.MEMBERS
-                return tuple(key for key in step.keys if (key.service_id if is_member else key) not in services)
-            case TableName.FRONTENDS | TableName.NODE_ADDRS | TableName.DEVICES:
+            case TableName.SERVICES:
+                services = self._services_left_behind()
+                return tuple(key for key in step.keys if key not in services)
+            case TableName.MEMBERS | TableName.LOCAL_BACKENDS | TableName.SOURCE_RANGES:
+                services = self._services_left_behind()
+                return tuple(key for key in step.keys if key.service_id not in services)
+            case _:
                 return step.keys
 
     def _left_behind(self) -> list[Frontend]:
         """Return the frontends in the map that should have gone or changed, and failed to."""
         frontends = self._rows(TableName.FRONTENDS)
         return [frontends[key] for key in self._failed_keys[TableName.FRONTENDS] if key in frontends]
+
+    def _services_left_behind(self) -> set[int]:
+        return {frontend.service_id for frontend in self._left_behind()}
 
     def _needed_backends(self) -> set[int]:
         """Return the ids that frontends left behind name."""

@@ -20,9 +20,13 @@ def describe_key(table: TableName, key: Any) -> str:
             return f"{format_endpoint(key.address, key.port)}/{_name(key.protocol)}"
         case TableName.MEMBERS:
             return f"service {key.service_id} backend {key.backend_id}"
+        case TableName.LOCAL_BACKENDS:
+            return f"service {key.service_id} {format_address(key.address)}"
+        case TableName.SOURCE_RANGES:
+            return f"service {key.service_id} {format_address(key.address)}/{key.prefix_length}"
         case TableName.NODE_ADDRS:
             return format_address(key)
-        case TableName.BACKENDS | TableName.SERVICES | TableName.DEVICES:
+        case TableName.BACKENDS | TableName.SERVICES | TableName.DEVICES | TableName.OPT_OUTS:
             return str(key)
 
 
@@ -36,8 +40,10 @@ def describe_value(table: TableName, value: Any, slots: Mapping[Range, Slots]) -
         case TableName.MEMBERS | TableName.NODE_ADDRS:
             return _flags(value)
         case TableName.DEVICES:
-            return format_address(value)
-        case TableName.SERVICES:
+            return f"{format_address(value.snat_address)} mtu {value.mtu} flags {_flags(value.flags)}"
+        case TableName.LOCAL_BACKENDS:
+            return f"backend {value}"
+        case TableName.SERVICES | TableName.SOURCE_RANGES | TableName.OPT_OUTS:
             return str(value)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ebpflb.core.abi import BackendFlag, BackendState, Family, Protocol
-from ebpflb.core.tables import Backend, BackendKey, Range, Slots, TableName, Tables
+from ebpflb.core.tables import Backend, BackendKey, Range, Slots, SourceRangeKey, TableName, Tables
 from ebpflb.errors import MapError, MapFullError
 from ebpflb.reconcile.describe import describe_key, describe_value
 from ebpflb.reconcile.layout import check_key, check_row
@@ -51,6 +51,9 @@ class Capacities:
     members: int = 64
     node_addrs: int = 16
     devices: int = 16
+    local_backends: int = 64
+    source_ranges: int = 64
+    opt_outs: int = 16
     slots: int = 1024
 
     def of(self, table: TableName) -> int:
@@ -207,11 +210,16 @@ class FakeMapStore:
             self._backends[key] = value
             return
         rows = self._rows[table]
+        if table is TableName.SOURCE_RANGES:
+            _remove_prefix(rows, key)
         if key not in rows and len(rows) >= self.capacity(table):
             raise MapFullError(f"put {table.value} {describe_key(table, key)}: the map is full ({len(rows)} entries)")
         rows[key] = value
 
     def _delete(self, table: TableName, key: Any) -> None:
+        if table is TableName.SOURCE_RANGES:
+            _remove_prefix(self._rows[table], key)
+            return
         if table is not TableName.BACKENDS:
             self._rows[table].pop(key, None)
             return
@@ -224,6 +232,17 @@ class FakeMapStore:
 
     def _slice(self, span: Range) -> Slots:
         return self._slots[span.offset : span.offset + span.length]
+
+
+def _remove_prefix(rows: dict[Any, Any], key: SourceRangeKey) -> None:
+    """Remove the entry of a prefix: to a trie, addresses that differ behind the prefix only are the same key."""
+    for known in [known for known in rows if _prefix(known) == _prefix(key)]:
+        del rows[known]
+
+
+def _prefix(key: SourceRangeKey) -> tuple[int, int, int]:
+    host_bits = 8 * len(key.address) - key.prefix_length
+    return key.service_id, key.prefix_length, int.from_bytes(key.address) >> host_bits
 
 
 def _no_backend(family: Family, generation: int) -> Backend:

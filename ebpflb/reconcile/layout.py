@@ -15,6 +15,8 @@ from ebpflb.reconcile.describe import describe_key
 
 _Field = tuple[str, Any, int]
 """Name, value and width in bits."""
+_WITH_ADDRESS = frozenset({TableName.FRONTENDS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES})
+"""Their keys hold an address among other things."""
 
 
 def check_row(family: Family, table: TableName, key: Any, value: Any) -> None:
@@ -32,8 +34,12 @@ def check_row(family: Family, table: TableName, key: Any, value: Any) -> None:
 
 def check_key(family: Family, table: TableName, key: Any) -> None:
     """Raise ``MapError`` when a field of the key does not fit its place in the map."""
-    if table in {TableName.FRONTENDS, TableName.NODE_ADDRS}:
-        _check_address(family, table, key.address if table is TableName.FRONTENDS else key)
+    if table is TableName.NODE_ADDRS:
+        _check_address(family, table, key)
+    elif table in _WITH_ADDRESS:
+        _check_address(family, table, key.address)
+    if table is TableName.SOURCE_RANGES and not 0 <= key.prefix_length <= 8 * family.address_bytes:
+        raise MapError(f"{table.value}: key: prefix_length: {key.prefix_length} bits are no prefix of an address")
     for name, number, bits in _numbers_of_key(table, key):
         _check_number(f"{table.value}: key: {name}", number, bits)
 
@@ -46,8 +52,14 @@ def _numbers_of_key(table: TableName, key: Any) -> Iterator[_Field]:
         case TableName.MEMBERS:
             yield "service_id", key.service_id, 32
             yield "backend_id", key.backend_id, 32
+        case TableName.LOCAL_BACKENDS:
+            yield "service_id", key.service_id, 32
+        case TableName.SOURCE_RANGES:
+            yield "service_id", key.service_id, 32
         case TableName.BACKENDS | TableName.SERVICES | TableName.DEVICES:
             yield "id", key, 32
+        case TableName.OPT_OUTS:
+            yield "cookie", key, 64
         case TableName.NODE_ADDRS:
             return
 
@@ -66,7 +78,14 @@ def _numbers_of_value(table: TableName, value: Any) -> Iterator[_Field]:
             yield "sets", value, 32
         case TableName.NODE_ADDRS:
             yield "flags", value, 32
-        case TableName.SERVICES | TableName.DEVICES:
+        case TableName.DEVICES:
+            yield "mtu", value.mtu, 32
+            yield "flags", value.flags, 32
+        case TableName.LOCAL_BACKENDS:
+            yield "backend_id", value, 32
+        case TableName.SOURCE_RANGES | TableName.OPT_OUTS:
+            yield "value", value, 32
+        case TableName.SERVICES:
             return
 
 
@@ -86,7 +105,7 @@ def _addresses_of_value(table: TableName, value: Any) -> tuple[bytes, ...]:
         case TableName.BACKENDS:
             return (value.key.address,)
         case TableName.DEVICES:
-            return (value,)
+            return (value.snat_address,)
         case _:
             return ()
 

@@ -108,6 +108,10 @@ class NodeStatus:
     """Devices from which others had taken our programs; they have them again."""
     warnings: tuple[str, ...] = ()
     """Worth a look, but no ill health."""
+    opted_out: tuple[str, ...] = ()
+    """Pods and network namespaces that the socket programs leave alone: the packet programs serve them."""
+    awaiting_opt_out: tuple[str, ...] = ()
+    """Those to be left alone whose network namespace is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)

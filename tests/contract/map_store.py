@@ -14,6 +14,7 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
@@ -24,11 +25,14 @@ from ebpflb.core.tables import (
     EMPTY_RANGE,
     Backend,
     BackendKey,
+    DeviceRow,
     Frontend,
     FrontendKey,
+    LocalBackendKey,
     MemberKey,
     Range,
     Slots,
+    SourceRangeKey,
     TableName,
     Tables,
 )
@@ -42,10 +46,14 @@ CAPACITIES: Mapping[TableName, int] = {
     TableName.MEMBERS: 64,
     TableName.NODE_ADDRS: 16,
     TableName.DEVICES: 16,
+    TableName.LOCAL_BACKENDS: 64,
+    TableName.SOURCE_RANGES: 64,
+    TableName.OPT_OUTS: 16,
 }
 SLOT_CAPACITY = 1024
 U16_MAX = (1 << 16) - 1
 U32_MAX = (1 << 32) - 1
+U64_MAX = (1 << 64) - 1
 HASH_TABLES = [table for table in TableName if table is not TableName.BACKENDS]
 
 
@@ -64,29 +72,29 @@ def backend(family: Family, number: int, generation: int = 1) -> Backend:
 
 def row(family: Family, table: TableName, number: int) -> tuple[Any, Any]:
     """The ``number``-th row of a table, each with another key."""
-    match table:
-        case TableName.FRONTENDS:
-            return FrontendKey(address(family, number), 80, Protocol.TCP), frontend(number)
-        case TableName.BACKENDS:
-            return number, backend(family, number)
-        case TableName.SERVICES:
-            return number, f"default/web-{number}:http/TCP"
-        case TableName.MEMBERS:
-            return MemberKey(1, number), MemberSet.CLUSTER
-        case TableName.NODE_ADDRS:
-            return address(family, number), 0
-        case TableName.DEVICES:
-            return number, address(family, number)
+    at = address(family, number)
+    rows: Mapping[TableName, tuple[Any, Any]] = {
+        TableName.FRONTENDS: (FrontendKey(at, 80, Protocol.TCP), frontend(number)),
+        TableName.BACKENDS: (number, backend(family, number)),
+        TableName.SERVICES: (number, f"default/web-{number}:http/TCP"),
+        TableName.MEMBERS: (MemberKey(1, number), MemberSet.CLUSTER),
+        TableName.LOCAL_BACKENDS: (LocalBackendKey(1, at), number),
+        TableName.SOURCE_RANGES: (SourceRangeKey(1, at, 8 * family.address_bytes), 0),
+        TableName.NODE_ADDRS: (at, 0),
+        TableName.DEVICES: (number, DeviceRow(at, 1500, DeviceFlag.XDP)),
+        TableName.OPT_OUTS: (number, 0),
+    }
+    return rows[table]
 
 
 def extremes(family: Family) -> Mapping[TableName, Mapping[Any, Any]]:
     """Rows whose fields hold their least and greatest values."""
     least, greatest = bytes(family.address_bytes), b"\xff" * family.address_bytes
-    all_flags = FrontendFlag.LOCAL_POLICY | FrontendFlag.HAS_BACKENDS
+    all_flags = ~FrontendFlag(0)
     return {
         TableName.FRONTENDS: {
-            FrontendKey(least, 0, Protocol.TCP): Frontend(
-                0, FrontendKind.NODE_PORT, Algorithm.RANDOM, FrontendFlag(0), 0, EMPTY_RANGE, EMPTY_RANGE
+            FrontendKey(least, 0, Protocol.ANY): Frontend(
+                0, FrontendKind.ADDRESS, Algorithm.RANDOM, FrontendFlag(0), 0, EMPTY_RANGE, EMPTY_RANGE
             ),
             FrontendKey(greatest, U16_MAX, Protocol.SCTP): Frontend(
                 U32_MAX,
@@ -110,7 +118,16 @@ def extremes(family: Family) -> Mapping[TableName, Mapping[Any, Any]]:
             MemberKey(U32_MAX, U32_MAX): MemberSet.CLUSTER | MemberSet.LOCAL,
         },
         TableName.NODE_ADDRS: {least: 0, greatest: U32_MAX},
-        TableName.DEVICES: {1: least, U32_MAX: greatest},
+        TableName.DEVICES: {
+            1: DeviceRow(least, 0, DeviceFlag(0)),
+            U32_MAX: DeviceRow(greatest, U32_MAX, DeviceFlag.XDP),
+        },
+        TableName.LOCAL_BACKENDS: {LocalBackendKey(0, least): 0, LocalBackendKey(U32_MAX, greatest): U32_MAX},
+        TableName.SOURCE_RANGES: {
+            SourceRangeKey(0, least, 0): 0,
+            SourceRangeKey(U32_MAX, greatest, 8 * family.address_bytes): U32_MAX,
+        },
+        TableName.OPT_OUTS: {0: 0, U64_MAX: U32_MAX},
     }
 
 
@@ -162,6 +179,7 @@ class MapStoreContract:
             assert isinstance(entry.state, BackendState)
             assert isinstance(entry.flags, BackendFlag)
         assert all(isinstance(sets, MemberSet) for sets in tables.members.values())
+        assert all(isinstance(device.flags, DeviceFlag) for device in tables.devices.values())
 
     @pytest.mark.parametrize("table", TableName)
     def test_many_rows_in_one_call(self, store: MapStore, table: TableName) -> None:
@@ -176,6 +194,21 @@ class MapStoreContract:
         store.put(TableName.FRONTENDS, {key: value})
         assert store.put(TableName.FRONTENDS, {key: value._replace(service_id=9)}) == []
         assert store.read().frontends == {key: value._replace(service_id=9)}
+
+    def test_what_lies_behind_a_prefix_is_no_part_of_it(self, store: MapStore) -> None:
+        bits = 8 * store.family.address_bytes - 8
+        one, other = (SourceRangeKey(1, address(store.family, 0x0A00 + last), bits) for last in (0, 7))
+        assert store.put(TableName.SOURCE_RANGES, {other: 1}) == []
+        assert store.put(TableName.SOURCE_RANGES, {one: 2, one._replace(prefix_length=bits + 1): 3}) == []
+        assert store.read().source_ranges == {one: 2, one._replace(prefix_length=bits + 1): 3}
+        assert store.delete(TableName.SOURCE_RANGES, [other]) == []
+        assert store.read().source_ranges == {one._replace(prefix_length=bits + 1): 3}
+
+    def test_a_prefix_longer_than_an_address_fails_alone(self, store: MapStore) -> None:
+        key, value = row(store.family, TableName.SOURCE_RANGES, 1)
+        too_long = key._replace(prefix_length=8 * store.family.address_bytes + 1)
+        assert [failure.key for failure in store.put(TableName.SOURCE_RANGES, {too_long: 0, key: value})] == [too_long]
+        assert store.read().source_ranges == {key: value}
 
     def test_a_shorter_name_leaves_nothing_of_the_longer_one(self, store: MapStore) -> None:
         store.put(TableName.SERVICES, {1: "n" * 199})

@@ -22,6 +22,7 @@ from xml.etree import ElementTree as ET
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import BuildSpec, build_programs, remove_build
 from ebpflb.datapath.clock import measure_hz
+from ebpflb.datapath.kernel_sockets import kernel_socket_bit
 from ebpflb.datapath.pins import Pins
 from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.finding import Level
@@ -101,13 +102,14 @@ def _build(name: str, family: Family, *, have_set_retval: bool) -> list[Result]:
         host_netns_cookie=netns_cookie(),
         hairpin_address=bytes(family.address_bytes),
         have_set_retval=have_set_retval,
+        kernel_sockets=kernel_socket_bit(),
     )
     try:
         built = build_programs(spec)
     finally:
         remove_build(pins.progs(family))
         pins.remove()
-    sizes = {f"{stem}{family.value}": count for stem, count in built.instructions.items()}
+    sizes = {pin.name: built.instructions[stem] for stem, pin in built.pins.items()}
     programs = {program: (count, _thread.verified[program]) for program, count in sizes.items()}
     return [Result(name, ok=True, programs=programs)]
 

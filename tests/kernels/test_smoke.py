@@ -31,7 +31,7 @@ from ebpflb.datapath.build import BuildSpec, MapSizes, build_programs, remove_bu
 from ebpflb.datapath.cgroup import attach_cgroup
 from ebpflb.datapath.clock import measure_hz
 from ebpflb.datapath.pins import Pins
-from ebpflb.datapath.programs import SOCKET_PROGRAMS
+from ebpflb.datapath.programs import SOCKET_PROGRAMS, programs_of
 from ebpflb.datapath.store import PinnedMapStore, open_map
 from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.finding import Level
@@ -128,7 +128,8 @@ def seen(family: Family, pins: Pins, cgroup: Path) -> Seen:
         sizes=SIZES,
     )
     built = build_programs(spec)
-    attach_cgroup({each.name(family): built.pins[each.stem] for each in SOCKET_PROGRAMS}, cgroup, pins.links(family))
+    programs = programs_of(family, SOCKET_PROGRAMS)
+    attach_cgroup({each.name(family): built.pins[each.stem] for each in programs}, cgroup, pins.links(family))
     with PinnedMapStore(pins, family) as store:
         fill(store, family)
     pod = [sys.executable, "-m", "tests.kernels.pod", str(cgroup), str(family.value)]

@@ -6,7 +6,7 @@ import pytest
 
 from ebpflb.bench.plan import PodNetwork
 from ebpflb.bench.topology import Lab
-from ebpflb.host.sock_diag import can_destroy
+from ebpflb.host.sock_diag import undestroyable
 from tests.netns.lab_agents import serve_everywhere
 
 UNCOVERED = (3, 1)
@@ -23,6 +23,6 @@ def lab_routed() -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def destroys_sockets() -> None:
-    """Skip where the kernel cannot do it: the agent says so there, and UDP clients wait for their own timeout."""
-    if not can_destroy():
-        pytest.skip("needs CONFIG_INET_DIAG_DESTROY: this kernel refuses to destroy UDP sockets")
+    """Skip where the kernel cannot do it: the agent says so there, and clients wait for their own timeout."""
+    if undestroyable():
+        pytest.skip("needs CONFIG_INET_DIAG_DESTROY: this kernel refuses to destroy sockets")

@@ -270,7 +270,7 @@ def test_a_device_without_an_ethernet_header_is_not_served(node: Path, caplog: p
     assert view.warnings == (
         "no device matches --pod-devices pod*",
         "no device matches --pod-devices br*",
-        "device up-tun has no Ethernet header: not served",
+        "device up-tun has a link header that is not served (none)",
         "device up-tap has no IPv4 address: IPv4 that must leave by it masked is dropped",
     )
-    assert len([text for text in caplog.messages if "up-tun has no Ethernet header" in text]) == 1
+    assert len([text for text in caplog.messages if "up-tun has a link header" in text]) == 1

@@ -155,7 +155,7 @@ def test_a_device_that_refuses_is_ill_health_until_it_does_not(lab: Lab, agent: 
 
 def test_a_device_without_ethernet_is_not_served_and_said(lab: Lab, agent: LifeAgent) -> None:
     tc_ip(lab, "tuntap add pod6 mode tun")
-    warning = "device pod6 has no Ethernet header: not served"
+    warning = "device pod6 has a link header that is not served (none)"
     until(lambda: warning in agent.status().node.warnings, SOON_S)
     assert agent.filters_on("pod6") == []
     assert agent.logged(warning)

@@ -14,6 +14,8 @@ import pytest
 from ebpflb.bench.control import Load, measure, start_server
 from ebpflb.bench.report import Report
 from ebpflb.bench.topology import Lab, Pod
+from ebpflb.core.abi import Family
+from ebpflb.datapath.programs import SOCKET_PROGRAMS, programs_of
 from tests.netns.life_helpers import (
     LifeAgent,
     addressed_otherwise,
@@ -106,7 +108,7 @@ def programs_on_hooks(agent: LifeAgent) -> dict[tuple[str, str, str], int]:
     found = {(each.device, each.hook.value, each.program): each.program_id for each in agent.filters()}
     assert len(found) == len(agent.filters())
     sockets = agent.socket_programs()
-    assert len(sockets) == len({each["attach_type"] for each in sockets})
+    assert len(sockets) == len({(each["attach_type"], each["name"]) for each in sockets})
     return found | {("cgroup", each["attach_type"], each["name"]): each["id"] for each in sockets}
 
 
@@ -116,7 +118,7 @@ def builds(agent: LifeAgent) -> list[str]:
 
 def test_bpftool_shows_our_names(agent: LifeAgent) -> None:
     shown = [bpftool("prog", "show", "id", str(number))["name"] for number in programs_on_hooks(agent).values()]
-    sockets = ["lb_connect4", "lb_getpeername4", "lb_recvmsg4", "lb_sendmsg4"]
+    sockets = [program.name(Family.IPV4) for program in programs_of(Family.IPV4, SOCKET_PROGRAMS)]
     assert sorted(shown) == sorted([*sockets, "lb_uplink_in4", "lb_out4", "lb_pod_in4", "lb_out4"])
     pinned = {pin.name: str(pin) for pin in agent.pins.list() if pin.parent.name == "maps"}
     assert {"frontends", "slots", "backends", "flows", "affinity", "sock_origins", "counters"} <= pinned.keys()

@@ -15,13 +15,24 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
     MemberSet,
     Protocol,
 )
-from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Range, Tables
+from ebpflb.core.tables import (
+    EMPTY_RANGE,
+    Backend,
+    BackendKey,
+    DeviceRow,
+    Frontend,
+    FrontendKey,
+    MemberKey,
+    Range,
+    Tables,
+)
 from tests.prog.world import ADDRESSES, Device, packed
 
 BACKEND_PORT = 8080
@@ -82,7 +93,7 @@ def tables(
         members=dict(row for service in services if service.affinity_s for row in _members(service)),
         node_addrs={packed("node", family): 0},
         devices={
-            device: packed(name, family)
+            device: DeviceRow(packed(name, family), 1500, DeviceFlag(0))
             for device, name in ({Device.UPLINK: "node"} if devices is None else devices).items()
         },
         slots={ranges[service][0]: _ids(service) for service in services if service.backends},

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from ebpflb.core.abi import Family
 from ebpflb.datapath import build, libbpf
 from ebpflb.datapath.build import Build, BuildSpec, build_programs
+from ebpflb.datapath.kernel_sockets import kernel_socket_bit
 from ebpflb.datapath.pins import Pins
-from ebpflb.datapath.programs import PROGRAMS
+from ebpflb.datapath.programs import programs_of
 from ebpflb.datapath.source import bpf_directory
 from ebpflb.errors import BuildError
 from tests.prog import budgets as budgets_file
@@ -108,10 +110,11 @@ def test_a_build_has_our_names_and_an_adopted_one_is_not_compiled(
     assert (first.compiled, again.compiled) == (True, False)
     assert (again.key, again.pins) == (first.key, first.pins)
     assert pinned(spec) == {first.key}
-    for program in PROGRAMS:
+    assert first.pins.keys() == {program.stem for program in programs_of(family)}
+    for program in programs_of(family):
         with libbpf.obj_get(first.pins[program.stem]) as handle:
             info = libbpf.prog_info(handle)
-        assert (info.name, info.type) == (f"{program.stem}{family.value}", program.type)
+        assert (info.name, info.type) == (program.name(family), program.type)
         assert bpftool_program(info.id)["name"] == info.name
 
 
@@ -192,14 +195,22 @@ def test_a_failed_build_leaves_the_last_one_alone(
     assert program_ids(good) == programs
 
 
-@pytest.mark.parametrize(
-    ("family", "have_set_retval"), [(Family.IPV4, True), (Family.IPV4, False), (Family.IPV6, True)]
-)
+OTHER_CONSTANTS: dict[str, Any] = {
+    "have_set_retval": False,
+    "protect_node_ports": False,
+    "kernel_sockets": kernel_socket_bit(),
+}
+
+
+@pytest.mark.parametrize("changes", [{}, OTHER_CONSTANTS], ids=["usual", "other"])
 def test_the_compiler_has_nothing_to_say(
-    new_spec: Callable[[Family], BuildSpec], monkeypatch: pytest.MonkeyPatch, family: Family, *, have_set_retval: bool
+    new_spec: Callable[[Family], BuildSpec],
+    monkeypatch: pytest.MonkeyPatch,
+    family: Family,
+    changes: dict[str, Any],
 ) -> None:
     monkeypatch.setattr(build, "_DIALECT", (*build._DIALECT, *WARNINGS))
-    assert build_programs(replace(new_spec(family), have_set_retval=have_set_retval)).compiled
+    assert build_programs(replace(new_spec(family), **changes)).compiled
 
 
 def test_the_compilers_warnings_would_be_errors(

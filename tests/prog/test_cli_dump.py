@@ -17,6 +17,7 @@ from ebpflb.core.abi import (
     BackendFlag,
     BackendState,
     Counter,
+    DeviceFlag,
     Family,
     FlowFlag,
     FlowSeen,
@@ -26,19 +27,34 @@ from ebpflb.core.abi import (
     Protocol,
 )
 from ebpflb.core.model import format_endpoint
-from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Range, TableName
+from ebpflb.core.tables import (
+    EMPTY_RANGE,
+    Backend,
+    BackendKey,
+    DeviceRow,
+    Frontend,
+    FrontendKey,
+    LocalBackendKey,
+    MemberKey,
+    Range,
+    SourceRangeKey,
+    TableName,
+)
 from ebpflb.datapath.build import BuildSpec, MapSizes, build_programs
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.codec import addresses_of
 from ebpflb.datapath.layout import MAP_NAMES
 from ebpflb.datapath.maps import BpfMap
 from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.programs import programs_of
 from ebpflb.datapath.store import PinnedMapStore, open_map
 
 pytestmark = pytest.mark.root
 
 BPFFS = Path("/sys/fs/bpf")
 SIZES = MapSizes(64, 64, 64, 64, 1_024, 64, 64, 64, 64, 64)
+ALL_MAPS = (*MAP_NAMES, "scratch")
+"""As they are pinned; what is in ``scratch`` means nothing between two packets."""
 WEB, DNS = 1, 2
 GENERATION = 7
 
@@ -72,6 +88,9 @@ def fill_services(pins: Pins, family: Family) -> None:
     dns = Frontend(
         DNS, FrontendKind.NODE_PORT, Algorithm.RANDOM, FrontendFlag.LOCAL_POLICY, 0, EMPTY_RANGE, EMPTY_RANGE
     )
+    as_such = Frontend(
+        0, FrontendKind.ADDRESS, Algorithm.RANDOM, FrontendFlag.HAS_BACKENDS, 0, EMPTY_RANGE, EMPTY_RANGE
+    )
     backends = {
         number: Backend(
             BackendKey(address(family, at), 8080, Protocol.TCP), BackendState.ACTIVE, BackendFlag(0), GENERATION
@@ -87,9 +106,13 @@ def fill_services(pins: Pins, family: Family) -> None:
             TableName.FRONTENDS: {
                 FrontendKey(address(family, FRONTEND), 80, Protocol.TCP): web,
                 FrontendKey(bytes(family.address_bytes), 30053, Protocol.UDP): dns,
+                FrontendKey(address(family, FRONTEND), 0, Protocol.ANY): as_such,
             },
             TableName.NODE_ADDRS: {address(family, NODE): 0},
-            TableName.DEVICES: {1: address(family, NODE)},
+            TableName.DEVICES: {1: DeviceRow(address(family, NODE), 65_536, DeviceFlag.XDP)},
+            TableName.LOCAL_BACKENDS: {LocalBackendKey(WEB, address(family, FIRST_BACKEND)): 1},
+            TableName.SOURCE_RANGES: {SourceRangeKey(WEB, bytes(family.address_bytes), 8): 0},
+            TableName.OPT_OUTS: {4711: 0},
         }
         for table, of_table in rows.items():
             assert store.put(table, of_table) == []
@@ -142,6 +165,17 @@ def fill_flows(pins: Pins, family: Family) -> None:
                 "flags": FlowFlag.REPLY | FlowFlag.AT_EGRESS,
             },
         )
+    with open_map(pins, family, "pending") as pending:
+        key = {"saddr": client, "daddr": frontend, "sport": 5001, "dport": 80, "protocol": Protocol.TCP}
+        become = {"to_saddr": client, "to_daddr": backend, "to_sport": 5001, "to_dport": 8080}
+        put(pending, key, {**of_web, **become, "last_seen": now, "seen": FlowSeen.SYN})
+    with open_map(pins, family, "datagrams") as datagrams:
+        key = {"saddr": client, "daddr": frontend, "id": 7, "protocol": Protocol.UDP}
+        put(datagrams, key, {"held": 1, "last_seen": now})
+    with open_map(pins, family, "held_fragments") as held:
+        keys, values = np.zeros(1, held.layout.key), np.zeros(1, held.layout.value)
+        keys["datagram"]["id"], values["length"] = 7, 1514
+        assert held.update(keys, values) == []
     with open_map(pins, family, "affinity") as affinity:
         put(affinity, {"client": client, "service_id": WEB}, {**reference, "last_used": now})
     with open_map(pins, family, "sock_origins") as origins:
@@ -169,20 +203,26 @@ def test_json_and_yaml_hold_every_map_of_both_families(pins: Pins) -> None:
     for of_family in found["families"].values():
         assert list(of_family) == list(MAP_NAMES)
         assert {name: len(rows) for name, rows in of_family.items()} == {
-            "frontends": 2,
+            "frontends": 3,
             "backends": 2,
             "slots": 1,
             "services": 2,
             "members": 1,
             "affinity": 1,
             "flows": 2,
+            "pending": 1,
             "sock_origins": 1,
             "sock_choices": 1,
             "node_addrs": 1,
             "devices": 1,
+            "local_backends": 1,
+            "source_ranges": 1,
+            "opt_outs": 1,
+            "datagrams": 1,
+            "held_fragments": 1,
             "counters": len(Counter),
         }
-    static = [name for name in MAP_NAMES if name not in {"flows", "affinity"}]  # these two show ages
+    static = [name for name in MAP_NAMES if name not in {"flows", "pending", "affinity", "datagrams"}]  # they show ages
     assert yaml.safe_load(dump(pins, "-o", "yaml", *static).stdout) == document(pins, *static)
 
 
@@ -199,7 +239,8 @@ def test_words_in_place_of_numbers(pins: Pins, family: Family) -> None:
             (SECOND_BACKEND, 8080),
         )
     )
-    node_port, web = maps["frontends"]
+    node_port, as_such, web = maps["frontends"]
+    assert (as_such["kind"], f"{as_such['frontend']}:80") == ("Address", frontend.replace("[", "").replace("]", ""))
     assert (web["frontend"], web["service"]) == (f"{frontend}/TCP", "default/web:http/TCP")
     assert (web["kind"], web["algorithm"], web["policy"]) == ("ClusterIP", "maglev", "Cluster")
     assert web["cluster"]["backends"] == [f"{first}/TCP", f"{second}/TCP"]
@@ -216,16 +257,23 @@ def test_words_in_place_of_numbers(pins: Pins, family: Family) -> None:
     assert maps["affinity"][0]["backend"] == f"{first}/TCP"
     assert maps["sock_origins"][0]["frontend"] == f"{node}/UDP"
     assert maps["sock_origins"][0]["service"] == "kube-system/dns/UDP"
-    assert maps["devices"][0]["device"] == "lo"
+    assert [(row["destination"], row["state"]) for row in maps["pending"]] == [(frontend, "unconfirmed")]
+    assert maps["local_backends"][0]["backend"] == f"{first}/TCP"
+    assert maps["source_ranges"][0]["range"].endswith("/8")
+    assert maps["opt_outs"] == [{"netns_cookie": 4711}]
+    assert maps["datagrams"][0]["waiting"] == 1
+    assert maps["held_fragments"][0]["length"] == 1514
+    lo = maps["devices"][0]
+    assert (lo["device"], lo["mtu"], lo["flags"]) == ("lo", 65_536, ["xdp"])
     assert maps["counters"][0] == {"counter": "sock_translated", "value": 0}
 
 
 def test_tables_show_the_same(pins: Pins) -> None:
     lines = dump(pins, "frontends", "flows").stdout.splitlines()
     titles = [line for line in lines if line.startswith(("frontends (", "flows ("))]
-    assert titles == ["frontends (ipv4, 2)", "flows (ipv4, 2)", "frontends (ipv6, 2)", "flows (ipv6, 2)"]
+    assert titles == ["frontends (ipv4, 3)", "flows (ipv4, 2)", "frontends (ipv6, 3)", "flows (ipv6, 2)"]
     (web,) = (line.split() for line in lines if line.startswith("0.0.0.10:80/TCP"))
-    assert web[:6] == ["0.0.0.10:80/TCP", "ClusterIP", "default/web:http/TCP", "maglev", "Cluster", "3600s"]
+    assert web[:7] == ["0.0.0.10:80/TCP", "ClusterIP", "default/web:http/TCP", "maglev", "Cluster", "-", "3600s"]
     assert sum("established" in line for line in lines) == 4
 
 
@@ -239,8 +287,11 @@ def test_one_service(pins: Pins) -> None:
         "members": 0,
         "affinity": 0,
         "flows": 0,
+        "pending": 0,
         "sock_origins": 1,
         "sock_choices": 1,
+        "local_backends": 0,
+        "source_ranges": 0,
     }
     lines = dump(pins, "--service", "kube-system/dns", "flows").stdout.splitlines()
     assert [lines[0], lines[2]] == ["flows (ipv4, 0)", "(empty)"]
@@ -275,7 +326,7 @@ def test_cleanup_removes_every_pin(tmp_path: Path) -> None:
         clean = ["cleanup", "--instance", pins.instance, "--state-dir", str(tmp_path)]
         result = CliRunner().invoke(main, clean)
         assert (result.exit_code, set(result.stdout.splitlines())) == (0, expected)
-        assert len(expected) == len(MAP_NAMES) + 7
+        assert len(expected) == len(ALL_MAPS) + len(programs_of(family))
         assert not pins.root.exists()
         assert CliRunner().invoke(main, clean).stdout == "nothing to remove\n"
     finally:

@@ -1,4 +1,4 @@
-"""The sweep of a real flow table, with a clock of the test's."""
+"""The sweep of real flow maps, with a clock of the test's."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from ebpflb.datapath.expiry import FlowState
 from ebpflb.datapath.maps import BpfMap
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import PinnedMapStore, open_map
-from ebpflb.datapath.sweep import FlowSweeper, read_serving, stale_sockets
+from ebpflb.datapath.sweep import FlowMaps, FlowSweeper
 from tests.prog.fixtures_maps import MapFactory, map_factory, session_maps
 
 pytestmark = pytest.mark.root
@@ -50,12 +50,18 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 @pytest.fixture
 def pins(map_factory: MapFactory, family: Family) -> Pins:
-    return map_factory.new_maps(family, {"flows": 2 * FLOWS})
+    return map_factory.new_maps(family, {"flows": 2 * FLOWS, "pending": 4 * FLOWS})
 
 
 @pytest.fixture
 def flows(pins: Pins, family: Family) -> Iterator[BpfMap]:
     with open_map(pins, family, "flows") as opened:
+        yield opened
+
+
+@pytest.fixture
+def pending(pins: Pins, family: Family) -> Iterator[BpfMap]:
+    with open_map(pins, family, "pending") as opened:
         yield opened
 
 
@@ -82,8 +88,8 @@ def members(pins: Pins, family: Family, backends: BpfMap) -> Iterator[BpfMap]:
 
 
 @pytest.fixture
-def sweeper(flows: BpfMap, backends: BpfMap, members: BpfMap, clock: HandClock) -> FlowSweeper:
-    return FlowSweeper(flows, backends, members, clock)
+def sweeper(flows: BpfMap, pending: BpfMap, backends: BpfMap, members: BpfMap, clock: HandClock) -> FlowSweeper:
+    return FlowSweeper(FlowMaps(flows, pending, backends, members), clock)
 
 
 def write(
@@ -102,8 +108,10 @@ def write(
         # frontend 1, backend 2
         keys[f"{destination}addr"]["word"][:, 0] = 2 if is_reply else 1
         values[f"to_{destination}addr"]["word"][:, 0] = 1 if is_reply else 2
-        values["last_seen"], values["seen"] = stamp, FlowSeen.DATA
-        values["flags"] = FlowFlag.REPLY if is_reply else 0
+        values["last_seen"], values["seen"] = stamp, fields.get("seen", FlowSeen.DATA)
+        flags = fields.get("flags", FlowFlag(0))
+        values["flags"] = FlowFlag.REPLY if is_reply else flags
+        values["partner_flags"] = flags if is_reply else FlowFlag.REPLY
         values["backend_id"], values["generation"] = fields.get("backend_id", 1), fields.get("generation", 1)
         values["service_id"] = fields.get("service_id", SERVICE)
         assert flows.update(keys, values) == []
@@ -111,7 +119,8 @@ def write(
 
 def test_flows_go_when_their_time_has_come(flows: BpfMap, sweeper: FlowSweeper, clock: HandClock) -> None:
     write(flows, FLOWS, clock.jiffies)
-    assert sweeper.sweep() == (2 * FLOWS, {}, dict.fromkeys(FlowState, 0) | {FlowState.REPLIED: FLOWS})
+    nothing = dict.fromkeys(FlowState, 0)
+    assert sweeper.sweep() == ({"flows": 2 * FLOWS, "pending": 0}, {}, nothing | {FlowState.REPLIED: FLOWS})
     clock.pass_seconds(60)
     write(flows, 10, clock.jiffies, start=5)
     clock.pass_seconds(60)
@@ -181,20 +190,57 @@ def test_a_flow_that_came_alive_meanwhile_stays_whole(flows: BpfMap, sweeper: Fl
     assert set(values["last_seen"].tolist()) == {clock.jiffies}
 
 
-def test_only_udp_sockets_without_their_backend_are_stale(
-    pins: Pins, family: Family, backends: BpfMap, members: BpfMap
+def test_both_maps_are_swept_alike_and_counted_together(
+    flows: BpfMap, pending: BpfMap, sweeper: FlowSweeper, clock: HandClock
 ) -> None:
-    with open_map(pins, family, "sock_origins") as origins:
-        keys, values = np.zeros(6, origins.layout.key), np.zeros(6, origins.layout.value)
-        keys["cookie"] = [11, 12, 13, 14, 15, 16]
-        keys["address"]["word"][:, -1] = 0x0A000001
-        keys["port"] = 53
-        keys["protocol"] = [Protocol.UDP, Protocol.UDP, Protocol.TCP, Protocol.UDP, Protocol.UDP, Protocol.TCP]
-        values["backend_id"], values["generation"] = [1, 1, 1, 3, 1, 1], [1, 2, 2, 1, 1, 1]
-        values["service_id"] = [SERVICE, SERVICE, SERVICE, SERVICE, TWIN, TWIN]
-        origins.update(keys, values)
-        stale = stale_sockets(*origins.read(), read_serving(backends, members))
-        address = bytes(family.address_bytes - 4) + b"\x0a\0\0\1"
-        assert sorted(stale.sockets) == [(cookie, address, 53, Protocol.UDP) for cookie in (12, 14, 15)]
-        assert origins.delete(stale.keys) == []
-        assert sorted(origins.read()[0]["cookie"].tolist()) == [11, 13, 16]
+    write(flows, 3, clock.jiffies)
+    write(pending, FLOWS, clock.jiffies, protocol=Protocol.TCP, seen=FlowSeen.SYN)
+    write(pending, 2, clock.jiffies, start=FLOWS, service_id=TWIN)
+    result = sweeper.sweep()
+    assert result.entries == {"flows": 6, "pending": 2 * FLOWS + 4}
+    assert result.removed == {"backend-gone": 2}
+    assert (result.flows[FlowState.UNCONFIRMED], result.flows[FlowState.REPLIED]) == (FLOWS, 3)
+    clock.pass_seconds(60)
+    assert sweeper.sweep().removed == {"unconfirmed": FLOWS}
+    assert (len(flows.read()[0]), len(pending.read()[0])) == (6, 0)
+
+
+def test_the_same_flow_in_both_maps_is_no_partner_of_itself(
+    flows: BpfMap, pending: BpfMap, sweeper: FlowSweeper, clock: HandClock
+) -> None:
+    """What was confirmed while its old entries are still pending loses those, and nothing else."""
+    write(pending, 2, clock.jiffies, protocol=Protocol.TCP, seen=FlowSeen.SYN)
+    clock.pass_seconds(60)
+    write(flows, 2, clock.jiffies, protocol=Protocol.TCP)
+    assert sweeper.sweep().removed == {"unconfirmed": 2}
+    assert (len(flows.read()[0]), len(pending.read()[0])) == (4, 0)
+
+
+def test_a_released_port_rests_before_it_is_given_again(flows: BpfMap, sweeper: FlowSweeper, clock: HandClock) -> None:
+    """pitfalls 7.5: a port that is reused while the backend is in TIME_WAIT draws a challenge ACK, and hangs."""
+    ended: dict[str, Any] = {"protocol": Protocol.TCP, "seen": FlowSeen.DATA | FlowSeen.RST | FlowSeen.FIN}
+    write(flows, 1, clock.jiffies, **ended)
+    write(flows, 1, clock.jiffies, start=1, flags=FlowFlag.SNAT, **ended)
+    write(flows, 1, clock.jiffies, start=2, flags=FlowFlag.SNAT, **ended)
+    keys, values = flows.read()
+    is_request = (values["flags"] & FlowFlag.REPLY) == 0
+    left_alone = is_request & (keys["saddr"]["word"][:, -1] == 1002)
+    assert flows.delete(keys[left_alone]) == []  # as when the client has reused its port
+    clock.pass_seconds(59.9)
+    assert sweeper.sweep().removed == {"reset": 1}
+    clock.pass_seconds(0.1)
+    assert sweeper.sweep().removed == {"reset": 2}
+    assert len(flows.read()[0]) == 0
+
+
+def test_a_dsr_request_is_swept_without_a_partner(
+    flows: BpfMap, pending: BpfMap, sweeper: FlowSweeper, clock: HandClock
+) -> None:
+    for table, seen in ((flows, FlowSeen.DATA), (pending, FlowSeen.SYN)):
+        write(table, 2, clock.jiffies, protocol=Protocol.TCP, seen=seen, flags=FlowFlag.DSR)
+        keys, values = table.read()
+        table.delete(keys[(values["flags"] & FlowFlag.REPLY) != 0])
+    clock.pass_seconds(60)
+    result = sweeper.sweep()
+    assert result.removed == {"unconfirmed": 2}
+    assert result.flows[FlowState.ESTABLISHED] == 2

@@ -15,7 +15,13 @@ from ebpflb.datapath.build import Build, MapSizes
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import PROGRAMS
 from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView
+from ebpflb.host.opt_outs import OptOutView
 from ebpflb.reconcile.status import FailedDevice, RoleHooks
+
+SOCKET_PROGRAMS = (
+    *("lb_connect4", "lb_sendmsg4", "lb_recvmsg4", "lb_getpeername4", "lb_post_bind4", "lb_release4"),
+    *("lb_v6_connect4", "lb_v6_recvmsg4", "lb_v6_peername4", "lb_v6_bind4"),
+)
 
 
 def make_hooks(cgroup: Path | None) -> Hooks:
@@ -28,7 +34,7 @@ def test_hooks_by_role_with_their_programs() -> None:
     woken: list[int] = []
     hooks = make_hooks(Path("/cg"))
     one = Board(hooks, lambda: woken.append(1), ["map flows is small"])
-    assert one.node_status().socket_programs == ("lb_connect4", "lb_sendmsg4", "lb_recvmsg4", "lb_getpeername4")
+    assert one.node_status().socket_programs == SOCKET_PROGRAMS
     failure = DeviceFailure("veth3", DeviceRole.POD, "refused", "look")
     view = DeviceView({DeviceRole.UPLINK: ("eth0", "eth1"), DeviceRole.POD: ()}, (failure,), ("none matches",))
     one.on_view(view)
@@ -42,6 +48,19 @@ def test_hooks_by_role_with_their_programs() -> None:
     hooks.repairs = 1
     one.on_view(view)
     assert (len(woken), one.node_status().repairs) == (2, 1)
+
+
+def test_opt_outs_and_devices_are_shown_together() -> None:
+    woken: list[int] = []
+    one = Board(make_hooks(Path("/cg")), lambda: woken.append(1))
+    one.on_view(DeviceView({DeviceRole.POD: ("veth1",)}))
+    one.on_opt_outs(OptOutView(frozenset({7}), ("pod a/b (why)",), ("pod c/d (why)",), ("pod e/f has no chance",)))
+    one.on_opt_outs(OptOutView(frozenset({8}), ("pod a/b (why)",), ("pod c/d (why)",), ("pod e/f has no chance",)))
+    status = one.node_status()
+    assert len(woken) == 2, "a cookie is shown to nobody"
+    assert [hooks.devices for hooks in status.devices] == [("veth1",)]
+    assert (status.opted_out, status.awaiting_opt_out) == (("pod a/b (why)",), ("pod c/d (why)",))
+    assert status.warnings == ("pod e/f has no chance",)
 
 
 def test_without_a_cgroup_there_are_no_socket_programs() -> None:

@@ -10,7 +10,7 @@ from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.hooks import ClsactRecord, Hooks
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
-from ebpflb.datapath.programs import PROGRAMS
+from ebpflb.datapath.programs import PROGRAMS, SOCKET_PROGRAMS, programs_of
 from ebpflb.errors import EbpflbError
 from ebpflb.host.inventory import DeviceRole, Link
 from ebpflb.host.tc import Attached, TcHook, TcProgram
@@ -163,7 +163,7 @@ def test_without_a_cgroup_the_socket_programs_are_taken_off(
 
     monkeypatch.setattr(hooks, "detach_cgroup", detach_cgroup)
     make_hooks(config).attach_sockets()
-    names = ["lb_connect4", "lb_getpeername4", "lb_recvmsg4", "lb_sendmsg4"]
+    names = sorted(program.name(Family.IPV4) for program in programs_of(Family.IPV4, SOCKET_PROGRAMS))
     assert calls == [(names, config.pins.links(Family.IPV4))]
 
 

@@ -5,8 +5,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ebpflb.cli import main
+from ebpflb.cli.columns import COLUMNS
 from ebpflb.cli.dump import command
+from ebpflb.cli.flow_maps import FLOW_MAPS
 from ebpflb.cli.pinned import maps_to_read
+from ebpflb.cli.service_maps import SERVICE_MAPS
 from ebpflb.datapath.layout import MAP_NAMES
 
 
@@ -77,7 +80,12 @@ def test_no_such_instance(tmp_path: Path, as_root: None, folders: list[str], wor
 def test_maps_are_read_in_the_order_of_the_schema() -> None:
     assert maps_to_read([], of_service=False) == list(MAP_NAMES)
     assert maps_to_read(["flows", "frontends", "flows"], of_service=False) == ["frontends", "flows"]
-    assert set(MAP_NAMES) - set(maps_to_read([], of_service=True)) == {"node_addrs", "devices", "counters"}
+    of_node = {"node_addrs", "devices", "opt_outs", "datagrams", "held_fragments", "counters"}
+    assert set(MAP_NAMES) - set(maps_to_read([], of_service=True)) == of_node
+
+
+def test_every_map_can_be_read_and_shown() -> None:
+    assert SERVICE_MAPS.keys() | FLOW_MAPS.keys() == COLUMNS.keys() == set(MAP_NAMES)
 
 
 def test_help_names_every_map() -> None:

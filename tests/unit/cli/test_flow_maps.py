@@ -9,7 +9,9 @@ from ebpflb.cli.flow_maps import (
     FlowContext,
     decode_affinity,
     decode_counters,
+    decode_datagrams,
     decode_flows,
+    decode_held_fragments,
     decode_sock_choices,
     decode_sock_origins,
 )
@@ -163,6 +165,42 @@ def test_a_udp_socket_shows_its_choice(context: FlowContext) -> None:
     (row,) = decode_sock_choices(context, key, value)
     assert (row["frontend"], row["service"]) == ("10.96.0.53:53/UDP", "kube-system/dns/UDP")
     assert row["backend"] == "10.1.0.2:8080/TCP"
+
+
+def test_a_datagram_in_fragments_shows_its_ports_when_they_are_known(context: FlowContext) -> None:
+    key = entry("datagrams", "key", saddr="203.0.113.9", daddr="10.96.0.10", id=0xBEEF, protocol=UDP)
+    value = entry("datagrams", "value", sport=4000, dport=53, is_known=1, held=3, released=3, last_seen=NOW - 100)
+    known = {
+        "source": "203.0.113.9",
+        "destination": "10.96.0.10",
+        "protocol": "UDP",
+        "id": 0xBEEF,
+        "source_port": 4000,
+        "destination_port": 53,
+        "waiting": 0,
+        "age_s": 1.0,
+    }
+    assert decode_datagrams(context, key, value) == [known]
+    value = entry("datagrams", "value", held=3, released=1, last_seen=NOW - 100)
+    assert decode_datagrams(context, key, value) == [
+        known | {"source_port": None, "destination_port": None, "waiting": 2}
+    ]
+
+
+def test_a_fragment_that_waits_is_shown_without_its_contents(context: FlowContext) -> None:
+    key, value = entry("held_fragments", "key", number=2), entry("held_fragments", "value", length=1514, frame=0x55)
+    datagram = entry("datagrams", "key", saddr="203.0.113.9", daddr="10.96.0.10", id=7, protocol=1)
+    for name in ("saddr", "daddr", "id", "protocol"):
+        key["datagram"][name] = datagram[name]
+    (row,) = decode_held_fragments(context, key, value)
+    assert row == {
+        "source": "203.0.113.9",
+        "destination": "10.96.0.10",
+        "protocol": "1",
+        "id": 7,
+        "number": 2,
+        "length": 1514,
+    }
 
 
 def test_counters_are_named_and_summed(context: FlowContext) -> None:

@@ -72,6 +72,13 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
     ]
 
 
+def test_whom_the_socket_hooks_leave_alone(agent: Agent, tmp_path: Path) -> None:
+    patterns = ("--socket-opt-out", "/run/netns/vm-*, /run/netns/legacy", "--socket-opt-out", "/proc/7/ns/net")
+    assert start("--manifests", tmp_path, *patterns, "--opt-out-runtime-class", "").exit_code == 0
+    assert agent.configs[0].socket_opt_outs == ("/run/netns/vm-*", "/run/netns/legacy", "/proc/7/ns/net")
+    assert agent.configs[0].opt_out_runtime_classes == ()
+
+
 def test_in_a_pod_no_source_is_named(agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = tmp_path / "token"
     token.touch()
@@ -97,6 +104,7 @@ def test_in_a_pod_no_source_is_named(agent: Agent, tmp_path: Path, monkeypatch: 
         (["--manifests", ".", "--map-size", "flows=-1"], "the map flows takes a number from 1 to 67108864"),
         (["--manifests", ".", "--map-size", "flows=99999999999"], "takes a number from 1 to 67108864"),
         (["--manifests", ".", "--map-size", "slots=15"], "the map slots takes a number from 16 to 67108864"),
+        (["--manifests", ".", "--socket-opt-out", "vm-*"], "write /run/netns/vm-* for a named namespace"),
         (["--uplinks", "x"], "No such option '--uplinks'"),
     ],
 )

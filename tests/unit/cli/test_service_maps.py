@@ -8,10 +8,13 @@ from ebpflb.cli.service_maps import (
     decode_backends,
     decode_devices,
     decode_frontends,
+    decode_local_backends,
     decode_members,
     decode_node_addrs,
+    decode_opt_outs,
     decode_services,
     decode_slots,
+    decode_source_ranges,
 )
 from ebpflb.core.abi import Family
 from ebpflb.core.tables import Range, Tables
@@ -19,7 +22,7 @@ from tests.unit.cli.worlds import CLUSTER, DNS, WEB, tables
 
 
 def test_a_frontend_says_where_it_leads() -> None:
-    node_port, web, dns = decode_frontends(tables())
+    node_port, address, web, _, dns = decode_frontends(tables())
     assert web == {
         "frontend": "10.96.0.10:80/TCP",
         "address": "10.96.0.10",
@@ -31,6 +34,7 @@ def test_a_frontend_says_where_it_leads() -> None:
         "algorithm": "random",
         "policy": "Cluster",
         "has_backends": True,
+        "options": [],
         "affinity_timeout_s": 60,
         "cluster": {
             "offset": 16,
@@ -40,7 +44,9 @@ def test_a_frontend_says_where_it_leads() -> None:
         "local": {"offset": 16, "length": 1, "backends": ["10.1.0.1:8080/TCP"]},
     }
     assert (node_port["frontend"], node_port["kind"]) == ("0.0.0.0:30080/TCP", "NodePort")
-    assert (node_port["algorithm"], node_port["policy"]) == ("maglev", "Local")
+    assert (node_port["algorithm"], node_port["policy"], node_port["options"]) == ("maglev", "Local", ["dsr"])
+    assert (address["frontend"], address["kind"], address["has_backends"]) == ("10.96.0.10", "Address", True)
+    assert (address["service_id"], address["algorithm"], address["policy"]) == (None, None, None)
     assert (dns["kind"], dns["has_backends"]) == ("ExternalIP", False)
     assert dns["cluster"] == {"offset": 0, "length": 0, "backends": []}
 
@@ -81,7 +87,7 @@ def test_a_slot_without_a_live_backend_is_shown() -> None:
 def test_a_range_outside_the_map_has_no_backends() -> None:
     broken = dataclasses.replace(tables(), slots={})
     assert [row["distribution"] for row in decode_slots(broken)] == [[], []]
-    assert Range(decode_frontends(broken)[1]["cluster"]["offset"], 5) == CLUSTER
+    assert Range(decode_frontends(broken)[2]["cluster"]["offset"], 5) == CLUSTER
 
 
 def test_services_members_and_the_nodes_own() -> None:
@@ -95,6 +101,14 @@ def test_services_members_and_the_nodes_own() -> None:
         ("10.1.0.5:8080/TCP", ["serving"]),
     ]
     assert decode_node_addrs(tables()) == [{"address": "192.0.2.1"}]
+    assert decode_opt_outs(tables()) == [{"netns_cookie": 4711}]
+
+
+def test_what_names_a_service_port_names_it_in_words() -> None:
+    of_web = {"service": "default/web:http/TCP", "service_id": WEB}
+    backend = {"address": "10.1.0.1", "backend": "10.1.0.1:8080/TCP", "backend_id": 1}
+    assert decode_local_backends(tables()) == [of_web | backend]
+    assert decode_source_ranges(tables()) == [of_web | {"range": "192.0.2.0/24"}]
 
 
 def test_a_device_that_is_gone_has_no_name() -> None:
@@ -104,14 +118,16 @@ def test_a_device_that_is_gone_has_no_name() -> None:
         raise OSError
 
     assert decode_devices(tables(), name_of=name_of) == [
-        {"ifindex": 7, "device": "eth7", "snat_address": "192.0.2.1"},
-        {"ifindex": 8, "device": None, "snat_address": None},
+        {"ifindex": 7, "device": "eth7", "snat_address": "192.0.2.1", "mtu": 9000, "flags": ["xdp"]},
+        {"ifindex": 8, "device": None, "snat_address": None, "mtu": 1500, "flags": []},
     ]
 
 
-@pytest.mark.parametrize(("wanted", "counts"), [({WEB}, (2, 5, 2, 1, 3)), ({DNS}, (1, 0, 0, 1, 0)), (set(), (0,) * 5)])
+@pytest.mark.parametrize(
+    ("wanted", "counts"), [({WEB}, (3, 5, 2, 1, 3, 1, 1)), ({DNS}, (2, 0, 0, 1, 0, 0, 0)), (set(), (0,) * 7)]
+)
 def test_of_one_service_only_what_it_uses(wanted: set[int], counts: tuple[int, ...]) -> None:
-    names = ("frontends", "backends", "slots", "services", "members")
+    names = ("frontends", "backends", "slots", "services", "members", "local_backends", "source_ranges")
     assert tuple(len(SERVICE_MAPS[name](tables(), wanted)) for name in names) == counts
 
 

@@ -42,17 +42,19 @@ def test_every_map_has_columns() -> None:
 
 def test_frontends_as_cells() -> None:
     rows = [dict(zip(headers("frontends"), row, strict=True)) for row in table("frontends")]
-    assert rows[1] == {
+    assert rows[2] == {
         "frontend": "10.96.0.10:80/TCP",
         "kind": "ClusterIP",
         "service": "default/web:http/TCP",
         "algorithm": "random",
         "policy": "Cluster",
+        "options": "-",
         "affinity": "60s",
         "cluster backends": "10.1.0.1:8080/TCP, 10.1.0.2:8080/TCP, 10.1.0.3:8080/TCP and 1 more",
         "local backends": "10.1.0.1:8080/TCP",
     }
-    assert (rows[2]["affinity"], rows[2]["cluster backends"]) == ("-", "-")
+    assert (rows[0]["options"], rows[4]["affinity"], rows[4]["cluster backends"]) == ("dsr", "-", "-")
+    assert list(rows[1].values()) == ["10.96.0.10", "Address", *["-"] * 7]
 
 
 def test_slots_as_cells() -> None:

@@ -97,6 +97,15 @@ def test_healthy(tmp_path: Path) -> None:
     ]
 
 
+def test_who_is_left_to_the_packet_programs(tmp_path: Path) -> None:
+    pods = tuple(f"pod demo/web-{number} (sidecar.istio.io/status)" for number in range(6))
+    status_file(tmp_path, "default").write(status(node=NodeStatus(opted_out=pods, awaiting_opt_out=("/run/netns/vm",))))
+    lines = ask(tmp_path).stdout.splitlines()
+    assert f"left to the packet programs: {', '.join(pods[:4])} and 2 more" in lines
+    assert "to be left to them: /run/netns/vm" in lines
+    assert json.loads(ask(tmp_path, "-o", "json").stdout)["status"]["node"]["opted_out"] == list(pods)
+
+
 def test_a_refused_object_is_shown_once_with_its_remedy(tmp_path: Path) -> None:
     status_file(tmp_path, "default").write(status())
     lines = ask(tmp_path).stdout.splitlines()

@@ -6,6 +6,7 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
@@ -17,10 +18,13 @@ from ebpflb.core.tables import (
     EMPTY_RANGE,
     Backend,
     BackendKey,
+    DeviceRow,
     Frontend,
     FrontendKey,
+    LocalBackendKey,
     MemberKey,
     Range,
+    SourceRangeKey,
     Tables,
 )
 
@@ -35,7 +39,7 @@ def backend(address: str, state: BackendState = BackendState.ACTIVE, *, local: b
 
 def tables() -> Tables:
     """Service web with four backends, one of them local and one draining; service dns without any."""
-    flags = FrontendFlag.LOCAL_POLICY | FrontendFlag.HAS_BACKENDS
+    flags = FrontendFlag.LOCAL_POLICY | FrontendFlag.HAS_BACKENDS | FrontendFlag.DSR
     return Tables(
         family=Family.IPV4,
         frontends={
@@ -48,6 +52,12 @@ def tables() -> Tables:
             FrontendKey(parse_address("10.96.0.53"), 53, Protocol.UDP): Frontend(
                 DNS, FrontendKind.EXTERNAL_IP, Algorithm.RANDOM, FrontendFlag(0), 0, EMPTY_RANGE, EMPTY_RANGE
             ),
+        }
+        | {
+            FrontendKey(parse_address(address), 0, Protocol.ANY): Frontend(
+                0, FrontendKind.ADDRESS, Algorithm.RANDOM, has_backends, 0, EMPTY_RANGE, EMPTY_RANGE
+            )
+            for address, has_backends in (("10.96.0.10", FrontendFlag.HAS_BACKENDS), ("10.96.0.53", FrontendFlag(0)))
         },
         backends={
             1: backend("10.1.0.1", local=True),
@@ -62,7 +72,13 @@ def tables() -> Tables:
             MemberKey(WEB, 2): MemberSet.CLUSTER | MemberSet.SERVING,
             MemberKey(WEB, 5): MemberSet.SERVING,
         },
+        local_backends={LocalBackendKey(WEB, parse_address("10.1.0.1")): 1},
+        source_ranges={SourceRangeKey(WEB, parse_address("192.0.2.0"), 24): 0},
         node_addrs={parse_address("192.0.2.1"): 0},
-        devices={7: parse_address("192.0.2.1"), 8: bytes(4)},
+        devices={
+            7: DeviceRow(parse_address("192.0.2.1"), 9000, DeviceFlag.XDP),
+            8: DeviceRow(bytes(4), 1500, DeviceFlag(0)),
+        },
+        opt_outs={4711: 0},
         slots={CLUSTER: np.array([1, 2, 3, 4, 1], np.uint32), LOCAL: np.array([1], np.uint32)},
     )

@@ -14,6 +14,7 @@ ENUMS: dict[str, tuple[str, type[IntEnum] | type[IntFlag]]] = {
     "lb_backend_state": ("LB_BACKEND_", abi.BackendState),
     "lb_backend_flag": ("LB_BACKEND_", abi.BackendFlag),
     "lb_member_set": ("LB_MEMBER_", abi.MemberSet),
+    "lb_device_flag": ("LB_DEVICE_", abi.DeviceFlag),
     "lb_flow_flag": ("LB_FLOW_", abi.FlowFlag),
     "lb_flow_seen": ("LB_SEEN_", abi.FlowSeen),
     "lb_counter": ("LB_COUNTER_", abi.Counter),
@@ -48,6 +49,7 @@ def test_the_counter_array_has_no_spare_entry() -> None:
 def test_array_lengths_are_the_header_s() -> None:
     assert f"u32 backend_id[{abi.SLOTS_PER_LINE}];" in HEADER
     assert f"char name[{abi.SERVICE_NAME_BYTES}];" in HEADER
+    assert f"#define LB_HELD_BYTES {abi.HELD_BYTES}" in HEADER
 
 
 def test_a_family_knows_the_length_of_its_addresses() -> None:

@@ -5,6 +5,7 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
@@ -23,7 +24,7 @@ from ebpflb.core.model import (
     Snapshot,
     parse_address,
 )
-from ebpflb.core.tables import EMPTY_RANGE, Backend, Frontend, MemberKey, Range, Tables
+from ebpflb.core.tables import EMPTY_RANGE, Backend, DeviceRow, Frontend, MemberKey, Range, Tables
 from tests.unit.core.factories import (
     HERE,
     HTTP,
@@ -326,10 +327,10 @@ def test_conflicts_are_reported_with_what_did_not_fit() -> None:
 
 def test_addresses_of_the_node_are_those_of_the_family() -> None:
     v4, v6 = parse_address("10.9.0.1"), parse_address("fd00::9")
-    host = Host(frozenset({v4, v6}), (Device(2, "eth0", (v6, v4)), Device(3, "eth1", (v6,))))
+    host = Host(frozenset({v4, v6}), (Device(2, "eth0", (v6, v4)), Device(3, "eth1", (v6,), 9000, supports_xdp=True)))
     tables = compiled(snapshot(host=host)).tables
     assert tables.node_addrs == {v4: 0}
-    assert tables.devices == {2: v4}
+    assert tables.devices == {2: DeviceRow(v4, 1500, DeviceFlag(0)), 3: DeviceRow(bytes(4), 9000, DeviceFlag.XDP)}
 
 
 def test_retired_ids_and_ranges_are_not_used_before_their_release() -> None:

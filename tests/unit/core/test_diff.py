@@ -2,17 +2,29 @@ from typing import Any
 
 import numpy as np
 
-from ebpflb.core.abi import Algorithm, BackendFlag, BackendState, Family, FrontendFlag, FrontendKind, MemberSet
+from ebpflb.core.abi import (
+    Algorithm,
+    BackendFlag,
+    BackendState,
+    DeviceFlag,
+    Family,
+    FrontendFlag,
+    FrontendKind,
+    MemberSet,
+)
 from ebpflb.core.diff import diff
 from ebpflb.core.tables import (
     EMPTY_RANGE,
     Backend,
     Delete,
+    DeviceRow,
     Frontend,
+    LocalBackendKey,
     MemberKey,
     Plan,
     Put,
     Range,
+    SourceRangeKey,
     Step,
     TableName,
     Tables,
@@ -41,7 +53,10 @@ def tables_of(number: int, state: BackendState = BackendState.ACTIVE) -> Tables:
         services={number: f"shop/{number}/TCP"},
         members={MemberKey(number, number): MemberSet.CLUSTER},
         node_addrs={bytes([10, 9, 0, number]): 0},
-        devices={number: bytes([10, 9, 0, number])},
+        local_backends={LocalBackendKey(number, bytes([10, 0, 0, number])): number},
+        source_ranges={SourceRangeKey(number, bytes([192, 0, 2, 0]), 24): 0},
+        devices={number: DeviceRow(bytes([10, 9, 0, number]), 1500, DeviceFlag(0))},
+        opt_outs={number: 0},
         slots={where: np.array([number, number], dtype=np.uint32)},
     )
 
@@ -62,15 +77,21 @@ def test_steps_come_in_the_one_safe_order() -> None:
         (Put, "services"),
         (Put, "backends"),
         (Put, "members"),
+        (Put, "local_backends"),
+        (Put, "source_ranges"),
         (Put, "node_addrs"),
         (Put, "devices"),
+        (Put, "opt_outs"),
         (WriteSlots, "slots"),
         (Put, "frontends"),
         (Delete, "members"),
+        (Delete, "local_backends"),
+        (Delete, "source_ranges"),
         (Delete, "backends"),
         (Delete, "services"),
         (Delete, "node_addrs"),
         (Delete, "devices"),
+        (Delete, "opt_outs"),
     ]
     assert plan.steps[0] == Delete(TableName.FRONTENDS, (frontend("10.96.0.1"),))
     assert plan.steps[2] == Put(TableName.BACKENDS, tables_of(2).backends)

@@ -15,8 +15,9 @@ import pytest
 
 from ebpflb.core.abi import Family
 from ebpflb.datapath import build
+from ebpflb.datapath.btf import Bit
 from ebpflb.datapath.build import BuildSpec, MapSizes, bcc_version
-from ebpflb.datapath.programs import NO_ATTACH_TYPE, PACKET_PROGRAMS, PROGRAMS, SOCKET_PROGRAMS
+from ebpflb.datapath.programs import NO_ATTACH_TYPE, PACKET_PROGRAMS, SOCKET_PROGRAMS, programs_of
 from ebpflb.datapath.source import bpf_directory
 from ebpflb.errors import PrerequisiteError
 
@@ -36,6 +37,8 @@ CHANGES: dict[str, Any] = {
     "host_netns_cookie": 2,
     "hairpin_address": bytes(4),
     "have_set_retval": False,
+    "protect_node_ports": False,
+    "kernel_sockets": Bit(byte=574, mask=2),
 }
 TEXTS = {"a.c": "int x;"}
 
@@ -81,7 +84,7 @@ def test_the_key_depends_on_every_constant(name: str) -> None:
 
 @pytest.mark.parametrize("name", [item.name for item in fields(MapSizes)])
 def test_the_key_depends_on_every_size(name: str) -> None:
-    other = replace(SPEC, sizes=replace(MapSizes(), **{name: 16_384}))
+    other = replace(SPEC, sizes=replace(MapSizes(), **{name: 16_400}))
     assert build._key(other, TEXTS) != build._key(SPEC, TEXTS)
 
 
@@ -163,18 +166,43 @@ def attach_types() -> dict[str, int]:
     return {name: number for number, name in enumerate(re.findall(r"\bBPF_\w+", body[1]))}
 
 
-def test_socket_programs_have_the_attach_types_of_the_kernels_headers() -> None:
+HOOKS = {
+    "lb_connect": "INET{}_CONNECT",
+    "lb_sendmsg": "UDP{}_SENDMSG",
+    "lb_recvmsg": "UDP{}_RECVMSG",
+    "lb_getpeername": "INET{}_GETPEERNAME",
+    "lb_post_bind": "INET{}_POST_BIND",
+    "lb_release": "INET_SOCK_RELEASE",
+}
+MAPPED_HOOKS = {
+    "lb_v6_connect4": "INET6_CONNECT",
+    "lb_v6_recvmsg4": "UDP6_RECVMSG",
+    "lb_v6_peername4": "INET6_GETPEERNAME",
+    "lb_v6_bind4": "INET6_POST_BIND",
+}
+"""IPv6 hooks that have a program of the IPv4 build, too."""
+
+
+@pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
+def test_socket_programs_have_the_attach_types_of_the_kernels_headers(family: Family) -> None:
     numbers = attach_types()
-    hooks = {"lb_connect": "CONNECT", "lb_sendmsg": "SENDMSG", "lb_recvmsg": "RECVMSG", "lb_getpeername": "GETPEERNAME"}
-    for program in SOCKET_PROGRAMS:
-        hook = hooks[program.stem]
-        protocol = "UDP" if hook in {"SENDMSG", "RECVMSG"} else "INET"
-        for family in Family:
-            assert program.attach_type(family) == numbers[f"BPF_CGROUP_{protocol}{family.value}_{hook}"]
+    hooks = {f"{stem}{family.value}": hook.format(family.value) for stem, hook in HOOKS.items()}
+    if family is Family.IPV4:
+        hooks |= MAPPED_HOOKS
+    programs = programs_of(family, SOCKET_PROGRAMS)
+    assert {program.name(family): program.attach_type(family) for program in programs} == {
+        name: numbers[f"BPF_CGROUP_{hook}"] for name, hook in hooks.items()
+    }
 
 
 def test_programs_have_names_that_the_kernel_takes_whole() -> None:
-    names = [program.name(family) for program in PROGRAMS for family in Family]
+    names = [program.name(family) for family in Family for program in programs_of(family)]
     assert len(set(names)) == len(names)
     assert max(map(len, names)) <= MAX_PROGRAM_NAME
     assert {program.attach_type(Family.IPV4) for program in PACKET_PROGRAMS} == {NO_ATTACH_TYPE}
+
+
+def test_the_bit_of_kernel_sockets_is_a_constant() -> None:
+    assert {"-DLB_KERN_SOCK_BYTE=0", "-DLB_KERN_SOCK_MASK=0"} <= set(SPEC.flags())
+    told = replace(SPEC, kernel_sockets=Bit(byte=574, mask=2))
+    assert {"-DLB_KERN_SOCK_BYTE=574", "-DLB_KERN_SOCK_MASK=2"} <= set(told.flags())

@@ -34,7 +34,8 @@ SERVICE, TWIN, EMPTY = 1, 2, 3
 
 def members(pairs: Iterable[tuple[int, int]]) -> Members:
     """The map ``members`` with these pairs of service port and backend, in this order."""
-    return Members.of(np.array(list(pairs), layout_of("members", Family.IPV4).key))
+    columns = np.array(list(pairs), np.uint32).reshape(-1, 2)
+    return Members.of(columns[:, 0], columns[:, 1])
 
 
 SERVING = Serving(BACKENDS, members([(TWIN, 2), (SERVICE, 2), (SERVICE, 1)]))
@@ -59,6 +60,7 @@ class Entry(NamedTuple):
     backend_id: int = 1
     generation: int = 7
     service_id: int = SERVICE
+    partner_flags: int = 0
 
 
 CLIENT, FRONTEND, BACKEND = End(1, 40_000), End(2, 80), End(3, 8080)
@@ -82,7 +84,7 @@ def pack(entries: list[Entry], family: Family = Family.IPV4) -> tuple[Any, Any]:
         for name, end in {"s": entry.to_source, "d": entry.to_destination}.items():
             values[row][f"to_{name}addr"]["word"][-1], values[row][f"to_{name}port"] = end
         keys[row]["protocol"] = entry.protocol
-        for field in ("seen", "last_seen", "flags", "backend_id", "generation", "service_id"):
+        for field in ("seen", "last_seen", "flags", "backend_id", "generation", "service_id", "partner_flags"):
             values[row][field] = getattr(entry, field)
     return keys, values
 
@@ -143,6 +145,69 @@ def test_an_orphan_expires_by_its_own_time(entry: int) -> None:
     assert judged(orphan(59)).is_over.tolist() == [False]
     assert judged(orphan(60)).is_over.tolist() == [True]
     assert judged(orphan(60)).state.tolist() == [FlowState.UNCONFIRMED]
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize(("snat", "timeout"), [(FlowFlag.SNAT, 60), (FlowFlag(0), 10)])
+def test_a_reset_flow_keeps_a_port_of_ours_as_long_as_a_closed_one(
+    snat: FlowFlag, timeout: int, family: Family
+) -> None:
+    def reset(age: float) -> Judgement:
+        request, reply = pair(SYN | DATA | RST, DATA, ages_s=(age, age))
+        halves = [request._replace(flags=snat), reply._replace(partner_flags=snat)]
+        return judged(halves, family=family)
+
+    assert not reset(timeout - 1 / HZ).is_over.any()
+    assert reset(timeout).is_over.all()
+    assert reset(timeout).state.tolist() == [FlowState.RESET] * 2
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("seen", [RST | FIN, SYN | DATA | RST, DATA | FIN, DATA, 0])
+def test_a_reply_left_alone_keeps_its_port_for_a_time_wait(seen: int, family: Family) -> None:
+    """The client reused its port: the old reply entry stays, the new flow has another port of ours."""
+    new_port = End(7, 40_001)
+    request, reply = pair(SYN, 0)
+    request = request._replace(to_source=new_port, flags=FlowFlag.SNAT)
+    reply = reply._replace(destination=new_port, partner_flags=FlowFlag.SNAT)
+    for age, over in ((59.9, False), (60, True)):
+        left = pair(0, seen, ages_s=(0, age))[1]._replace(destination=End(7, 40_000), partner_flags=FlowFlag.SNAT)
+        judgement = judged([left, request, reply], family=family)
+        assert judgement.partner.tolist() == [-1, 2, 1]
+        assert judgement.is_over.tolist() == [over, False, False]
+        assert judgement.leads[0]
+
+
+DSR_STATES: list[tuple[Protocol, int, FlowState, int]] = [
+    (Protocol.TCP, SYN, FlowState.UNCONFIRMED, 60),
+    (Protocol.TCP, SYN | DATA, FlowState.ESTABLISHED, 86_400),
+    (Protocol.TCP, DATA | FIN, FlowState.CLOSED, 60),
+    (Protocol.TCP, DATA | RST, FlowState.RESET, 10),
+    (Protocol.UDP, DATA, FlowState.REPLIED, 120),
+    (Protocol.SCTP, DATA, FlowState.REPLIED, 120),
+]
+
+
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("row", DSR_STATES)
+def test_a_dsr_request_stands_for_both_directions(row: tuple[Protocol, int, FlowState, int], family: Family) -> None:
+    protocol, seen, state, timeout = row
+
+    def alone(age: float) -> Judgement:
+        request = pair(seen, 0, ages_s=(age, age), protocol=protocol)[0]
+        return judged([request._replace(flags=FlowFlag.DSR)], family=family)
+
+    assert alone(0).state.tolist() == [state]
+    assert alone(0).leads.tolist() == [True]
+    assert not alone(timeout - 1 / HZ).is_over.any()
+    assert alone(timeout).is_over.all()
+
+
+def test_a_dsr_reply_at_the_backends_node_has_a_partner() -> None:
+    request, reply = pair(SYN | DATA, 0)
+    judgement = judged([request, reply._replace(flags=FlowFlag.REPLY | FlowFlag.DSR)])
+    assert judgement.partner.tolist() == [1, 0]
+    assert judgement.state.tolist() == [FlowState.UNCONFIRMED] * 2
 
 
 def test_a_port_that_was_given_to_another_flow_is_not_a_partner() -> None:
@@ -211,6 +276,8 @@ def test_a_service_has_lost_who_is_no_member_where_others_are(
     columns = np.array([(high + one, high + other) for one, other in asked], np.uint32).reshape(-1, 2)
     lost = members((high + one, high + other) for one, other in pairs).have_lost(columns[:, 0], columns[:, 1])
     services = {service_id for service_id, _ in pairs}
+    have = members((high + one, high + other) for one, other in pairs).have(columns[:, 0], columns[:, 1])
+    assert have.tolist() == [each in pairs for each in asked]
     assert lost.tolist() == [each not in pairs and each[0] in services for each in asked]
 
 

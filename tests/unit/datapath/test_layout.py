@@ -19,7 +19,13 @@ SIZES = {
     "sock_origins": ((16, 20), (32, 32)),
     "sock_choices": ((16, 12), (32, 12)),
     "node_addrs": ((4, 4), (16, 4)),
-    "devices": ((4, 4), (4, 16)),
+    "devices": ((4, 12), (4, 24)),
+    "pending": ((16, 32), (40, 56)),
+    "local_backends": ((8, 4), (20, 4)),
+    "source_ranges": ((12, 4), (24, 4)),
+    "opt_outs": ((8, 4), (8, 4)),
+    "datagrams": ((16, 20), (40, 20)),
+    "held_fragments": ((20, 2048), (44, 2048)),
     "counters": ((4, 8), (4, 8)),
 }
 
@@ -60,7 +66,8 @@ def test_the_maps_of_one_family_are_not_those_of_the_other() -> None:
 
 
 def test_a_description_shows_arrays_and_nesting() -> None:
-    assert describe(layout_of("devices", Family.IPV6).value) == "{snat_address:{word:>u4[4]@0} 16 bytes@0} 16 bytes"
+    described = "{snat_address:{word:>u4[4]@0} 16 bytes@0 mtu:<u4@16 flags:<u4@20} 24 bytes"
+    assert describe(layout_of("devices", Family.IPV6).value) == described
 
 
 @pytest.mark.parametrize("family", Family)

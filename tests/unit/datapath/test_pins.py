@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ebpflb.core.abi import Family
+from ebpflb.datapath.layout import SCHEMA_VERSION
 from ebpflb.datapath.pins import Pins
 from ebpflb.errors import PrerequisiteError, UsageError
 
@@ -15,9 +16,9 @@ def pins(tmp_path: Path) -> Pins:
 
 
 def test_paths_carry_instance_schema_and_family(pins: Pins, tmp_path: Path) -> None:
-    assert pins.map(Family.IPV4, "flows") == tmp_path / "ebpflb/node-1/v1/ipv4/maps/flows"
-    assert pins.link(Family.IPV6, "lb_connect6") == tmp_path / "ebpflb/node-1/v1/ipv6/links/lb_connect6"
-    assert pins.progs(Family.IPV4) == tmp_path / "ebpflb/node-1/v1/ipv4/progs"
+    assert pins.map(Family.IPV4, "flows") == tmp_path / f"ebpflb/node-1/v{SCHEMA_VERSION}/ipv4/maps/flows"
+    assert pins.link(Family.IPV6, "lb_connect6") == tmp_path / f"ebpflb/node-1/v{SCHEMA_VERSION}/ipv6/links/lb_connect6"
+    assert pins.progs(Family.IPV4) == tmp_path / f"ebpflb/node-1/v{SCHEMA_VERSION}/ipv4/progs"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-a", "a.b", "x" * 64, "a\n"])

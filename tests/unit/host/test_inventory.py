@@ -4,7 +4,7 @@ import pytest
 
 from ebpflb.core.abi import Family
 from ebpflb.core.model import Device
-from ebpflb.host.inventory import Address, AddressKey, DeviceRole, Inventory, Link, RolePatterns
+from ebpflb.host.inventory import Address, AddressKey, DeviceRole, Inventory, Link, LinkHeader, RolePatterns
 
 PATTERNS = RolePatterns(uplinks=("eth*", "ens?"), pods=("veth*", "eth0", "br*", "lo"))
 
@@ -27,7 +27,10 @@ def key(ifindex: int, text: str) -> AddressKey:
         (Link(7, "eth-bridge", "bridge"), DeviceRole.UPLINK),
         (Link(8, "lo", loopback=True), None),
         (Link(9, "ETH0"), None),
-        (Link(10, "eth-wg", "wireguard", ethernet=False), None),
+        (Link(10, "eth-ib", "ipoib", header=LinkHeader.OTHER), None),
+        (Link(11, "eth1", port_of="bond"), None),
+        (Link(12, "eth2", port_of="bridge"), DeviceRole.UPLINK),
+        (Link(13, "veth3", "veth", port_of="bridge"), DeviceRole.POD),
     ],
 )
 def test_roles(link: Link, role: DeviceRole | None) -> None:
@@ -64,9 +67,10 @@ def test_warnings_for_whoever_chose_the_patterns() -> None:
         "no device matches --pod-devices br*",
         "no device matches --pod-devices cali*",
     ]
-    links = [Link(1, "eth0"), Link(2, "wg0", "wireguard", ethernet=False), Link(3, "br0", "bridge"), Link(4, "eth1")]
-    for link in links:
-        inventory.put_link(link)
+    inventory.put_link(Link(1, "eth0"))
+    inventory.put_link(Link(2, "wg0", "ipoib", header=LinkHeader.OTHER))
+    inventory.put_link(Link(3, "br0", "bridge"))
+    inventory.put_link(Link(4, "eth1"))
     inventory.put_address(Address(key(1, "10.0.0.1")))
     inventory.put_address(Address(key(2, "10.0.0.2")))
     inventory.put_address(Address(key(4, "fd00::4")))
@@ -74,7 +78,7 @@ def test_warnings_for_whoever_chose_the_patterns() -> None:
         "no device matches --uplink-devices flannel.*",
         "no device matches --pod-devices br*",
         "no device matches --pod-devices cali*",
-        "device wg0 has no Ethernet header: not served",
+        "device wg0 has a link header that is not served (other)",
         "device eth1 has no IPv4 address: IPv4 that must leave by it masked is dropped",
     ]
     assert [device.name for device in inventory.host().devices] == ["eth0", "eth1"]

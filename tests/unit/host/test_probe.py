@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ebpflb.host import kube_proxy, probe
-from ebpflb.host.features import FEATURES, Feature, check_initial_netns, probe_feature, probe_jit
+from ebpflb.host.features import FEATURES, Feature, check_destroy, check_initial_netns, probe_feature, probe_jit
 from ebpflb.host.finding import Finding, Level
 from ebpflb.host.kube_proxy import traces_in_chains
 from ebpflb.host.mounts import parse_mounts
@@ -126,6 +126,14 @@ def test_without_a_readable_cookie_the_initial_namespace_is_needed(
     own: int | None, initial: int | None, level: Level
 ) -> None:
     assert check_initial_netns(own, initial).level is level
+
+
+def test_sockets_that_cannot_be_destroyed_are_a_warning() -> None:
+    assert check_destroy([]).level is Level.OK
+    finding = check_destroy(["TCP"])
+    assert finding.level is Level.WARNING
+    assert "TCP" in finding.detail
+    assert "CONFIG_INET_TCP_DIAG, CONFIG_INET_DIAG_DESTROY" in finding.remedy
 
 
 def test_getpeername_is_needed() -> None:

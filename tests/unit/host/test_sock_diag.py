@@ -1,7 +1,10 @@
 import socket
 import struct
 
-from ebpflb.host.sock_diag import pack_request, parse_udp_socket, split_messages
+import pytest
+
+from ebpflb.core.abi import Protocol
+from ebpflb.host.sock_diag import pack_request, parse_socket, split_messages
 from ebpflb.host.sockets import StaleSocket, as_stale
 
 
@@ -11,24 +14,30 @@ def entry(family: int, remote: bytes, port: int, cookie: int) -> bytes:
 
 
 def test_reads_ipv4() -> None:
-    found = parse_udp_socket(entry(socket.AF_INET, b"\x0a\x00\x00\x01", 53, 1 << 40 | 5))
-    assert as_stale(found) == StaleSocket(1 << 40 | 5, b"\x0a\x00\x00\x01", 53)
+    found = parse_socket(Protocol.UDP, entry(socket.AF_INET, b"\x0a\x00\x00\x01", 53, 1 << 40 | 5))
+    assert as_stale(found) == StaleSocket(1 << 40 | 5, b"\x0a\x00\x00\x01", 53, Protocol.UDP)
     assert len(found.identity) == 48
 
 
 def test_reads_ipv6_and_mapped_ipv4() -> None:
     address = socket.inet_pton(socket.AF_INET6, "fd00::1")
-    assert as_stale(parse_udp_socket(entry(socket.AF_INET6, address, 53, 5))) == StaleSocket(5, address, 53)
+    assert as_stale(parse_socket(Protocol.UDP, entry(socket.AF_INET6, address, 53, 5))) == StaleSocket(
+        5, address, 53, Protocol.UDP
+    )
     mapped = socket.inet_pton(socket.AF_INET6, "::ffff:10.0.0.1")
-    found = parse_udp_socket(entry(socket.AF_INET6, mapped, 53, 5))
-    assert as_stale(found) == StaleSocket(5, b"\x0a\x00\x00\x01", 53)
+    found = parse_socket(Protocol.UDP, entry(socket.AF_INET6, mapped, 53, 5))
+    assert as_stale(found) == StaleSocket(5, b"\x0a\x00\x00\x01", 53, Protocol.UDP)
     assert found.family == socket.AF_INET6
 
 
-def test_a_request_names_the_socket_by_cookie() -> None:
-    found = parse_udp_socket(entry(socket.AF_INET, b"\x0a\x00\x00\x01", 53, 0x1122334455667788))
-    request = pack_request(21, 4, found.family, found.identity)
+@pytest.mark.parametrize(("protocol", "states"), [(Protocol.UDP, {1}), (Protocol.TCP, {1, 2, 4, 5, 8})])
+def test_a_request_names_the_socket_by_cookie(protocol: Protocol, states: set[int]) -> None:
+    """States are those of net/tcp_states.h: no listener, nothing in TIME_WAIT."""
+    found = parse_socket(protocol, entry(socket.AF_INET, b"\x0a\x00\x00\x01", 53, 0x1122334455667788))
+    request = pack_request(21, 4, found.protocol, found.family, found.identity)
     assert len(request) == 16 + 56 == struct.unpack_from("=I", request)[0]
+    assert request[16:18] == bytes([socket.AF_INET, protocol])
+    assert {bit for bit in range(32) if struct.unpack_from("=I", request, 20)[0] >> bit & 1} == states
     assert request.endswith(struct.pack("=Q", 0x1122334455667788))
 
 

@@ -7,6 +7,7 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
@@ -18,6 +19,7 @@ from ebpflb.core.tables import (
     EMPTY_RANGE,
     Backend,
     BackendKey,
+    DeviceRow,
     Frontend,
     FrontendKey,
     MemberKey,
@@ -52,7 +54,7 @@ BEFORE = Tables(
     services={1: "default/web:http/TCP", 2: "default/api:http/TCP"},
     members={MemberKey(1, 1): MemberSet.CLUSTER},
     node_addrs={bytes([192, 168, 0, 1]): 0},
-    devices={2: bytes([192, 168, 0, 1])},
+    devices={2: DeviceRow(bytes([192, 168, 0, 1]), 1500, DeviceFlag(0))},
     slots={WEB_RANGE: ids(1, 2), Range(16, 1): ids(1), API_RANGE: ids(3)},
 )
 AFTER = Tables(

@@ -32,7 +32,7 @@ def describe(key: FrontendKey) -> str:
 
 def test_an_address_of_the_other_family_is_refused(store: FakeMapStore) -> None:
     other = Family.IPV6 if store.family is Family.IPV4 else Family.IPV4
-    for table in (TableName.FRONTENDS, TableName.BACKENDS, TableName.NODE_ADDRS, TableName.DEVICES):
+    for table in set(TableName) - {TableName.SERVICES, TableName.MEMBERS, TableName.OPT_OUTS}:
         assert len(store.put(table, dict([row(other, table, 1)]))) == 1
     assert store.dump() == ""
 
@@ -94,7 +94,7 @@ def test_dump_shows_every_row_in_words() -> None:
     store.delete(TableName.BACKENDS, [63])
     store.delete(TableName.SERVICES, [(1 << 32) - 1])
     assert store.dump().splitlines() == [
-        "frontends 0.0.0.0:0/TCP: service 0 NODE_PORT RANDOM flags 0 affinity 0s cluster none local none",
+        "frontends 0.0.0.0:0/ANY: service 0 ADDRESS RANDOM flags 0 affinity 0s cluster none local none",
         (
             "frontends 0.0.0.1:80/TCP: service 1 CLUSTER_IP RANDOM flags 0 affinity 0s "
             "cluster 1023+1 [1] local 1023+2 [outside the map]"
@@ -103,9 +103,15 @@ def test_dump_shows_every_row_in_words() -> None:
         "services 0: a/b/TCP",
         "members service 0 backend 0: LOCAL",
         "members service 4294967295 backend 4294967295: CLUSTER|LOCAL",
+        "local_backends service 0 0.0.0.0: backend 0",
+        "local_backends service 4294967295 255.255.255.255: backend 4294967295",
+        "source_ranges service 0 0.0.0.0/0: 0",
+        "source_ranges service 4294967295 255.255.255.255/32: 4294967295",
         "node_addrs 0.0.0.0: 0",
         "node_addrs 255.255.255.255: 4294967295",
-        "devices 1: 0.0.0.0",
-        "devices 4294967295: 255.255.255.255",
+        "devices 1: 0.0.0.0 mtu 0 flags 0",
+        "devices 4294967295: 255.255.255.255 mtu 4294967295 flags XDP",
+        "opt_outs 0: 0",
+        "opt_outs 18446744073709551615: 4294967295",
         "backends 63: deleted, generation 4294967295",
     ]

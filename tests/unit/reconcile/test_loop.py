@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from ebpflb.core.abi import Family
-from ebpflb.core.tables import MemberKey, TableName
+from ebpflb.core.abi import DeviceFlag, Family
+from ebpflb.core.tables import DeviceRow, MemberKey, TableName
 from ebpflb.reconcile.fake import Capacities, FakeMapStore
 from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.loop import ReconcileLoop
@@ -38,7 +38,7 @@ def test_a_delivered_cluster_is_in_the_maps(agent: Agent) -> None:
     assert pods(agent) == [1, 2]
     assert pods(agent, API_KEY) == [4]
     assert agent.store.read().node_addrs == dict.fromkeys(HOST.addresses, 0)
-    assert agent.store.read().devices == {2: HOST.devices[0].addresses[0]}
+    assert agent.store.read().devices == {2: DeviceRow(HOST.devices[0].addresses[0], 1500, DeviceFlag(0))}
     assert agent.status.healthy
 
 

@@ -44,6 +44,9 @@ def test_status_counts_objects_and_rows(agent: Agent) -> None:
         "members": 0,
         "node_addrs": 1,
         "devices": 1,
+        "local_backends": 0,
+        "source_ranges": 0,
+        "opt_outs": 0,
         "slots": 32,
     }
     assert {name: usage.capacity for name, usage in family.maps.items()}["slots"] == 1024

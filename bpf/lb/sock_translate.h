@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The decision of the socket hooks: leave a call alone, give it a backend, or have it fail; and the way back.
+ *
+ *	connect, sendmsg:      destination -> frontend -> backend -> destination; remembered
+ *	recvmsg, getpeername:  (socket, backend) -> frontend
+ */
+#ifndef LB_SOCK_TRANSLATE_H
+#define LB_SOCK_TRANSLATE_H
+
+#include "lb/backend.h"
+#include "lb/frontend.h"
+#include "lb/sock_address.h"
+#include "lb/sock_call.h"
+#include "lb/sock_memory.h"
+
+/*
+ * No backend. bpf_set_retval makes the call fail with ECONNREFUSED at once; older kernels could only answer
+ * EPERM, which clients do not understand: there the address stays and the packet hooks reject.
+ */
+static __always_inline int lb_sock_reject(void)
+{
+	lb_count(LB_COUNTER_SOCK_REJECTED);
+#if LB_HAVE_SET_RETVAL
+	lb_set_retval(-LB_ECONNREFUSED);
+	return LB_REFUSE;
+#else
+	return LB_ALLOW;
+#endif
+}
+
+/* The external policy binds traffic from outside only; a socket on this node may use every backend. */
+static __always_inline bool lb_sock_local_only(const struct lb_frontend *frontend)
+{
+	return frontend->kind == LB_KIND_CLUSTER_IP && (frontend->flags & LB_FRONTEND_LOCAL_POLICY);
+}
+
+/*
+ * Whom the packet hooks serve instead: clients that are told apart by their address; namespaces where
+ * something else handles the packets (a sidecar, a user-space network stack); the kernel's own sockets, since
+ * some kernels keep the rewritten address as the one to dial for ever.
+ */
+static __always_inline bool lb_sock_is_left_to_packets(struct bpf_sock_addr *ctx, u64 netns_cookie,
+						       const struct lb_frontend *frontend)
+{
+	return (frontend->flags & LB_FRONTEND_SOURCE_RANGES) || opt_outs.lookup(&netns_cookie) ||
+	       lb_is_kernel_socket(ctx);
+}
+
+static __always_inline int lb_sock_translate(struct bpf_sock_addr *ctx, int hook)
+{
+	u64 netns_cookie = lb_get_netns_cookie(ctx);
+	struct lb_client client = {.affinity = {.netns_cookie = netns_cookie}};
+	struct lb_choice choice = {};
+	struct lb_frontend *frontend;
+	struct lb_sock_key key;
+
+	if (!lb_sock_is_ours(ctx, hook) || (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP))
+		return LB_ALLOW;
+	key = lb_sock_key(ctx, hook);
+	frontend = lb_frontend_lookup(&key.address, key.port, key.protocol, lb_is_host_netns(netns_cookie));
+	if (!frontend) {
+		lb_count(LB_COUNTER_SOCK_PASSED);
+		return LB_ALLOW;
+	}
+	if (lb_sock_is_left_to_packets(ctx, netns_cookie, frontend)) {
+		lb_count(LB_COUNTER_SOCK_OPTED_OUT);
+		return LB_ALLOW;
+	}
+	if (key.protocol == IPPROTO_UDP)
+		choice = lb_sock_remembered(&key, frontend->service_id);
+	if (!choice.backend) {
+		client.local_only = lb_sock_local_only(frontend);
+		struct lb_range range = client.local_only ? frontend->local : frontend->cluster;
+
+		if (!range.length)
+			return lb_sock_reject();
+		choice = lb_select(frontend, &range, &client, true);
+		if (!choice.backend) {
+			lb_count(LB_COUNTER_DROP_DEAD_SLOT);
+			return lb_sock_reject();
+		}
+	}
+	lb_sock_remember(&key, frontend->service_id, &choice);
+	lb_sock_set_address(ctx, hook, &choice.backend->address, choice.backend->port);
+	lb_count(LB_COUNTER_SOCK_TRANSLATED);
+	return LB_ALLOW;
+}
+
+/* Show the frontend instead of the backend. recvmsg and getpeername must return 1, always. */
+static __always_inline int lb_sock_restore(struct bpf_sock_addr *ctx, int hook)
+{
+	struct lb_sock_origin *origin;
+	struct lb_sock_key key;
+
+	if (!lb_sock_is_ours(ctx, hook))
+		return LB_ALLOW;
+	key = lb_sock_key(ctx, hook);
+	origin = sock_origins.lookup(&key);
+	if (origin) {
+		lb_sock_set_address(ctx, hook, &origin->address, origin->port);
+		lb_count(LB_COUNTER_SOCK_RESTORED);
+	}
+	return LB_ALLOW;
+}
+
+#endif

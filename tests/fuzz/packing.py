@@ -1,0 +1,80 @@
+"""The rows of a world as the bytes of maps, by the structs of ``bpf/lb/abi.h``; apart from the product's own codec.
+
+World --rows_of--> (map, key, value) ...          value of ``flows`` --unpack_flow--> Flow
+"""
+
+import struct
+from collections.abc import Iterator
+from itertools import count
+
+from ebpflb.core.abi import SLOTS_PER_LINE, Algorithm, BackendFlag, Family
+from tests.fuzz.rows import Backend, Flow, FlowKey, Frontend, World
+
+Row = tuple[str, bytes, bytes]
+"""Map, key, value."""
+
+
+def rows_of(world: World, now: int) -> Iterator[Row]:
+    """Return every row but those of ``flows`` and ``pending``."""
+    positions = count()
+    slots: list[int] = []
+    for (address, port, protocol), frontend in world.frontends.items():
+        ranges = b""
+        for ids in (frontend.cluster, frontend.local):
+            ranges += struct.pack("=II", len(slots) if ids else 0, len(ids))
+            slots += ids
+        yield "frontends", address + struct.pack(">HBx", port, protocol), _frontend(frontend) + ranges
+    lines = (slots[at : at + SLOTS_PER_LINE] for at in range(0, len(slots), SLOTS_PER_LINE))
+    for line in lines:
+        padded = line + [0] * (SLOTS_PER_LINE - len(line))
+        yield "slots", _u32(next(positions)), struct.pack(f"={SLOTS_PER_LINE}I", *padded)
+    for number, backend in world.backends.items():
+        yield "backends", _u32(number), _backend(backend)
+    for address in world.node_addrs:
+        yield "node_addrs", address, _u32(0)
+    for index, device in world.devices.items():
+        yield "devices", _u32(index), device.snat_address + struct.pack("=II", device.mtu, device.flags)
+    for (service, member), sets in world.members.items():
+        yield "members", struct.pack("=II", service, member), _u32(sets)
+    for (service, client), (chosen, generation) in world.affinity.items():
+        yield "affinity", affinity_key(service, client), struct.pack("=III", chosen, generation, now)
+
+
+def affinity_key(service_id: int, client: bytes) -> bytes:
+    """Return a key of ``affinity`` as packet hooks use it."""
+    return (
+        struct.pack("=Q", 0) + client + _u32(service_id) + bytes(4 if len(client) == Family.IPV6.address_bytes else 0)
+    )
+
+
+def flow_key(key: FlowKey) -> bytes:
+    """Return a key of ``flows``."""
+    return key + bytes(3)
+
+
+def flow_value(flow: Flow, now: int) -> bytes:
+    """Return a value of ``flows`` that was last seen now."""
+    numbers = flow.backend_id, flow.generation, flow.service_id, now
+    return flow.to + struct.pack("=IIIIBBBx", *numbers, flow.flags, flow.seen, flow.partner_flags)
+
+
+def unpack_flow(value: bytes) -> Flow:
+    """Return a value of ``flows``, without its time."""
+    to = value[:-20]
+    backend_id, generation, service_id, _now, flags, seen, partner_flags = struct.unpack("=IIIIBBBx", value[-20:])
+    return Flow(to, backend_id, generation, service_id, flags, seen, partner_flags)
+
+
+def _u32(number: int) -> bytes:
+    return struct.pack("=I", number)
+
+
+def _frontend(frontend: Frontend) -> bytes:
+    numbers = frontend.kind, Algorithm.MAGLEV, frontend.flags
+    return struct.pack("=IBBBxI", frontend.service_id, *numbers, frontend.affinity_s)
+
+
+def _backend(backend: Backend) -> bytes:
+    flags = BackendFlag.LOCAL if backend.is_local else 0
+    numbers = backend.protocol, backend.state, flags
+    return backend.address + struct.pack(">H", backend.port) + struct.pack("=BBB3xI", *numbers, backend.generation)

@@ -1,0 +1,115 @@
+"""A world as the reference sees it: the rows that programs look up, as plain values. Holds no rule.
+
+Addresses are wire bytes, ports are numbers. An ``Ends`` is what translation is about, as it stands on the wire:
+source and destination address, source and destination port. A flow's key is the ends and the protocol.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from ebpflb.core.abi import BackendState, Family, FrontendFlag, FrontendKind
+
+
+class Hook(StrEnum):
+    """The packet programs, by their stems."""
+
+    UPLINK_IN = "lb_uplink_in"
+    POD_IN = "lb_pod_in"
+    OUT = "lb_out"
+
+
+Ends = bytes
+"""saddr, daddr, sport, dport: 12 bytes in IPv4, 36 in IPv6."""
+FlowKey = bytes
+"""The ends and one byte of protocol."""
+
+
+def reverse(ends: Ends) -> Ends:
+    """Return the ends of the packets that go the other way."""
+    size = (len(ends) - 4) // 2
+    return ends[size : 2 * size] + ends[:size] + ends[-2:] + ends[-4:-2]
+
+
+def join(saddr: bytes, sport: int, daddr: bytes, dport: int) -> Ends:
+    """Return the ends of a packet."""
+    return saddr + daddr + sport.to_bytes(2, "big") + dport.to_bytes(2, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """A value of ``frontends``; ``cluster`` and ``local`` hold the backend ids themselves."""
+
+    service_id: int
+    kind: FrontendKind
+    flags: FrontendFlag
+    cluster: tuple[int, ...] = ()
+    local: tuple[int, ...] = ()
+    affinity_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A value of ``backends``."""
+
+    address: bytes
+    port: int
+    protocol: int
+    state: BackendState
+    generation: int
+    is_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A value of ``flows`` or ``pending``, all but the time."""
+
+    to: Ends
+    backend_id: int
+    generation: int
+    service_id: int
+    flags: int
+    seen: int
+    partner_flags: int = 0
+
+    def with_source_port(self, port: int) -> "Flow":
+        """Return the flow with another source port."""
+        return replace(self, to=self.to[:-4] + port.to_bytes(2, "big") + self.to[-2:])
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A value of ``devices``."""
+
+    snat_address: bytes
+    mtu: int
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the FIB sends a destination."""
+
+    device: int
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One family's rows, and what the kernel knows besides."""
+
+    family: Family
+    hairpin_address: bytes
+    frontends: Mapping[tuple[bytes, int, int], Frontend]
+    """By address, port, protocol."""
+    backends: Mapping[int, Backend]
+    node_addrs: frozenset[bytes]
+    devices: Mapping[int, Device]
+    routes: Mapping[bytes, Route]
+    """By destination; what is not there has no route."""
+    flows: Mapping[FlowKey, Flow] = field(default_factory=dict)
+    pending: Mapping[FlowKey, Flow] = field(default_factory=dict)
+    affinity: Mapping[tuple[int, bytes], tuple[int, int]] = field(default_factory=dict)
+    """(service id, client) -> (backend id, generation), not expired."""
+    members: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    """(service id, backend id) -> sets."""
