@@ -19,6 +19,7 @@
 #include "lb/nat.h"
 #include "lb/dsr.h"
 #include "lb/answer.h"
+#include "lb/work.h"
 
 /* Lets other software's filters on the same hook see the packet. */
 #define LB_TC_NEXT TC_ACT_UNSPEC
@@ -44,18 +45,6 @@ static __always_inline int lb_make_link_header(lb_ctx *ctx, const struct lb_pack
 	return packet->l3_offset ? 0 : bpf_skb_change_head(ctx, ETH_HLEN, 0);
 }
 
-static __always_inline int lb_change_forwarded(lb_ctx *ctx, const struct lb_packet *packet,
-					       const struct lb_flow *flow)
-{
-	bool decrement_ttl = !(flow->flags & LB_FLOW_AT_EGRESS);
-	int error;
-
-	if (!(flow->flags & LB_FLOW_DSR) || (flow->flags & LB_FLOW_REPLY))
-		return lb_rewrite(ctx, packet, flow, decrement_ttl);
-	error = lb_rewrite_ttl(ctx, packet, packet->ttl - 1);
-	return error ? error : lb_encapsulate(ctx, packet, flow);
-}
-
 static __always_inline int lb_change_by_verdict(lb_ctx *ctx, const struct lb_packet *packet,
 						const struct lb_translation *translation,
 						enum lb_verdict verdict)
@@ -70,7 +59,7 @@ static __always_inline int lb_change_by_verdict(lb_ctx *ctx, const struct lb_pac
 			error = lb_clamp_mss(ctx, packet);
 		return error;
 	case LB_FORWARD:
-		error = lb_change_forwarded(ctx, packet, flow);
+		error = lb_rewrite_forwarded(ctx, packet, flow);
 		return error ? error : lb_make_link_header(ctx, packet);
 	case LB_HAIRPIN:
 		error = lb_rewrite(ctx, packet, flow, false);
@@ -152,25 +141,6 @@ static __always_inline int lb_act(lb_ctx *ctx, const struct lb_packet *packet,
 		lb_count(LB_COUNTER_PASSED);
 		return LB_TC_NEXT;
 	}
-}
-
-/* What is found out about one packet. The stack, 512 bytes, does not hold it beside all else; no packet meets
- * another on its CPU before it is done. */
-struct lb_work {
-	struct lb_packet packet;
-	struct lb_translation translation;
-};
-
-BPF_PERCPU_ARRAY(work, struct lb_work, 1);
-
-static __always_inline struct lb_work *lb_work_begin(void)
-{
-	u32 zero = 0;
-	struct lb_work *item = work.lookup(&zero);
-
-	if (item)
-		__builtin_memset(item, 0, sizeof(*item));
-	return item;
 }
 
 static __always_inline int lb_ingress(lb_ctx *ctx, u32 l3_offset, enum lb_side side)

@@ -13,6 +13,8 @@
 
 #include "lb/base.h"
 #include "lb/bytes.h"
+#include "lb/csum.h"
+#include "lb/nat.h"
 #include "lb/packet.h"
 
 #define LB_OUTER_BYTES ((u32)sizeof(lb_iphdr))
@@ -87,6 +89,19 @@ static __always_inline int lb_encapsulate(lb_ctx *ctx, const struct lb_packet *p
 
 	lb_count(LB_COUNTER_ENCAPSULATED);
 	return error ? error : lb_store(ctx, LB_L3_OFFSET(packet), &ip, sizeof(ip));
+}
+
+/* A packet that this node sends on: as its flow says, or whole in an outer header. Its own was not routed
+ * here: no TTL. */
+static __always_inline int lb_rewrite_forwarded(lb_ctx *ctx, const struct lb_packet *packet,
+						const struct lb_flow *flow)
+{
+	int error;
+
+	if (!(flow->flags & LB_FLOW_DSR) || (flow->flags & LB_FLOW_REPLY))
+		return lb_rewrite(ctx, packet, flow, !(flow->flags & LB_FLOW_AT_EGRESS));
+	error = lb_rewrite_ttl(ctx, packet, packet->ttl - 1);
+	return error ? error : lb_encapsulate(ctx, packet, flow);
 }
 
 #ifndef LB_XDP

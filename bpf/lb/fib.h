@@ -50,6 +50,12 @@ static __always_inline u32 lb_device_mtu(u32 ifindex, u32 known)
 
 #ifdef LB_XDP
 
+static __always_inline enum lb_verdict lb_leave_to_tc(void)
+{
+	lb_count(LB_COUNTER_XDP_TO_TC);
+	return LB_PASS;
+}
+
 /* Frames go out where an XDP program can send them (Python knows), and nowhere else. */
 static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct lb_packet *packet, u32 extra,
 						     const addr_t *saddr, const addr_t *daddr,
@@ -60,11 +66,11 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 
 	lb_fib_fill(&fib, saddr, daddr);
 	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
-		return LB_PASS;
+		return lb_leave_to_tc();
 	hop->ifindex = fib.ifindex;
 	device = devices.lookup(&hop->ifindex);
 	if (!device || !(device->flags & LB_DEVICE_XDP))
-		return LB_PASS;
+		return lb_leave_to_tc();
 	__builtin_memcpy(hop->macs, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(hop->macs + ETH_ALEN, fib.smac, ETH_ALEN);
 	return LB_CONTINUE;

@@ -89,8 +89,10 @@ static __always_inline enum lb_verdict lb_parse_l4(lb_ctx *ctx, u32 offset, stru
 		return lb_parse_tcp(ctx, offset, packet);
 	case IPPROTO_UDP:
 		return lb_parse_udp(ctx, offset, packet);
+#ifndef LB_XDP
 	case IPPROTO_SCTP:
 		return lb_parse_sctp(ctx, offset, packet);
+#endif
 	case LB_IPPROTO_ICMP:
 		return packet->kind == LB_WHOLE ? lb_parse_icmp(ctx, offset, packet) : LB_PASS;
 	default:

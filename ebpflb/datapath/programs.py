@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ebpflb.core.abi import Family
 
 BPF_PROG_TYPE_SCHED_CLS = 3
+BPF_PROG_TYPE_XDP = 6
 BPF_PROG_TYPE_CGROUP_SOCK = 9
 BPF_PROG_TYPE_CGROUP_SOCK_ADDR = 18
 NO_ATTACH_TYPE = -1
@@ -75,7 +76,10 @@ OUT_L3 = Program("lb_out_l3_", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
 PACKET_PROGRAMS = (UPLINK_IN, POD_IN, OUT, UPLINK_IN_L3, POD_IN_L3, OUT_L3)
 """Attached by tc: ``UPLINK_IN`` and ``POD_IN`` at the ingress of a device, ``OUT`` at the egress of either."""
 
-PROGRAMS = SOCKET_PROGRAMS + PACKET_PROGRAMS
+XDP_IN = Program("lb_xdp_in", "lb_xdp.c", BPF_PROG_TYPE_XDP)
+"""Reached through the dispatcher on an uplink, by family."""
+
+PROGRAMS = SOCKET_PROGRAMS + PACKET_PROGRAMS + (XDP_IN,)
 
 
 def programs_of(family: Family, programs: Iterable[Program] = PROGRAMS) -> tuple[Program, ...]:

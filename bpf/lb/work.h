@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Where a packet hook keeps what it finds out about the packet at hand.
+ */
+#ifndef LB_WORK_H
+#define LB_WORK_H
+
+#include "lb/base.h"
+#include "lb/open.h"
+#include "lb/packet.h"
+
+/* The stack, 512 bytes, does not hold it beside all else; no packet meets another on its CPU before it is
+ * done. */
+struct lb_work {
+	struct lb_packet packet;
+	struct lb_translation translation;
+};
+
+BPF_PERCPU_ARRAY(work, struct lb_work, 1);
+
+static __always_inline struct lb_work *lb_work_begin(void)
+{
+	u32 zero = 0;
+	struct lb_work *item = work.lookup(&zero);
+
+	if (item)
+		__builtin_memset(item, 0, sizeof(*item));
+	return item;
+}
+
+#endif

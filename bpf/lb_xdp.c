@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The packet hook at XDP, on uplinks: what lb_uplink_in does, before there is an skb, for plain TCP and UDP.
+ *Decisions are the same code; a flow that begins here is known at tc, and the other way round.
+ *
+ *	lb_xdp_in	remote backends and their replies: sent to the next hop from here
+ *			local backends: rewritten and passed up
+ *			all that is unusual (no neighbour, answers, fragments, ICMP, SCTP, options): tc sees it as
+ *it came
+ *
+ * Reached by a tail call from lb_xdp_dispatch.c, by family.
+ */
+#define LB_XDP
+
+#include "lb/base.h"
+#include "lb/parse.h"
+#include "lb/translate.h"
+#include "lb/nat.h"
+#include "lb/dsr.h"
+#include "lb/work.h"
+
+static __always_inline int lb_send(lb_ctx *ctx, const struct lb_next_hop *hop)
+{
+	if (lb_store(ctx, 0, hop->macs, sizeof(hop->macs))) {
+		lb_count(LB_COUNTER_DROP_REWRITE);
+		return XDP_DROP;
+	}
+	lb_count(LB_COUNTER_FORWARDED);
+	return hop->ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(hop->ifindex, 0);
+}
+
+/* One that cannot be changed is dropped: it may be half done. */
+static __always_inline int lb_act(lb_ctx *ctx, const struct lb_packet *packet,
+				  struct lb_translation *translation, enum lb_verdict verdict)
+{
+	const struct lb_flow *flow = &translation->flow;
+	int error;
+
+	switch (verdict) {
+	case LB_DELIVER:
+		error = lb_rewrite(ctx, packet, flow, false);
+		lb_count(error ? LB_COUNTER_DROP_REWRITE : LB_COUNTER_DELIVERED);
+		return error ? XDP_DROP : XDP_PASS;
+	case LB_FORWARD:
+		if (!lb_rewrite_forwarded(ctx, packet, flow))
+			return lb_send(ctx, &translation->hop);
+		lb_count(LB_COUNTER_DROP_REWRITE);
+		return XDP_DROP;
+	case LB_DROP:
+		return XDP_DROP;
+	case LB_PASS:
+		return XDP_PASS;
+	default:
+		lb_leave_to_tc();
+		return XDP_PASS;
+	}
+}
+
+int LB_NAME(lb_xdp_in)(lb_ctx *ctx)
+{
+	struct lb_work *item = lb_work_begin();
+	enum lb_verdict verdict;
+
+	if (!item)
+		return XDP_PASS;
+	verdict = lb_parse(ctx, ETH_HLEN, &item->packet);
+	if (verdict == LB_CONTINUE)
+		verdict = lb_translate_ingress(ctx, &item->packet, LB_FROM_UPLINK, &item->translation);
+	return lb_act(ctx, &item->packet, &item->translation, verdict);
+}
