@@ -18,6 +18,7 @@ from ebpflb.bench.control import Load, measure
 from ebpflb.bench.flood_report import Clients, FloodReport, Wave
 from ebpflb.bench.flood_sender import Sent
 from ebpflb.bench.flood_stage import Call, FloodStage, staged
+from ebpflb.bench.frames import DISTINCT
 from ebpflb.core.abi import Family, Protocol
 from ebpflb.errors import EbpflbError
 
@@ -37,8 +38,6 @@ class FloodPlan:
     packets: int
     """Of each protocol."""
     protocols: tuple[Protocol, ...]
-    rate: float
-    """Frames a second; 0: as many as one core makes."""
 
 
 def run_flood(stage: FloodStage, plan: FloodPlan) -> FloodReport:
@@ -78,7 +77,7 @@ def _wave(stage: FloodStage, protocol: Protocol, plan: FloodPlan) -> Wave:
     client, node = stage.lab.client, stage.lab.node(1)
     (link,) = json.loads(node.run(["ip", "-j", "link", "show", node.uplink]).stdout)
     arguments = ["--device", node.uplink, "--destination-mac", link["address"], "--target", stage.flooded(protocol)]
-    arguments += ["--protocol", protocol.name.lower(), "--packets", str(plan.packets), "--rate", str(plan.rate)]
+    arguments += ["--protocol", protocol.name.lower(), "--packets", str(plan.packets)]
     seconds = 30.0 + _SECONDS_A_MILLION * plan.packets / 1e6
     before = _received(stage)
     said = client.run_module(_SENDER, arguments, seconds=seconds)
@@ -91,13 +90,19 @@ def _received(stage: FloodStage) -> int:
     return int(link["stats64"]["rx"]["packets"])
 
 
+def _packets(text: str) -> int:
+    packets = int(text)
+    if not 0 < packets <= DISTINCT:
+        raise argparse.ArgumentTypeError(f"{text}: from 1 to {DISTINCT}, so many senders there are")
+    return packets
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ebpflb.bench.flood", description=__doc__)
-    parser.add_argument("--packets", type=int, default=10_000_000, help="of each protocol (default %(default)s)")
+    parser.add_argument("--packets", type=_packets, default=10_000_000, help="of each protocol (default %(default)s)")
     parser.add_argument("--protocol", choices=["tcp", "udp", "both"], default="both")
     parser.add_argument("--family", choices=["ipv4", "ipv6"], default="ipv4")
     parser.add_argument("--hook", choices=["tc", "xdp"], default="tc", help="which hook of the uplink is flooded")
-    parser.add_argument("--rate", type=float, default=200_000.0, metavar="N", help="frames a second; 0: no limit")
     parser.add_argument("--map-size", action="append", default=[], metavar="NAME=ENTRIES", help="as of `ebpflb run`")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was seen")
     return parser
@@ -112,7 +117,7 @@ def main() -> int:
     """Play the flood; return 0 when it was withstood."""
     arguments = _parser().parse_args()
     chosen = ["tcp", "udp"] if arguments.protocol == "both" else [arguments.protocol]
-    plan = FloodPlan(arguments.packets, tuple(Protocol[name.upper()] for name in chosen), arguments.rate)
+    plan = FloodPlan(arguments.packets, tuple(Protocol[name.upper()] for name in chosen))
     flags = _agent_flags(arguments.hook, arguments.map_size)
     try:
         with staged(Family[arguments.family.upper()], flags) as stage:
