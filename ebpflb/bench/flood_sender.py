@@ -1,4 +1,4 @@
-"""Sends a flood out of a device of the network namespace that it is started in; as fast as one core makes and delivers it.
+"""Sends a flood out of a device of the network namespace that it is started in, as fast as one core makes it.
 
     python -m ebpflb.bench.flood_sender --device uplink0 --destination-mac MAC --target HOST:PORT --protocol tcp
         --packets 10000000    -> one JSON line: Sent
