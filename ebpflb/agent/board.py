@@ -8,7 +8,7 @@ Decides only what is news, and wakes the loop then. Must not know how any of it 
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 
 from ebpflb.agent.hooks import Hooks
@@ -16,7 +16,7 @@ from ebpflb.core.abi import SLOTS_PER_LINE, Family
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import open_map
-from ebpflb.host.inventory import DeviceRole, DeviceView
+from ebpflb.host.inventory import DeviceRole, DeviceView, LinkHeader
 from ebpflb.host.opt_outs import OptOutView
 from ebpflb.reconcile.status import FailedDevice, NodeStatus, RoleHooks
 
@@ -62,17 +62,20 @@ class Board:
         return NodeStatus(
             cgroup=self._hooks.cgroup,
             socket_programs=self._hooks.socket_programs,
-            devices=tuple(
-                RoleHooks(role.value, self._hooks.programs_of(role), view.served[role])
-                for role in DeviceRole
-                if view.served.get(role)
-            ),
+            devices=tuple(self._hooks_on(view)),
             failed=tuple(FailedDevice(each.device, each.role.value, each.error, each.remedy) for each in view.failed),
             repairs=self._hooks.repairs,
             warnings=(*self._warnings, *view.warnings, *self._opt_outs.warnings),
             opted_out=self._opt_outs.opted_out,
             awaiting_opt_out=self._opt_outs.waiting,
         )
+
+    def _hooks_on(self, view: DeviceView) -> Iterator[RoleHooks]:
+        for role in DeviceRole:
+            for header in LinkHeader:
+                names = tuple(link.name for link in view.served.get(role, ()) if link.header is header)
+                if names:
+                    yield RoleHooks(role.value, self._hooks.programs_of(role, header), names)
 
 
 def sizes_by_name(sizes: MapSizes) -> dict[str, int]:

@@ -13,14 +13,30 @@ from ebpflb.agent.config import AgentConfig
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.cgroup import attach_cgroup, detach_cgroup
-from ebpflb.datapath.programs import OUT, POD_IN, SOCKET_PROGRAMS, UPLINK_IN, Program, programs_of
+from ebpflb.datapath.programs import (
+    OUT,
+    OUT_L3,
+    POD_IN,
+    POD_IN_L3,
+    SOCKET_PROGRAMS,
+    UPLINK_IN,
+    UPLINK_IN_L3,
+    Program,
+    programs_of,
+)
 from ebpflb.errors import EbpflbError
-from ebpflb.host.inventory import DeviceRole, Link, RolePatterns
-from ebpflb.host.tc import TcHook, TcProgram, attach, detach, list_ours
+from ebpflb.host.inventory import DeviceRole, Link, LinkHeader, RolePatterns
+from ebpflb.host.tc import TcHook, TcProgram, attach, detach, list_devices
 
 log = logging.getLogger(__name__)
 
-_INGRESS = {DeviceRole.UPLINK: UPLINK_IN, DeviceRole.POD: POD_IN}
+_INGRESS = {
+    (DeviceRole.UPLINK, LinkHeader.ETHERNET): UPLINK_IN,
+    (DeviceRole.UPLINK, LinkHeader.NONE): UPLINK_IN_L3,
+    (DeviceRole.POD, LinkHeader.ETHERNET): POD_IN,
+    (DeviceRole.POD, LinkHeader.NONE): POD_IN_L3,
+}
+_EGRESS = {LinkHeader.ETHERNET: OUT, LinkHeader.NONE: OUT_L3}
 
 
 class ClsactRecord:
@@ -94,9 +110,9 @@ class Hooks:
             program.name(family) for family in self._builds for program in programs_of(family, SOCKET_PROGRAMS)
         )
 
-    def programs_of(self, role: DeviceRole) -> tuple[str, ...]:
-        """Return the names of the programs on a device of a role."""
-        return tuple(program.name for program in self._tc_programs(role))
+    def programs_of(self, role: DeviceRole, header: LinkHeader) -> tuple[str, ...]:
+        """Return the names of the programs on devices of a role and with a link header."""
+        return tuple(program.name for program in self._tc_programs(role, header))
 
     def attach_sockets(self) -> None:
         """Attach the socket programs to the cgroup, or detach them when no cgroup is wanted any more."""
@@ -113,7 +129,7 @@ class Hooks:
 
     def attach_device(self, role: DeviceRole, device: Link) -> None:
         """Attach the packet programs to a device that has taken on a role; on one that has them, mend what is gone."""
-        changes = attach(device, self._tc_programs(role), self._config.instance, self._clsact.add)
+        changes = attach(device, self._tc_programs(role, device.header), self._config.instance, self._clsact.add)
         for change in changes:
             log.info("device_hook change=%r", change)
         if changes and device.ifindex in self._attached:
@@ -128,10 +144,9 @@ class Hooks:
         self._release(device)
 
     def detach_strays(self) -> None:
-        """Take the programs off devices that no pattern names: renamed while no agent ran, or the patterns changed."""
+        """Take the programs off devices without a role: renamed while no agent ran, or the patterns changed."""
         patterns = RolePatterns(self._config.uplink_devices, self._config.pod_devices)
-        attached = {Link(found.ifindex, found.device) for found in list_ours(self._config.instance)}
-        for device in sorted(attached, key=lambda link: link.ifindex):
+        for device in list_devices(self._config.instance):
             if patterns.role_of(device) is None:
                 self._release(device)
 
@@ -141,11 +156,11 @@ class Hooks:
             log.info("device_hook change=%r", change)
         self._clsact.discard(device.ifindex)
 
-    def _tc_programs(self, role: DeviceRole) -> list[TcProgram]:
+    def _tc_programs(self, role: DeviceRole, header: LinkHeader) -> list[TcProgram]:
         return [
             self._tc_program(program, hook, family)
             for family in self._builds
-            for program, hook in ((_INGRESS[role], TcHook.INGRESS), (OUT, TcHook.EGRESS))
+            for program, hook in ((_INGRESS[role, header], TcHook.INGRESS), (_EGRESS[header], TcHook.EGRESS))
         ]
 
     def _tc_program(self, program: Program, hook: TcHook, family: Family) -> TcProgram:

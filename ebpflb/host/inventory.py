@@ -53,7 +53,7 @@ class Link:
     """The kind of the device that has taken this one in, ``bridge`` or ``bond``; empty: none has."""
 
 
-_SERVED_HEADERS: Final = frozenset({LinkHeader.ETHERNET})
+_SERVED_HEADERS: Final = frozenset({LinkHeader.ETHERNET, LinkHeader.NONE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class RolePatterns:
         if self._named_role_of(link) is None:
             return ""
         if link.header not in _SERVED_HEADERS:
-            return f"has a link header that is not served ({link.header})"
+            return "has a link header that is not served: neither Ethernet nor none"
         if link.port_of in _AGGREGATE_KINDS:
             return f"is a port of a {link.port_of}: not served, name that instead"
         return ""
@@ -144,7 +144,7 @@ class DeviceFailure:
 class DeviceView:
     """How the devices that the patterns name are doing."""
 
-    served: Mapping[DeviceRole, tuple[str, ...]] = field(default_factory=dict)
+    served: Mapping[DeviceRole, tuple[Link, ...]] = field(default_factory=dict)
     failed: tuple[DeviceFailure, ...] = ()
     warnings: tuple[str, ...] = ()
 

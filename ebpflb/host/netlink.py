@@ -179,10 +179,8 @@ class HostWatcher:
                 log.warning("device_warning text=%r", text)
         self._warned = set(warnings)
         served = [(roles[ifindex], ifindex) for ifindex in sorted(roles) if ifindex not in self._failed]
-        names = {
-            role: tuple(self._inventory.links[i].name for each, i in served if each is role) for role in DeviceRole
-        }
-        return DeviceView(names, tuple(self._failed[ifindex] for ifindex in sorted(self._failed)), warnings)
+        links = {role: tuple(self._inventory.links[i] for each, i in served if each is role) for role in DeviceRole}
+        return DeviceView(links, tuple(self._failed[ifindex] for ifindex in sorted(self._failed)), warnings)
 
     def _hand_over(self, role: DeviceRole, link: Link) -> None:
         self._announced[link.ifindex] = (role, link)  # also one that fails may have taken a part

@@ -30,6 +30,7 @@ from ebpflb.core.abi import Family
 from ebpflb.errors import EbpflbError, PrerequisiteError
 from ebpflb.host import syscalls
 from ebpflb.host.inventory import Link
+from ebpflb.host.link_messages import parse_link
 from ebpflb.host.rtnetlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message, NetlinkError, Rtnetlink
 from ebpflb.host.tc_messages import (
     CLSACT_PARENT,
@@ -43,7 +44,7 @@ from ebpflb.host.tc_messages import (
     parse_filter,
 )
 
-__all__ = ["Attached", "TcHook", "TcProgram", "attach", "detach", "list_ours"]
+__all__ = ["Attached", "TcHook", "TcProgram", "attach", "detach", "list_devices", "list_ours"]
 
 _VANISHED: Final = frozenset({errno.ENODEV, errno.ENXIO})
 
@@ -106,12 +107,20 @@ def detach(device: Link, instance: str, *, remove_clsact: bool) -> list[str]:
 def list_ours(instance: str | None = None) -> list[Attached]:
     """Return the filters of one instance, or of all, on all devices of the calling thread's network namespace."""
     with _socket() as netlink:
-        with_clsact = {
-            message["index"] for message in netlink.dump(tcmsg(), RTM_GETQDISC) if message["parent"] == CLSACT_PARENT
-        }
-        links = netlink.dump(ifinfmsg(), RTM_GETLINK)
-        devices = [Link(link["index"], link.get_attr("IFLA_IFNAME")) for link in links if link["index"] in with_clsact]
-        return [found for device in devices for found in _ours(netlink, device, instance)]
+        return [found for device in _with_clsact(netlink) for found in _ours(netlink, device, instance)]
+
+
+def list_devices(instance: str) -> list[Link]:
+    """Return the devices of the calling thread's network namespace that have filters of an instance."""
+    with _socket() as netlink:
+        return [device for device in _with_clsact(netlink) if any(_ours(netlink, device, instance))]
+
+
+def _with_clsact(netlink: Rtnetlink) -> list[Link]:
+    dumped = netlink.dump(tcmsg(), RTM_GETQDISC)
+    indexes = {message["index"] for message in dumped if message["parent"] == CLSACT_PARENT}
+    links = map(parse_link, netlink.dump(ifinfmsg(), RTM_GETLINK))
+    return [link for link in links if link is not None and link.ifindex in indexes]
 
 
 def _socket() -> Rtnetlink:

@@ -13,7 +13,7 @@ from ebpflb.core.abi import Family
 from ebpflb.core.model import Host
 from ebpflb.errors import EbpflbError
 from ebpflb.host import netlink
-from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView, Link
+from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView, Link, LinkHeader
 from ebpflb.host.netlink import HostWatcher
 from ebpflb.host.rtnetlink import Rtnetlink
 from tests.netns.host_helpers import enter, inside, namespace, run
@@ -235,7 +235,7 @@ def test_a_refused_device_is_tried_again(node: Path, monkeypatch: pytest.MonkeyP
             assert view.served[DeviceRole.UPLINK] == ()
             assert calls.next_device() == ("uplink+", "up0")
             view = calls.next_view(lambda view: not view.failed)
-            assert view.served[DeviceRole.UPLINK] == ("up0",)
+            assert [link.name for link in view.served[DeviceRole.UPLINK]] == ["up0"]
             run("ip", "link", "del", "up0")
             assert calls.next_device() == ("uplink-", "up0")
 
@@ -260,17 +260,19 @@ def test_every_device_is_handed_over_again_now_and_then(node: Path, monkeypatch:
             assert calls.next_device() == ("uplink+", "up0")
 
 
-def test_a_device_without_an_ethernet_header_is_not_served(node: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run("ip", "tuntap", "add", "up-tun", "mode", "tun")
+def test_a_devices_link_header_is_known(node: Path, caplog: pytest.LogCaptureFixture) -> None:
     run("ip", "tuntap", "add", "up-tap", "mode", "tap")
+    run("ip", "tuntap", "add", "up-tun", "mode", "tun")
     with watching(node) as calls:
         assert calls.next_device() == ("uplink+", "up-tap")
+        assert calls.next_device() == ("uplink+", "up-tun")
         view = calls.next_view(lambda view: view.served[DeviceRole.UPLINK])
-    assert view.served[DeviceRole.UPLINK] == ("up-tap",)
+    served = {link.name: link.header for link in view.served[DeviceRole.UPLINK]}
+    assert served == {"up-tap": LinkHeader.ETHERNET, "up-tun": LinkHeader.NONE}
     assert view.warnings == (
         "no device matches --pod-devices pod*",
         "no device matches --pod-devices br*",
-        "device up-tun has a link header that is not served (none)",
         "device up-tap has no IPv4 address: IPv4 that must leave by it masked is dropped",
+        "device up-tun has no IPv4 address: IPv4 that must leave by it masked is dropped",
     )
-    assert len([text for text in caplog.messages if "up-tun has a link header" in text]) == 1
+    assert len([text for text in caplog.messages if "up-tun has no IPv4 address" in text]) == 1

@@ -10,6 +10,7 @@ from ebpflb.agent.config import clsact_path
 from ebpflb.bench.control import measure, start_server
 from ebpflb.bench.report import Report
 from ebpflb.bench.topology import Lab
+from ebpflb.reconcile.status import RoleHooks
 from tests.netns.life_helpers import SOON_S, LifeAgent, agent_on, slice_of, tcp_service, until, write_objects
 
 pytestmark = pytest.mark.root
@@ -153,16 +154,14 @@ def test_a_device_that_refuses_is_ill_health_until_it_does_not(lab: Lab, agent: 
     assert agent.filters_on("pod8") == ON_A_POD
 
 
-def test_a_device_without_ethernet_is_not_served_and_said(lab: Lab, agent: LifeAgent) -> None:
+def test_a_device_without_ethernet_has_programs_of_its_own(lab: Lab, agent: LifeAgent) -> None:
     tc_ip(lab, "tuntap add pod6 mode tun")
-    warning = "device pod6 has a link header that is not served (none)"
-    until(lambda: warning in agent.status().node.warnings, SOON_S)
-    assert agent.filters_on("pod6") == []
-    assert agent.logged(warning)
-    shown = agent.ebpflb("status")
-    assert (shown.returncode, f"  warning: {warning}" in shown.stdout.splitlines()) == (0, True)
+    on_it = [("egress", "lb_out_l3_4"), ("ingress", "lb_pod_l3_4")]
+    until(lambda: agent.filters_on("pod6") == on_it, SOON_S)
+    until(lambda: RoleHooks("pod", ("lb_pod_l3_4", "lb_out_l3_4"), ("pod6",)) in agent.status().node.devices, SOON_S)
+    assert agent.status().node.warnings == ()
     tc_ip(lab, "link del pod6")
-    until(lambda: not agent.status().node.warnings, SOON_S)
+    until(lambda: len(agent.status().node.devices) == 2, SOON_S)
 
 
 def test_what_others_remove_comes_back(lab: Lab, agent: LifeAgent) -> None:

@@ -14,7 +14,7 @@ from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, MapSizes
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import PROGRAMS
-from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView
+from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView, Link, LinkHeader
 from ebpflb.host.opt_outs import OptOutView
 from ebpflb.reconcile.status import FailedDevice, RoleHooks
 
@@ -36,13 +36,17 @@ def test_hooks_by_role_with_their_programs() -> None:
     one = Board(hooks, lambda: woken.append(1), ["map flows is small"])
     assert one.node_status().socket_programs == SOCKET_PROGRAMS
     failure = DeviceFailure("veth3", DeviceRole.POD, "refused", "look")
-    view = DeviceView({DeviceRole.UPLINK: ("eth0", "eth1"), DeviceRole.POD: ()}, (failure,), ("none matches",))
+    uplinks = (Link(2, "eth0"), Link(3, "wg0", "wireguard", header=LinkHeader.NONE), Link(4, "eth1"))
+    view = DeviceView({DeviceRole.UPLINK: uplinks, DeviceRole.POD: ()}, (failure,), ("none matches",))
     one.on_view(view)
     one.on_view(view)
     status = one.node_status()
     assert woken == [1]
     assert status.cgroup == "/cg"
-    assert status.devices == (RoleHooks("uplink", ("lb_uplink_in4", "lb_out4"), ("eth0", "eth1")),)
+    assert status.devices == (
+        RoleHooks("uplink", ("lb_uplink_in4", "lb_out4"), ("eth0", "eth1")),
+        RoleHooks("uplink", ("lb_uplink_l3_4", "lb_out_l3_4"), ("wg0",)),
+    )
     assert status.failed == (FailedDevice("veth3", "pod", "refused", "look"),)
     assert status.warnings == ("map flows is small", "none matches")
     hooks.repairs = 1
@@ -53,7 +57,7 @@ def test_hooks_by_role_with_their_programs() -> None:
 def test_opt_outs_and_devices_are_shown_together() -> None:
     woken: list[int] = []
     one = Board(make_hooks(Path("/cg")), lambda: woken.append(1))
-    one.on_view(DeviceView({DeviceRole.POD: ("veth1",)}))
+    one.on_view(DeviceView({DeviceRole.POD: (Link(8, "veth1"),)}))
     one.on_opt_outs(OptOutView(frozenset({7}), ("pod a/b (why)",), ("pod c/d (why)",), ("pod e/f has no chance",)))
     one.on_opt_outs(OptOutView(frozenset({8}), ("pod a/b (why)",), ("pod c/d (why)",), ("pod e/f has no chance",)))
     status = one.node_status()

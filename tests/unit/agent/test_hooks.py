@@ -12,8 +12,8 @@ from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.programs import PROGRAMS, SOCKET_PROGRAMS, programs_of
 from ebpflb.errors import EbpflbError
-from ebpflb.host.inventory import DeviceRole, Link
-from ebpflb.host.tc import Attached, TcHook, TcProgram
+from ebpflb.host.inventory import DeviceRole, Link, LinkHeader
+from ebpflb.host.tc import TcHook, TcProgram
 
 UPLINK = Link(3, "eth0")
 POD = Link(8, "veth8", "veth")
@@ -47,19 +47,15 @@ class Kernel:
         self.detached.append((device, remove_clsact))
         return [f"{device.name}: detached"]
 
-    def list_ours(self, instance: str) -> list[Attached]:
+    def list_devices(self, instance: str) -> list[Link]:
         assert instance == "blue"
-        return [
-            Attached(device.ifindex, device.name, hook, family, instance, name, 1)
-            for device, programs in self.attached.items()
-            for name, hook, family, _ in programs
-        ]
+        return list(self.attached)
 
 
 @pytest.fixture(name="kernel")
 def _kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel()
-    for name in ("attach", "detach", "list_ours"):
+    for name in ("attach", "detach", "list_devices"):
         monkeypatch.setattr(hooks, name, getattr(kernel, name))
     return kernel
 
@@ -74,14 +70,23 @@ def make_hooks(config: AgentConfig) -> Hooks:
     return Hooks(config, {Family.IPV4: Build("key", pins, compiled=False, seconds=0.0, instructions={})})
 
 
-@pytest.mark.parametrize(("role", "ingress"), [(DeviceRole.UPLINK, "lb_uplink_in"), (DeviceRole.POD, "lb_pod_in")])
-def test_the_role_decides_what_a_device_gets(
-    kernel: Kernel, config: AgentConfig, role: DeviceRole, ingress: str
+@pytest.mark.parametrize(
+    ("role", "header", "ingress", "egress"),
+    [
+        (DeviceRole.UPLINK, LinkHeader.ETHERNET, "lb_uplink_in", "lb_out"),
+        (DeviceRole.UPLINK, LinkHeader.NONE, "lb_uplink_l3_", "lb_out_l3_"),
+        (DeviceRole.POD, LinkHeader.ETHERNET, "lb_pod_in", "lb_out"),
+        (DeviceRole.POD, LinkHeader.NONE, "lb_pod_l3_", "lb_out_l3_"),
+    ],
+)
+def test_role_and_link_header_decide_what_a_device_gets(
+    *, kernel: Kernel, config: AgentConfig, role: DeviceRole, header: LinkHeader, ingress: str, egress: str
 ) -> None:
-    make_hooks(config).attach_device(role, POD)
-    assert kernel.attached[POD] == [
+    device = Link(8, "veth8", header=header)
+    make_hooks(config).attach_device(role, device)
+    assert kernel.attached[device] == [
         (f"{ingress}4", TcHook.INGRESS, Family.IPV4, Path("/pins") / ingress),
-        ("lb_out4", TcHook.EGRESS, Family.IPV4, Path("/pins/lb_out")),
+        (f"{egress}4", TcHook.EGRESS, Family.IPV4, Path("/pins") / egress),
     ]
 
 
@@ -144,7 +149,7 @@ def test_a_renamed_device_keeps_its_record(kernel: Kernel, config: AgentConfig) 
 
 def test_devices_that_no_pattern_names_are_given_up_at_the_start(kernel: Kernel, config: AgentConfig) -> None:
     one = make_hooks(config)
-    strays = [Link(5, "renamed"), Link(11, "cali11")]
+    strays = [Link(5, "renamed"), Link(11, "cali11"), Link(12, "eth1", port_of="bond")]
     for device in (UPLINK, POD, *strays):
         one.attach_device(DeviceRole.POD, device)
     make_hooks(config).detach_strays()

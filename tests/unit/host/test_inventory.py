@@ -27,6 +27,7 @@ def key(ifindex: int, text: str) -> AddressKey:
         (Link(7, "eth-bridge", "bridge"), DeviceRole.UPLINK),
         (Link(8, "lo", loopback=True), None),
         (Link(9, "ETH0"), None),
+        (Link(10, "eth-wg", "wireguard", header=LinkHeader.NONE), DeviceRole.UPLINK),
         (Link(10, "eth-ib", "ipoib", header=LinkHeader.OTHER), None),
         (Link(11, "eth1", port_of="bond"), None),
         (Link(12, "eth2", port_of="bridge"), DeviceRole.UPLINK),
@@ -78,7 +79,7 @@ def test_warnings_for_whoever_chose_the_patterns() -> None:
         "no device matches --uplink-devices flannel.*",
         "no device matches --pod-devices br*",
         "no device matches --pod-devices cali*",
-        "device wg0 has a link header that is not served (other)",
+        "device wg0 has a link header that is not served: neither Ethernet nor none",
         "device eth1 has no IPv4 address: IPv4 that must leave by it masked is dropped",
     ]
     assert [device.name for device in inventory.host().devices] == ["eth0", "eth1"]
