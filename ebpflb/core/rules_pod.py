@@ -12,8 +12,11 @@ from ebpflb.core.model import Pod
 from ebpflb.core.opt_out import SOCKET_LB_ANNOTATION, interceptor
 from ebpflb.core.schema import RawPod, RawPodMetadata, RawPodSpec
 
-STATIC_UID_ANNOTATION = "kubernetes.io/config.hash"
-"""Of a static pod: the UID by which kubelet names its cgroup; the mirror that the API server shows has another one."""
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+"""Of a static pod's mirror, which is what the API server shows: the UID by which kubelet names the static pod's cgroup.
+
+On any other pod it is a lie: kubelet removes such a pod, and it cannot be used to speak for a neighbour.
+"""
 
 _SWITCH: dict[str, bool | None] = {"": None, "true": True, "false": False}
 _OVER = frozenset({"Succeeded", "Failed"})
@@ -35,13 +38,17 @@ def read_pod(raw: RawPod) -> Pod | Invisible:
     return Pod(
         namespace,
         name,
-        uid=_uid(annotations.get(STATIC_UID_ANNOTATION) or metadata.uid),
+        uid=_uid(annotations.get(MIRROR_ANNOTATION) or metadata.uid),
         node_name=spec.node_name,
         host_network=bool(spec.host_network),
         socket_lb=socket_lb,
         interceptor=interceptor(annotations),
-        runtime_class=spec.runtime_class_name or "",
+        runtime_class=_runtime_class(spec.runtime_class_name),
     )
+
+
+def _runtime_class(name: str | None) -> str:
+    return fields.object_name("spec.runtimeClassName", name) if name else ""
 
 
 def _uid(value: str | None) -> str:

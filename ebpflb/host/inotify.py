@@ -31,11 +31,20 @@ _EVENT: Final = struct.Struct("=iIII")  # watch, mask, cookie, length of the nam
 _BUFFER_BYTES: Final = 1 << 16
 
 
+def _open() -> int:
+    """Return inotify's descriptor; where there is none to be had, one that never has news."""
+    try:
+        return syscalls.inotify_init()
+    except OSError as error:
+        log.warning("inotify_missing error=%s remedy='raise fs.inotify.max_user_instances'", error)
+        return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+
 class Watches:
     """A context manager that holds a set of watches."""
 
     def __init__(self) -> None:
-        self._descriptor = syscalls.inotify_init()
+        self._descriptor = _open()
         self._numbers: dict[Path, int] = {}
         self._is_exhausted = False
 

@@ -137,7 +137,9 @@ def _view(claims: _Claims) -> OptOutView:
     cookies.pop(claims.own, None)
     known = {cookie for found in claims.paths if (cookie := cookies.get(found)) is not None}
     names = {name for found, who in claims.claimants.items() if cookies.get(found) is not None for name in who}
-    return OptOutView(frozenset(known), tuple(sorted(names)), tuple(sorted(claims.waiting)), tuple(claims.warnings))
+    vanished = {name for who in claims.claimants.values() for name in who} - names
+    waiting = tuple(sorted(vanished.union(claims.waiting)))
+    return OptOutView(frozenset(known), tuple(sorted(names)), waiting, tuple(claims.warnings))
 
 
 def _who_am_i() -> tuple[NamespaceId | None, int | None]:

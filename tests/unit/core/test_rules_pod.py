@@ -73,7 +73,7 @@ def test_what_matters_is_read(document: dict[str, Any], expected: Pod) -> None:
 
 
 def test_a_static_pod_has_the_uid_of_its_cgroup_not_of_its_mirror() -> None:
-    mirror = pod(annotations={"kubernetes.io/config.hash": "a5363f4f31e043bdae3c93aca4991903"})
+    mirror = pod(annotations={"kubernetes.io/config.mirror": "a5363f4f31e043bdae3c93aca4991903"})
     assert read(mirror).uid == "a5363f4f31e043bdae3c93aca4991903"
 
 
@@ -105,6 +105,11 @@ def test_a_pod_without_processes_is_invisible(document: dict[str, Any], reason: 
             {**pod(), "metadata": {"name": "web", "namespace": "demo"}},
             "metadata.uid",
             "give the UID that `kubectl get pod -o yaml` shows",
+        ),
+        (
+            pod(runtimeClassName="\x1b[31m"),
+            "spec.runtimeClassName",
+            "use letters a-z, digits, '-' and '.', at most 253 of them",
         ),
         (pod(hostNetwork="yes"), "spec.hostNetwork", "give it the type that the Kubernetes API gives it"),
     ],

@@ -1,5 +1,6 @@
 """Watches on files and folders of the test, and the wake-up of a thread that polls."""
 
+import errno
 import select
 import threading
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ebpflb.host import syscalls
 from ebpflb.host.inotify import ENTRIES, MODIFY, Watches
 from ebpflb.host.wakeup import Wakeup
 
@@ -60,6 +62,34 @@ def test_a_folder_that_is_made_again_is_watched_again(tmp_path: Path) -> None:
             folder.rmdir()
             assert is_readable(watches, DEADLINE_MS)
             watches.drain()
+
+
+def test_without_inotify_nothing_is_told_and_nothing_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(syscalls, "inotify_init", fail)
+    with Watches() as watches:
+        assert "max_user_instances" in caplog.text
+        assert not watches.replace({tmp_path: ENTRIES})
+        (tmp_path / "new").touch()
+        assert not is_readable(watches)
+        assert not watches.drain()
+
+
+def test_a_lack_of_watches_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(syscalls, "inotify_add", fail)
+    with Watches() as watches:
+        for _ in range(2):
+            assert not watches.replace({tmp_path: ENTRIES})
+    assert caplog.text.count("max_user_watches") == 1
 
 
 def test_a_wakeup_stays_until_it_is_cleared() -> None:
