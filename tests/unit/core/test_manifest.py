@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from ebpflb.core.abi import SERVICE_NAME_BYTES, Algorithm, Family, Protocol
 from ebpflb.core.expand import expand_service
-from ebpflb.core.manifest import Invisible, convert, convert_node, convert_service, convert_slice, identify
-from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, Node, Service, ServicePort, ServiceType
+from ebpflb.core.manifest import (
+    Invisible,
+    convert,
+    convert_node,
+    convert_pod,
+    convert_service,
+    convert_slice,
+    identify,
+)
+from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, Node, Pod, Service, ServicePort, ServiceType
 from ebpflb.errors import ObjectError
 
 
@@ -460,7 +468,7 @@ class TestConvert:
         [b"", b"{", b"[]", b"1", b'"\xff"', b'{"metadata":{"name":"\xff"}}', b"[" * 100_000, b'{"a":' + b"[" * 100_000],
     )
     def test_bytes_that_are_no_object(self, raw: bytes) -> None:
-        for convert_kind in (convert_service, convert_slice, convert_node):
+        for convert_kind in (convert_service, convert_slice, convert_node, convert_pod):
             with pytest.raises(ObjectError) as caught:
                 convert_kind(raw)
             assert caught.value.field == "document"
@@ -508,7 +516,7 @@ KEYS = st.sampled_from(
         metadata name namespace labels annotations spec status type ports port protocol nodePort clusterIP clusterIPs
         ipFamilies externalIPs sessionAffinity sessionAffinityConfig clientIP timeoutSeconds loadBalancer ingress ip
         ipMode addressType endpoints addresses conditions ready hints forZones address podCIDR podCIDRs
-        kubernetes.io/service-name
+        kubernetes.io/service-name nodeName hostNetwork runtimeClassName phase uid ebpflb.io/socket-lb
         """,
     )
 )
@@ -550,17 +558,24 @@ GOOD_NODE = {
     "spec": {"podCIDRs": ["10.0.0.0/24"]},
     "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]},
 }
+GOOD_POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web", "uid": "1", "annotations": {"ebpflb.io/socket-lb": "false"}},
+    "spec": {"nodeName": "n", "hostNetwork": False, "runtimeClassName": "gvisor"},
+    "status": {"phase": "Running"},
+}
 
 
 @settings(max_examples=300, deadline=None)
-@given(RANDOM | mutations(service()) | mutations(endpoint_slice()) | mutations(GOOD_NODE))
+@given(RANDOM | mutations(service()) | mutations(endpoint_slice()) | mutations(GOOD_NODE) | mutations(GOOD_POD))
 def test_anything_at_all_is_an_object_or_an_object_error(document: Any) -> None:
     raw = json.dumps(document, skipkeys=True).encode()
-    for convert_kind in (convert_service, convert_slice, convert_node, convert):
+    for convert_kind in (convert_service, convert_slice, convert_node, convert_pod, convert):
         for form in (document, raw) if isinstance(document, dict) else (raw,):
             try:
                 outcome: object = convert_kind(form)
             except ObjectError as error:
                 outcome = error
-            assert isinstance(outcome, Service | EndpointSlice | Node | Invisible | ObjectError)
+            assert isinstance(outcome, Service | EndpointSlice | Node | Pod | Invisible | ObjectError)
             assert str(outcome).isprintable()
