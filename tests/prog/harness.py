@@ -105,9 +105,7 @@ _PROGRAM_MAPS = (*_FLOW_MAPS, "affinity", "counters", "datagrams", "held_fragmen
 class Datapath:
     """One family's programs and maps under an instance of their own. A context manager."""
 
-    def __init__(
-        self, family: Family, namespace: Namespace, clock: JiffiesClock, *, have_set_retval: bool = True
-    ) -> None:
+    def __init__(self, family: Family, namespace: Namespace, clock: JiffiesClock) -> None:
         self.family = family
         self.clock = clock
         self.pins = Pins(BPFFS, f"progtest-{uuid4().hex[:12]}")
@@ -115,7 +113,7 @@ class Datapath:
         self._open = ExitStack()
         keep = self._open.enter_context
         try:
-            self.build: Build = build_programs(self._spec(have_set_retval))
+            self.build: Build = build_programs(self._spec())
             self._programs = {hook: keep(libbpf.obj_get(self.build.pins[hook])) for hook in Hook}
             self._store = keep(PinnedMapStore(self.pins, family))
             self._maps = {name: keep(open_map(self.pins, family, name)) for name in _PROGRAM_MAPS}
@@ -123,7 +121,7 @@ class Datapath:
             self.close()
             raise
 
-    def _spec(self, have_set_retval: bool) -> BuildSpec:
+    def _spec(self) -> BuildSpec:
         self.pins.create_folders(self.family)
         return BuildSpec(
             self.family,
@@ -132,7 +130,7 @@ class Datapath:
             hz=self.clock.hz,
             host_netns_cookie=HOST_NETNS_COOKIE,
             hairpin_address=packed("hairpin", self.family),
-            have_set_retval=have_set_retval and probe_feature(SET_RETVAL).level is Level.OK,
+            have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
             sizes=SIZES,
         )
 

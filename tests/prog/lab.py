@@ -36,6 +36,10 @@ class Step:
         """Return the step as one that also creates a flow."""
         return replace(self, counts=(*self.counts, Counter.FLOW_CREATED))
 
+    def confirming(self) -> "Step":
+        """Return the step of the packet that confirms its flow: the client's next one after an answer."""
+        return self.also(Counter.FLOW_CONFIRMED)
+
     def also(self, *counters: Counter) -> "Step":
         """Return the step with more counters."""
         return replace(self, counts=(*self.counts, *counters))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,9 +51,7 @@ DROPS = {
     Counter.DROP_NO_SNAT_PORT: Row(
         "no free port", (cluster_ip("remote"),), (), prepare=lambda lab: lab.take_ports("remote", own_port=4000)
     ),
-    Counter.DROP_FLOW_TABLE_FULL: Row("no free row", (cluster_ip("remote"),), (), prepare=Lab.fill_flows),
     Counter.DROP_NO_ROUTE: Row("no route to the backend", (cluster_ip("lost"),), ()),
-    Counter.DROP_TOO_BIG: Row("too big for the way", (cluster_ip("narrow"),), (), devices={Device.NARROW: "node"}),
     Counter.DROP_DEAD_SLOT: Row("a slot names nobody", (cluster_ip("pod"),), (), prepare=name_nobody),
 }
 """What stops a first packet before it makes a flow. Each packet is the same but for its length."""
@@ -96,20 +95,29 @@ ROWS = {
             .also(Counter.AFFINITY_HIT),
         ),
     ),
-    Counter.DROP_TTL: Row(
-        "the TTL ends here",
-        (cluster_ip("remote"),),
-        (
-            drops(UPLINK, REQUEST.with_ttl(1), Counter.DROP_TTL).opening(),
-            drops(UPLINK, REQUEST.with_ttl(0), Counter.DROP_TTL),
-            TO_REMOTE,
-            drops(UPLINK, Wire("remote:8080", "node:4000", ttl=1), Counter.DROP_TTL),
-        ),
-        protocols=(Protocol.UDP,),
-    ),
 }
-ELSEWHERE = {Counter.REJECTED, Counter.DROP_REWRITE, Counter.PASSED_FRAGMENT}
-"""Raised, and looked at as whole packets, in test_tc_reject.py and test_tc_passes.py."""
+ELSEWHERE = {
+    Counter.REJECTED: "test_tc_reject.py",
+    Counter.DROP_REWRITE: "test_tc_reject.py",
+    Counter.PASSED_FRAGMENT: "test_tc_fragments.py",
+    Counter.FRAGMENT_HELD: "test_tc_fragments.py",
+    Counter.FRAGMENT_RELEASED: "test_tc_fragments.py",
+    Counter.DROP_FRAGMENT: "test_tc_fragments.py",
+    Counter.FLOW_CONFIRMED: "lab.py",
+    Counter.XDP_TO_TC: "test_xdp.py",
+    Counter.ICMP_TRANSLATED: "test_tc_icmp.py",
+    Counter.ECHO_ANSWERED: "test_tc_ping.py",
+    Counter.TOO_BIG_ANSWERED: "test_tc_answers.py",
+    Counter.TTL_ANSWERED: "test_tc_answers.py",
+    Counter.DROP_TOO_BIG: "test_tc_answers.py",
+    Counter.DROP_TTL: "test_tc_answers.py",
+    Counter.DROP_SOURCE_RANGE: "test_tc_source_ranges.py",
+    Counter.ENCAPSULATED: "test_tc_dsr.py",
+    Counter.DECAPSULATED: "test_tc_dsr.py",
+}
+"""Raised, and looked at as whole packets, elsewhere."""
+UNREACHABLE = {Counter.DROP_FLOW_TABLE_FULL}
+"""When the kernel has no memory for a new entry of `pending`, which gives way otherwise."""
 
 
 @pytest.mark.parametrize(("row", "family", "protocol"), params(ROWS.values()))
@@ -160,4 +168,9 @@ def test_no_counter_of_the_packet_programs_is_left_out() -> None:
     begin = text.index("enum lb_counter {")
     elsewhere = text[:begin] + text[text.index("};", begin) :]
     raised = {Counter[name] for name in re.findall(r"\bLB_COUNTER_(\w+)", elsewhere) if name != "MAX"}
-    assert raised == ROWS.keys() | ELSEWHERE
+    assert raised == ROWS.keys() | ELSEWHERE.keys() | UNREACHABLE
+
+
+@pytest.mark.parametrize(("counter", "file"), ELSEWHERE.items(), ids=lambda value: getattr(value, "name", value))
+def test_what_is_raised_elsewhere_is_looked_at_there(counter: Counter, file: str) -> None:
+    assert f"Counter.{counter.name}" in (Path(__file__).parent / file).read_text()

@@ -4,7 +4,7 @@ import pytest
 
 from ebpflb.core.abi import Counter, FlowFlag, FlowSeen, FrontendKind, Protocol
 from tests.prog.harness import Hook
-from tests.prog.lab import SNAT_PORTS, Lab, delivers, drops, forwards, hairpins, passes
+from tests.prog.lab import SNAT_PORTS, Lab, delivers, drops, forwards, hairpins
 from tests.prog.rows import Flow, FlowKey
 from tests.prog.services import Service
 from tests.prog.wire import Wire
@@ -101,7 +101,9 @@ def test_a_second_client_with_the_same_port_gets_another(lab: Lab) -> None:
     lab.play(
         forwards(Wire("remote:8080", f"node:{port}", flags="SA"), Wire("cluster:80", "client2:4000", flags="SA")),
         forwards(Wire("remote:8080", "node:4000", flags="SA"), Wire("cluster:80", "client:4000", flags="SA")),
-        forwards(Wire("client2:4000", "cluster:80", flags="A"), Wire(f"node:{port}", "remote:8080", flags="A")),
+        forwards(
+            Wire("client2:4000", "cluster:80", flags="A"), Wire(f"node:{port}", "remote:8080", flags="A")
+        ).confirming(),
     )
     assert len(lab.datapath.flows()) == 4
 
@@ -149,14 +151,31 @@ def test_the_port_search_covers_its_range(udp: Lab) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 1])
-def test_a_full_table_refuses_new_flows_and_keeps_the_old(lab: Lab, room: int) -> None:
+def test_a_full_table_confirms_no_flow_and_serves_it_all_the_same(lab: Lab, room: int) -> None:
     lab.load(service("remote"))
-    lab.play(forwards(Wire("client2:4000", "cluster:80"), Wire("node:4000", "remote:8080")).opening())
-    old = lab.datapath.flows()
     fillers = lab.fill_flows(room)
+    request = forwards(Wire("client:4001", "cluster:80", flags="A"), Wire("node:4001", "remote:8080", flags="A"))
     lab.play(
-        drops(UPLINK, Wire("client:4001", "cluster:80"), Counter.DROP_FLOW_TABLE_FULL),
-        forwards(Wire("client2:4000", "cluster:80", flags="A"), Wire("node:4000", "remote:8080", flags="A")),
-        passes(UPLINK, Wire("client:4001", "external:81")),
+        forwards(Wire("client:4001", "cluster:80"), Wire("node:4001", "remote:8080")).opening(),
+        forwards(Wire("remote:8080", "node:4001", flags="SA"), Wire("cluster:80", "client:4001", flags="SA")),
+        request,
+        request,
     )
-    assert lab.datapath.flows().keys() == old.keys() | fillers.keys()
+    assert lab.datapath.confirmed().keys() == fillers.keys()
+    assert len(lab.datapath.pending()) == 2
+
+
+def test_a_confirmed_flow_leaves_the_pending_ones(lab: Lab) -> None:
+    lab.load(service("remote"))
+    lab.play(forwards(Wire("client:4000", "cluster:80"), Wire("node:4000", "remote:8080")).opening())
+    rows = set(lab.datapath.pending())
+    assert len(rows) == 2
+    assert not lab.datapath.confirmed()
+    lab.play(
+        forwards(Wire("remote:8080", "node:4000", flags="SA"), Wire("cluster:80", "client:4000", flags="SA")),
+        forwards(
+            Wire("client:4000", "cluster:80", flags="A"), Wire("node:4000", "remote:8080", flags="A")
+        ).confirming(),
+    )
+    assert set(lab.datapath.confirmed()) == rows
+    assert not lab.datapath.pending()

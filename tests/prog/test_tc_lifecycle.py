@@ -73,7 +73,7 @@ def test_a_syn_leaves_a_draining_backend(tcp: Lab) -> None:
 @pytest.mark.parametrize("step", [to("pod", "FA"), to("pod", "RA"), back("pod", "FA"), back("pod", "R")])
 def test_a_syn_after_the_end_begins_anew(tcp: Lab, step: Step) -> None:
     opened(tcp)
-    tcp.play(back("pod"), to("pod", "A"), step)
+    tcp.play(back("pod"), to("pod", "A").confirming(), step)
     tcp.load(POD2_ONLY, draining=["pod"])
     tcp.play(moves("pod2"))
     seen = [flow.seen for flow in tcp.datapath.flows().values()]
@@ -121,7 +121,14 @@ def test_a_new_flow_leaves_the_reply_entry_of_another_client_alone(tcp: Lab) -> 
 def test_an_established_connection_stays_with_a_backend_that_goes(tcp: Lab, draining: list[str]) -> None:
     opened(tcp)
     tcp.load(POD2_ONLY, draining=draining)
-    tcp.play(back("pod"), to("pod", "A"), to("pod", "PA"), back("pod", "A"), to("pod", "FA"), back("pod", "FA"))
+    tcp.play(
+        back("pod"),
+        to("pod", "A").confirming(),
+        to("pod", "PA"),
+        back("pod", "A"),
+        to("pod", "FA"),
+        back("pod", "FA"),
+    )
 
 
 def test_an_established_connection_outlives_its_service(tcp: Lab) -> None:
@@ -156,7 +163,7 @@ def test_datagrams_move_when_their_backend_is_gone(udp: Lab, generations: dict[s
 def test_datagrams_stay_with_a_draining_backend(udp: Lab) -> None:
     opened(udp)
     udp.load(POD2_ONLY, draining=["pod"])
-    udp.play(to("pod"), back("pod"), to("pod"))
+    udp.play(to("pod"), back("pod"), to("pod").confirming(), to("pod"))
 
 
 def test_late_replies_are_restored_though_their_backend_is_gone(lab: Lab) -> None:

@@ -1,10 +1,18 @@
 """What is none of our business goes through untouched, and a packet cut anywhere is either translated or left alone."""
 
 from collections.abc import Callable
+from functools import reduce
+from operator import truediv
 
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+)
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.layers.sctp import SCTP, SCTPChunkInit
 from scapy.packet import Packet, Raw
@@ -26,11 +34,6 @@ EMPTY = Service("cluster:80", (), FrontendKind.CLUSTER_IP)
 LAYER4_BYTES = {Protocol.TCP: 20, Protocol.UDP: 8}
 EXPERIMENTAL_ETHERTYPE = b"\x88\xb5"  # IEEE 802, local use
 HEADER_BYTES = {Family.IPV4: 20, Family.IPV6: 40}
-FRAGMENTS = {
-    "first": {"flags": "MF", "frag": 0},
-    "middle": {"flags": "MF", "frag": 100},
-    "last": {"flags": 0, "frag": 185},
-}
 
 
 def addressed(family: Family) -> Packet:
@@ -64,8 +67,8 @@ STRANGERS = [
     (Family.IPV4, "version 5", ipv4(version=5)),
     (Family.IPV6, "ICMPv6 echo", addressed(Family.IPV6) / ICMPv6EchoRequest(data=b"echo")),
     (Family.IPV6, "SCTP", addressed(Family.IPV6) / SCTP(sport=4000, dport=80) / SCTPChunkInit()),
-    (Family.IPV6, "a fragment", ipv6_with(IPv6ExtHdrFragment(offset=0, m=1, id=7))),
-    (Family.IPV6, "an extension header", ipv6_with(IPv6ExtHdrHopByHop())),
+    (Family.IPV6, "seven extension headers", ipv6_with(reduce(truediv, [IPv6ExtHdrDestOpt() for _ in range(7)]))),
+    (Family.IPV6, "no next header", ipv6_with(IPv6ExtHdrDestOpt(nh=59))),
     (Family.IPV6, "IPv4", ipv4()),
     (Family.IPV6, "nothing behind the header", addressed(Family.IPV6)),
 ]
@@ -87,18 +90,24 @@ def test_strangers_pass(lab_of: Callable[[Family, Protocol], Lab], hook: Hook, f
     assert lab.datapath.flows() == {}
 
 
-@pytest.mark.parametrize("hook", Hook)
-@pytest.mark.parametrize("fields", FRAGMENTS.values(), ids=FRAGMENTS)
-def test_fragments_pass_and_are_counted(
-    lab_of: Callable[[Family, Protocol], Lab], hook: Hook, fields: dict[str, object]
-) -> None:
-    lab = lab_of(Family.IPV4, Protocol.UDP)
-    lab.load(LOCAL)
-    before = lab.datapath.counters().get(Counter.PASSED_FRAGMENT, 0)
-    frame = bytes(ipv4(**fields))
-    assert is_untouched(lab.datapath.run(hook, frame), frame)
-    assert lab.datapath.counters()[Counter.PASSED_FRAGMENT] == before + 1
-    assert lab.datapath.flows() == {}
+EXTENSIONS = {
+    "hop-by-hop": IPv6ExtHdrHopByHop(),
+    "routing": IPv6ExtHdrRouting(),
+    "destination options": IPv6ExtHdrDestOpt(),
+    "an atomic fragment": IPv6ExtHdrFragment(offset=0, m=0, id=7),  # RFC 6946
+    "six": reduce(truediv, [IPv6ExtHdrDestOpt() for _ in range(6)]),
+}
+
+
+@pytest.mark.parametrize("header", EXTENSIONS.values(), ids=EXTENSIONS)
+def test_extension_headers_are_walked(lab_of: Callable[[Family, Protocol], Lab], header: Packet) -> None:
+    lab = lab_of(Family.IPV6, Protocol.UDP)
+    lab.load(REMOTE)
+    translated = Wire("node:4000", "remote:8080", ttl=63)
+    expected = ethernet(translated) / network(translated, Family.IPV6) / header
+    outcome = lab.datapath.run(UPLINK, bytes(ipv6_with(header)))
+    whole = bytes(expected / transport(translated, Protocol.UDP) / Raw(translated.payload))
+    assert outcome == Outcome(Verdict.REDIRECT, whole)
 
 
 def test_flags_that_make_no_fragment_do_not_count_as_one(lab_of: Callable[[Family, Protocol], Lab]) -> None:

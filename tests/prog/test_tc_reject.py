@@ -1,8 +1,6 @@
 """Answers for Services without backends: TCP gets a reset, UDP a port unreachable, byte for byte as RFCs ask."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import cache
+from collections.abc import Callable
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP
@@ -10,12 +8,11 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 from scapy.packet import Packet, Raw
 
 from ebpflb.core.abi import Counter, Family, FrontendKind, Protocol
-from ebpflb.datapath.clock import JiffiesClock
-from tests.prog.harness import Datapath, Hook, Verdict
-from tests.prog.lab import Lab, delivers, drops, passes
+from tests.prog.harness import Hook, Verdict
+from tests.prog.lab import Lab, drops, passes
 from tests.prog.services import Service
 from tests.prog.wire import ETHERNET_BYTES, Wire, ethernet
-from tests.prog.world import Device, Namespace, address
+from tests.prog.world import Device, address
 
 pytestmark = pytest.mark.root
 
@@ -139,36 +136,15 @@ def test_options_are_refused_in_silence(lab_of: Callable[[Family, Protocol], Lab
         lab.play(drops(UPLINK, Wire("client:4000", "cluster:80", options=bytes([148, 4, 0, 0])), Counter.DROP_REWRITE))
 
 
-def test_what_the_socket_hooks_refuse_is_not_looked_at_when_it_leaves(lab: Lab) -> None:
+def test_what_others_send_is_not_looked_at_when_it_leaves(lab: Lab) -> None:
     lab.load(EMPTY)
     lab.play(passes(OUT, Wire("node:4000", "cluster:80")))
 
 
-@pytest.fixture(scope="module")
-def old_kernel_lab() -> Iterator[Callable[[Family, Protocol], Lab]]:
-    """Give the programs as they are built before Linux 5.18: socket hooks that cannot refuse."""
-    with ExitStack() as stack:
-        clock, namespace = stack.enter_context(JiffiesClock()), stack.enter_context(Namespace())
-
-        @cache
-        def datapath(family: Family) -> Datapath:
-            return stack.enter_context(Datapath(family, namespace, clock, have_set_retval=False))
-
-        yield lambda family, protocol: Lab(datapath(family), protocol)
-
-
-@pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.UDP])
-def test_on_old_kernels_the_nodes_own_packets_are_refused_where_they_leave(
-    old_kernel_lab: Callable[[Family, Protocol], Lab], family: Family, protocol: Protocol
-) -> None:
-    lab = old_kernel_lab(family, protocol)
-    lab.datapath.clear()
-    lab.load(EMPTY, Service("external:80", ("pod",), FrontendKind.EXTERNAL_IP, id=2))
+def test_the_nodes_own_packets_are_refused_where_they_leave(lab: Lab) -> None:
+    """Sockets that the socket hooks could not refuse (before Linux 5.18), or left alone."""
+    lab.load(EMPTY)
     wire = Wire("node:4000", "cluster:80")
-    assert answer(lab, OUT, wire).hex() == expected_answer(lab, wire).hex()
-    lab.play(
-        passes(OUT, Wire("node:4000", "external:80")),
-        passes(OUT, Wire("node:4000", "cluster:81")),
-        delivers(UPLINK, Wire("client:4000", "external:80"), Wire("client:4000", "pod:8080")).opening(),
-        delivers(OUT, Wire("pod:8080", "client:4000"), Wire("external:80", "client:4000")),
-    )
+    outcome = lab.datapath.run(OUT, lab.frame(wire), came_in_by=0)
+    assert outcome.verdict is Verdict.REDIRECT
+    assert outcome.frame.hex() == expected_answer(lab, wire).hex()

@@ -33,7 +33,10 @@ def local_from_outside(frontend: str) -> tuple[Step, ...]:
         passes(OUT, Wire("client:4000", "pod:8080", ttl=63)),
         passes(POD, reply),
         delivers(OUT, reply.with_ttl(63), Wire(frontend, "client:4000", flags="SA", ttl=63)),
-        delivers(UPLINK, Wire("client:4000", frontend, flags="A"), Wire("client:4000", "pod:8080", flags="A")),
+        delivers(
+            UPLINK, Wire("client:4000", frontend, flags="A"), Wire("client:4000", "pod:8080", flags="A")
+        ).confirming(),
+        delivers(UPLINK, Wire("client:4000", frontend, flags="PA"), Wire("client:4000", "pod:8080", flags="PA")),
     )
 
 
@@ -44,7 +47,8 @@ def remote_from_outside(frontend: str) -> tuple[Step, ...]:
         passes(OUT, Wire("node:4000", "remote:8080", ttl=63)),
         forwards(Wire("remote:8080", "node:4000", flags="SA"), Wire(frontend, "client:4000", flags="SA")),
         passes(OUT, Wire(frontend, "client:4000", flags="SA", ttl=63)),
-        forwards(Wire("client:4000", frontend, flags="A"), Wire("node:4000", "remote:8080", flags="A")),
+        forwards(Wire("client:4000", frontend, flags="A"), Wire("node:4000", "remote:8080", flags="A")).confirming(),
+        forwards(Wire("client:4000", frontend, flags="PA"), Wire("node:4000", "remote:8080", flags="PA")),
     )
 
 
@@ -55,7 +59,9 @@ def from_a_pod(frontend: str, backend: str) -> tuple[Step, ...]:
         delivers(POD, Wire("pod:4000", frontend), Wire("pod:4000", f"{backend}:8080")).opening(),
         passes(POD if backend == "pod2" else UPLINK, reply),
         delivers(OUT, reply.with_ttl(63), Wire(frontend, "pod:4000", flags="SA", ttl=63)),
-        delivers(POD, Wire("pod:4000", frontend, flags="FA"), Wire("pod:4000", f"{backend}:8080", flags="FA")),
+        delivers(
+            POD, Wire("pod:4000", frontend, flags="FA"), Wire("pod:4000", f"{backend}:8080", flags="FA")
+        ).confirming(),
     )
 
 
@@ -66,7 +72,7 @@ def hairpin(frontend: str) -> tuple[Step, ...]:
         passes(OUT, Wire("hairpin:4000", "pod:8080", swapped=True)),
         hairpins(Wire("pod:8080", "hairpin:4000", flags="SA"), Wire(frontend, "pod:4000", flags="SA")),
         passes(OUT, Wire(frontend, "pod:4000", flags="SA", swapped=True)),
-        hairpins(Wire("pod:4000", frontend, flags="A"), Wire("hairpin:4000", "pod:8080", flags="A")),
+        hairpins(Wire("pod:4000", frontend, flags="A"), Wire("hairpin:4000", "pod:8080", flags="A")).confirming(),
     )
 
 
