@@ -16,7 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -150,17 +150,18 @@ def bcc_version() -> str:
         return "unknown"
 
 
-def build_programs(spec: BuildSpec) -> Build:
+def build_programs(spec: BuildSpec, programs: Iterable[Program] = PROGRAMS) -> Build:
     """Return the pinned programs of ``spec``, compiling only what is not there yet.
 
     Raises ``PrerequisiteError`` without bcc, ``BuildError`` with the compiler's or the verifier's words.
     """
     began = time.monotonic()
     directory = bpf_directory()
-    texts = {source: inline_source(source, directory) for source in sorted({item.source for item in PROGRAMS})}
+    wanted = programs_of(spec.family, programs)
+    texts = {source: inline_source(source, directory) for source in sorted({item.source for item in wanted})}
     key = _key(spec, texts)
     final = spec.progs / key
-    pins = {program.stem: final / program.name(spec.family) for program in programs_of(spec.family)}
+    pins = {program.stem: final / program.name(spec.family) for program in wanted}
     if all(pin.exists() for pin in pins.values()):
         return Build(key, pins, compiled=False, seconds=time.monotonic() - began, instructions={})
     staging = spec.progs / f"{key}-staging"
@@ -168,7 +169,7 @@ def build_programs(spec: BuildSpec) -> Build:
     remove_build(final)
     staging.mkdir(parents=True)
     spec.maps.mkdir(parents=True, exist_ok=True)
-    instructions = _compile(spec, texts, directory / "shim", staging)
+    instructions = _compile(spec, wanted, texts, directory / "shim", staging)
     staging.rename(final)
     return Build(key, pins, compiled=True, seconds=time.monotonic() - began, instructions=instructions)
 
@@ -184,8 +185,9 @@ def _key(spec: BuildSpec, texts: Mapping[str, str]) -> str:
     return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
 
-def _compile(spec: BuildSpec, texts: Mapping[str, str], shim: Path, staging: Path) -> dict[str, int]:
-    programs = programs_of(spec.family)
+def _compile(
+    spec: BuildSpec, programs: Collection[Program], texts: Mapping[str, str], shim: Path, staging: Path
+) -> dict[str, int]:
     job = {
         "parent": os.getpid(),
         "shim": str(shim),

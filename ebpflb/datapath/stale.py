@@ -62,6 +62,8 @@ class SocketMaps(NamedTuple):
 def find_stale(maps: SocketMaps, tcp: TcpSockets) -> StaleSockets:
     """Return the sockets whose backend serves them no more."""
     keys, values = maps.sock_origins.read()
+    if not len(keys):
+        return _described(keys)
     serving = read_serving(maps.backends, maps.members)
     are_stale = serving.are_orphaned(keys, values)
     if tcp is not TcpSockets.NEVER:

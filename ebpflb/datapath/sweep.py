@@ -5,7 +5,7 @@ judged, and always with its partner. ``expiry.py`` decides what is over. Knows n
 
     flows, pending + backends, members --read--> judge --> look again --> delete --> SweepResult
 
-Each map is swept by itself, since partners are in the same one. The table that names backends is read after it:
+Each map is swept by itself, since partners are in the same one. The tables that name backends are read after both:
 members are put before a frontend leads to them and removed after none does, so whoever was chosen before is a member
 still, or has left. The maps of fragments need no sweep (ADR 0012).
 """
@@ -68,34 +68,31 @@ class FlowSweeper:
 
     def sweep(self) -> SweepResult:
         """Remove every flow that is over."""
-        swept = {name: self._sweep(getattr(self._maps, name)) for name in ("flows", "pending")}
+        now = self._clock.now_jiffies()
+        tables = {name: getattr(self._maps, name) for name in ("flows", "pending")}
+        rows = {name: table.read() for name, table in tables.items()}
         removed: Counter[str] = Counter()
         flows = Counter(dict.fromkeys(FlowState, 0))
-        for _entries, reasons, kept in swept.values():
-            removed.update(reasons)
-            flows.update(kept)
-        return SweepResult({name: entries for name, (entries, _, _) in swept.items()}, removed, flows)
+        if any(len(keys) for keys, _values in rows.values()):  # what serves takes longest to read
+            serving = read_serving(self._maps.backends, self._maps.members)
+            for name, (keys, values) in rows.items():
+                judgement = judge(keys, values, serving, now_jiffies=now, hz=self._clock.hz, timeouts=self._timeouts)
+                gone = _remove(tables[name], keys, values, judgement)
+                removed.update(_reasons(judgement, gone))
+                flows.update(_states(judgement, judgement.leads & ~gone))
+        return SweepResult({name: len(keys) for name, (keys, _values) in rows.items()}, removed, flows)
 
-    def _sweep(self, table: BpfMap) -> tuple[int, Counter[str], Counter[FlowState]]:
-        """Sweep one map; return its entries, why flows were removed, and which states the others are in."""
-        now = self._clock.now_jiffies()
-        keys, values = table.read()
-        judgement = judge(
-            keys,
-            values,
-            read_serving(self._maps.backends, self._maps.members),
-            now_jiffies=now,
-            hz=self._clock.hz,
-            timeouts=self._timeouts,
-        )
-        over = np.flatnonzero(judgement.is_over & judgement.leads)
-        removed = np.zeros(len(keys), np.bool_)
-        for start in range(0, len(over), _CHUNK):
-            flows = _unchanged(table, keys, values, judgement, over[start : start + _CHUNK])
-            others = judgement.partner[flows]
-            table.delete(keys[np.concatenate([flows, others[others >= 0]])])
-            removed[flows] = True
-        return len(keys), _reasons(judgement, removed), _states(judgement, judgement.leads & ~removed)
+
+def _remove(table: BpfMap, keys: Rows, values: Rows, judgement: Judgement) -> Mask:
+    """Remove the flows that are over and still what was judged; return which entries lead the removed ones."""
+    over = np.flatnonzero(judgement.is_over & judgement.leads)
+    removed = np.zeros(len(keys), np.bool_)
+    for start in range(0, len(over), _CHUNK):
+        flows = _unchanged(table, keys, values, judgement, over[start : start + _CHUNK])
+        others = judgement.partner[flows]
+        table.delete(keys[np.concatenate([flows, others[others >= 0]])])
+        removed[flows] = True
+    return removed
 
 
 def _unchanged(table: BpfMap, keys: Rows, values: Rows, judgement: Judgement, flows: Positions) -> Positions:

@@ -51,6 +51,10 @@ class Link:
     header: LinkHeader = LinkHeader.ETHERNET
     port_of: str = ""
     """The kind of the device that has taken this one in, ``bridge`` or ``bond``; empty: none has."""
+    mtu: int = 1500
+    """In bytes, network header included."""
+    xdp_program: int = 0
+    """The kernel's id of the XDP program on it; 0: none, or several."""
 
 
 _SERVED_HEADERS: Final = frozenset({LinkHeader.ETHERNET, LinkHeader.NONE})
@@ -156,6 +160,8 @@ class Inventory:
     patterns: RolePatterns
     links: dict[int, Link] = field(default_factory=dict)
     addresses: dict[AddressKey, Address] = field(default_factory=dict)
+    xdp_targets: Collection[int] = ()
+    """Interface indexes of the devices that XDP may send frames out of."""
 
     def put_link(self, link: Link) -> None:
         """Take a new or changed link."""
@@ -209,4 +215,4 @@ class Inventory:
         for ifindex, link in sorted(self.links.items()):
             if self.patterns.role_of(link) is DeviceRole.UPLINK:
                 own = dict.fromkeys(address.key.local for address in ranked if address.key.ifindex == ifindex)
-                yield Device(ifindex, link.name, tuple(own))
+                yield Device(ifindex, link.name, tuple(own), link.mtu, ifindex in self.xdp_targets)

@@ -10,6 +10,7 @@ from typing import Final
 
 from ebpflb.host.inventory import Address, AddressKey, Link, LinkHeader
 from ebpflb.host.rtnetlink import Message
+from ebpflb.host.xdp_messages import parse_state
 
 _AF_UNSPEC: Final = 0
 _IFF_LOOPBACK: Final = 0x8
@@ -38,6 +39,8 @@ def parse_link(message: Message) -> Link | None:
         loopback=bool(message["flags"] & _IFF_LOOPBACK),
         header=_header_of(message["ifi_type"]),
         port_of=(details.get_attr("IFLA_INFO_SLAVE_KIND") if details is not None else None) or "",
+        mtu=message.get_attr("IFLA_MTU"),
+        xdp_program=parse_state(message).program_id,
     )
 
 

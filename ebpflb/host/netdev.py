@@ -3,9 +3,10 @@
 Decides how a device's features become one answer: can XDP send frames out of it? Must not know who asks. pyroute2 has
 no such family; plain structs (linux/netdev.h).
 
-    NetdevFeatures.read(ifindex) -> XdpFeature        .fileno, .drain: something changed
+    NetdevFeatures.read(ifindex) -> XdpFeature        .fileno, .changed: news
 """
 
+import errno
 import socket
 import struct
 import sys
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from ebpflb.host.inventory import Link
+from ebpflb.host.rtnetlink import OverrunError
 from ebpflb.host.xdp import has_unfinished_checksums
 
 _GENERIC: Final = 16  # NETLINK_GENERIC
@@ -28,6 +30,7 @@ _GROUPS: Final = 7
 _GROUP_NAME: Final = 1  # CTRL_ATTR_MCAST_GRP_*
 _GROUP_ID: Final = 2
 _DEV_GET: Final = 1  # NETDEV_CMD_DEV_GET
+_DEV_CHANGED: Final = 4  # NETDEV_CMD_DEV_CHANGE_NTF
 _IFINDEX: Final = 1  # NETDEV_A_DEV_*
 _XDP_FEATURES: Final = 3
 _REQUEST: Final = 0x1  # NLM_F_REQUEST
@@ -82,23 +85,28 @@ class NetdevFeatures:
         """Return a descriptor that becomes readable when the features of a device have changed."""
         return self._news.fileno()
 
-    def drain(self) -> None:
-        """Take the news; which device it is about is no matter. News that the kernel had to drop are news as well."""
+    def changed(self) -> Iterator[int]:
+        """Yield, without waiting, devices whose features have changed; raises ``OverrunError`` if news were lost."""
         while True:
             try:
-                self._news.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+                news = self._news.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            except OSError:
-                continue
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    raise OverrunError from error
+                raise
+            *_, command, _, _ = _HEADER.unpack_from(news)
+            attributes = dict(_split(news[_HEADER.size :]))
+            if command == _DEV_CHANGED and _IFINDEX in attributes:
+                yield _number(attributes[_IFINDEX])
 
     def read(self, ifindex: int) -> XdpFeature | None:
         """Return a device's features; ``None``: it is gone, or this kernel does not say."""
         if not self._family:
             return None
         answer = self._ask(self._family, _DEV_GET, _IFINDEX, struct.pack("=I", ifindex))
-        features = answer.get(_XDP_FEATURES)
-        return None if features is None else XdpFeature(int.from_bytes(features, sys.byteorder))
+        return XdpFeature(_number(answer[_XDP_FEATURES])) if _XDP_FEATURES in answer else None
 
     def _join(self) -> int:
         answer = self._ask(_CONTROLLER, _GETFAMILY, _FAMILY_NAME, b"netdev\0")
@@ -107,10 +115,8 @@ class NetdevFeatures:
         for _, group in _split(answer.get(_GROUPS, b"")):
             attributes = dict(_split(group))
             if attributes.get(_GROUP_NAME) == b"mgmt\0":
-                (number,) = struct.unpack("=I", attributes[_GROUP_ID])
-                self._news.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, number)
-        (family,) = struct.unpack("=H", answer[_FAMILY_ID])
-        return int(family)
+                self._news.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _number(attributes[_GROUP_ID]))
+        return _number(answer[_FAMILY_ID])
 
     def _ask(self, family: int, command: int, attribute: int, value: bytes) -> dict[int, bytes]:
         body = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), attribute) + value + b"\0" * (-len(value) % 4)
@@ -128,6 +134,10 @@ def can_transmit(device: Link) -> bool:
     with NetdevFeatures() as features:
         known = features.read(device.ifindex)
     return not has_unfinished_checksums(device) if known is None else XdpFeature.TRANSMIT in known
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, sys.byteorder)
 
 
 def _split(data: bytes) -> Iterator[tuple[int, bytes]]:

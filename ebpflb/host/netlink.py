@@ -4,7 +4,7 @@ Decides when something is worth a call, and that nothing is lost between reading
 then dumps over the same socket, where the kernel keeps events and dump entries in order. Must not know what is
 attached to a device.
 
-    rtnetlink -> parse_link, parse_address -> Inventory -> on_host, on_device, on_gone, on_view
+    rtnetlink, netdev -> parse_link, parse_address -> Inventory -> on_host, on_device, on_gone, on_view
 """
 
 import logging
@@ -42,6 +42,7 @@ from ebpflb.host.inventory import (
     RolePatterns,
 )
 from ebpflb.host.link_messages import parse_address, parse_link
+from ebpflb.host.netdev import NetdevFeatures
 from ebpflb.host.rtnetlink import DumpInterruptedError, Message, OverrunError, Rtnetlink
 
 log = logging.getLogger(__name__)
@@ -58,9 +59,10 @@ class HostWatcher:
     """Reports this network namespace's addresses and devices, from the first reading until told to stop.
 
     ``on_device`` is called for each device that takes on a role, also by a rename; again for known ones after an
-    overrun and every ``CHECK_SECONDS``, and every ``RETRY_SECONDS`` while it raises ``EbpflbError`` or ``OSError``:
-    attaching must be idempotent. ``on_gone`` is called when a device that was handed over, even in vain, vanishes or
-    loses its role; ``on_view`` after every look. All calls come from the thread of ``run``.
+    overrun, every ``CHECK_SECONDS`` and when their XDP state changes, and every ``RETRY_SECONDS`` while it raises
+    ``EbpflbError`` or ``OSError``: attaching must be idempotent. ``on_gone`` is called when a device that was handed
+    over, even in vain, vanishes or loses its role; ``on_view`` after every look. ``xdp_devices`` is asked which devices
+    have our XDP program, and whether XDP may send frames out of them. All calls come from the thread of ``run``.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class HostWatcher:
         *,
         on_view: Callable[[DeviceView], None] | None = None,
         families: Sequence[Family] = (),
+        xdp_devices: Callable[[], Mapping[int, bool]] = dict,
     ) -> None:
         self._patterns = RolePatterns(tuple(uplink_patterns), tuple(pod_patterns))
         self._on_host = on_host
@@ -85,14 +88,18 @@ class HostWatcher:
         self._last_host: Host | None = None
         self._on_view = on_view
         self._families = families
+        self._xdp_devices = xdp_devices
+        self._stale: set[int] = set()
+        """Of the announced ones: to be handed over again."""
         self._warned: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Watch the calling thread's network namespace until ``stop`` is set."""
-        with _readable_when_set(stop) as stopped, Rtnetlink(_GROUPS) as netlink:
+        with _readable_when_set(stop) as stopped, Rtnetlink(_GROUPS) as netlink, NetdevFeatures() as features:
             poller = select.poll()
             poller.register(stopped, select.POLLIN)
             poller.register(netlink.fileno(), select.POLLIN)
+            poller.register(features.fileno(), select.POLLIN)
             self._read_everything(netlink)
             self._publish()
             check_at = time.monotonic() + CHECK_SECONDS
@@ -104,6 +111,7 @@ class HostWatcher:
                 try:
                     for message in netlink.pending():
                         self._take(message)
+                    self._stale |= self._xdp_devices().keys() & set(features.changed())
                 except OverrunError:
                     log.warning("netlink_overrun action=read_again")
                     self._read_everything(netlink)
@@ -147,6 +155,9 @@ class HostWatcher:
     def _take_link(self, link: Link, *, gone: bool) -> None:
         if not gone:
             self._inventory.put_link(link)
+            _, known = self._announced.get(link.ifindex, (None, link))
+            if known.xdp_program != link.xdp_program:
+                self._stale.add(link.ifindex)
             return
         self._inventory.drop_link(link.ifindex)
         # Said at once: a device that leaves for another namespace and returns keeps its index but not its filters.
@@ -163,10 +174,12 @@ class HostWatcher:
             if roles.get(ifindex) is not role:
                 self._forget(ifindex)
         for ifindex, role in roles.items():
-            if again or ifindex not in self._announced or ifindex in self._failed:
+            if again or ifindex not in self._announced or ifindex in self._failed or ifindex in self._stale:
                 self._hand_over(role, self._inventory.links[ifindex])
+        self._stale.clear()
         if self._on_view is not None:
             self._on_view(self._view(roles))
+        self._inventory.xdp_targets = {ifindex for ifindex, can_send in self._xdp_devices().items() if can_send}
         host = self._inventory.host()
         if host != self._last_host:
             self._last_host = host

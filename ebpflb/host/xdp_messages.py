@@ -2,7 +2,7 @@
 
 Decides how they are packed and read. Must not know whose a program is.
 
-    xdp.py -> read_state, ask_why -> rtnetlink        link_messages.py -> program_of
+    xdp.py -> read_state, ask_why -> rtnetlink        link_messages.py -> parse_state
 """
 
 from contextlib import suppress

@@ -3,16 +3,25 @@
 with namespace("a") as path: ...  ->  ip netns add/del
 """
 
+import ctypes
+import fcntl
 import os
+import socket
 import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ebpflb.host import syscalls
+from ebpflb.host import bpf_links, syscalls
 
 _SCHED_CLS = 3
+_SIOCETHTOOL = 0x8946
+_OFFLOADS = {"gro": 0x2C, "tx": 0x17}
+"""ETHTOOL_SGRO, ETHTOOL_STXCSUM."""
+_XDP = 6
+_XDP_PASS = bytes.fromhex("b700000002000000 9500000000000000")
+"""r0 = XDP_PASS; exit."""
 _PASS_ON = struct.pack("=BBhi", 0xB7, 0, 0, -1) + struct.pack("=BBhi", 0x95, 0, 0, 0)
 """r0 = TC_ACT_UNSPEC; exit."""
 
@@ -54,6 +63,14 @@ def inside(path: Path) -> Iterator[None]:
         os.close(home)
 
 
+def set_offload(device: str, name: str, *, on: bool) -> None:
+    """Switch a feature of a device of this network namespace, as ``ethtool -K`` does: ``gro``, ``tx`` (checksums)."""
+    value = ctypes.create_string_buffer(struct.pack("=II", _OFFLOADS[name], on))
+    request = struct.pack("16sQ16x", device.encode(), ctypes.addressof(value))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SIOCETHTOOL, request)
+
+
 @contextmanager
 def pass_all_program(name: str) -> Iterator[int]:
     """Load a tc program that has no opinion on any packet."""
@@ -62,3 +79,16 @@ def pass_all_program(name: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def xdp_program(name: str) -> Iterator[Path]:
+    """Pin an XDP program that passes every frame."""
+    descriptor = syscalls.load_program(_XDP, 0, _XDP_PASS, name.encode()[:15])
+    pin = Path("/sys/fs/bpf") / f"ebpflb-t-{os.getpid()}-{name}-{descriptor}"
+    try:
+        bpf_links.pin(descriptor, pin)
+        yield pin
+    finally:
+        os.close(descriptor)
+        pin.unlink()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from socket import if_nametoindex
 
 import pytest
 
@@ -14,9 +15,10 @@ from ebpflb.core.model import Host
 from ebpflb.errors import EbpflbError
 from ebpflb.host import netlink
 from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView, Link, LinkHeader
+from ebpflb.host.netdev import NetdevFeatures
 from ebpflb.host.netlink import HostWatcher
 from ebpflb.host.rtnetlink import Rtnetlink
-from tests.netns.host_helpers import enter, inside, namespace, run
+from tests.netns.host_helpers import enter, inside, namespace, run, set_offload, xdp_program
 
 pytestmark = pytest.mark.root
 
@@ -31,6 +33,7 @@ class Calls:
         self.queue: queue.Queue[Call] = queue.Queue()
         self.refuse_next: Exception | None = None
         self.views: queue.Queue[DeviceView] = queue.Queue()
+        self.xdp_devices: dict[int, bool] = {}
 
     def host(self, host: Host) -> None:
         self.queue.put(("host", host))
@@ -81,6 +84,7 @@ def watching(path: Path) -> Iterator[Calls]:
         calls.gone,
         on_view=calls.views.put,
         families=[Family.IPV4],
+        xdp_devices=lambda: calls.xdp_devices,
     )
     failures: list[BaseException] = []
 
@@ -104,6 +108,12 @@ def watching(path: Path) -> Iterator[Calls]:
 
 def add(name: str) -> None:
     run("ip", "link", "add", name, "type", "veth", "peer", "name", f"far-{name}")
+
+
+def set_up(name: str) -> None:
+    """Have a device and its far end carry packets: the kernel says little of one that is down."""
+    for each in (name, f"far-{name}"):
+        run("ip", "link", "set", each, "up")
 
 
 def packed(text: str) -> bytes:
@@ -276,3 +286,32 @@ def test_a_devices_link_header_is_known(node: Path, caplog: pytest.LogCaptureFix
         "device up-tun has no IPv4 address: IPv4 that must leave by it masked is dropped",
     )
     assert len([text for text in caplog.messages if "up-tun has no IPv4 address" in text]) == 1
+
+
+def test_an_xdp_program_that_comes_or_goes_is_a_reason_to_look_again(node: Path) -> None:
+    add("up0")
+    set_up("up0")
+    with watching(node) as calls, xdp_program("bystander") as pin:
+        assert calls.next_device() == ("uplink+", "up0")
+        for arguments in (("pinned", str(pin)), ("off",)):
+            run("ip", "link", "set", "dev", "up0", "xdpdrv", *arguments)
+            assert calls.next_device() == ("uplink+", "up0")
+
+
+def test_what_xdp_can_do_with_our_devices_is_followed(node: Path) -> None:
+    """A device without our program is of no interest; its features change, too, when it is made."""
+    for name in ("up0", "pod0"):
+        add(name)
+        set_up(name)
+    with NetdevFeatures() as features:
+        if features.read(1) is None:
+            pytest.skip("needs Linux 6.3: this kernel does not tell what XDP can do with a device")
+    with watching(node) as calls:
+        assert {calls.next_device(), calls.next_device()} == {("uplink+", "up0"), ("pod+", "pod0")}
+        calls.xdp_devices[if_nametoindex("up0")] = False
+        for peer in ("far-pod0", "far-up0"):
+            set_offload(peer, "gro", on=True)
+        assert calls.next_device() == ("uplink+", "up0")
+        calls.xdp_devices[if_nametoindex("up0")] = True
+        set_offload("far-up0", "gro", on=False)
+        calls.next_host(lambda host: host.devices[0].supports_xdp)

@@ -10,6 +10,7 @@ from ebpflb.core.abi import Family, Protocol
 from ebpflb.datapath.clock import JiffiesClock
 from tests.prog.harness import Datapath
 from tests.prog.lab import Lab
+from tests.prog.sockets import SocketLab
 from tests.prog.world import Namespace
 
 
@@ -20,6 +21,13 @@ def datapath_of() -> Iterator[Callable[[Family], Datapath]]:
         clock = stack.enter_context(JiffiesClock())
         namespace = stack.enter_context(Namespace())
         yield cache(lambda family: stack.enter_context(Datapath(family, namespace, clock)))
+
+
+@pytest.fixture(scope="session")
+def socket_labs() -> Iterator[Callable[..., SocketLab]]:
+    """Give the socket programs by the constants that they are built with, built at first use."""
+    with ExitStack() as stack:
+        yield cache(lambda **constants: stack.enter_context(SocketLab(**constants)))
 
 
 @pytest.fixture

@@ -99,3 +99,14 @@ def test_a_link_takes_its_addresses_along() -> None:
     inventory.drop_address(key(3, "10.0.0.2"))
     inventory.drop_address(key(3, "10.0.0.2"))
     assert inventory.host().addresses == frozenset()
+
+
+def test_uplinks_tell_their_mtu_and_whether_xdp_may_send_by_them() -> None:
+    inventory = Inventory(RolePatterns(uplinks=("eth*",)))
+    inventory.put_link(Link(3, "eth0", mtu=9000))
+    inventory.put_link(Link(4, "eth1"))
+    inventory.xdp_targets = {4}
+    assert [(device.name, device.mtu, device.supports_xdp) for device in inventory.host().devices] == [
+        ("eth0", 9000, False),
+        ("eth1", 1500, True),
+    ]

@@ -1,0 +1,157 @@
+"""A node with an agent and its clients, and another one whose pods go, one after the other.
+
+with stale_world(folder) as world: world.serve(victim); readers...; world.remove(victim)
+
+The Service has TCP and UDP on one port, as DNS does, and an address of each family.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebpflb.bench.control import start_server
+from ebpflb.bench.namespaces import run_ip
+from ebpflb.bench.plan import DUAL_STACK
+from ebpflb.bench.process import Running
+from ebpflb.bench.topology import Lab, Node, Place, Pod
+from ebpflb.core.abi import Family
+from tests.kube.objects import make_service, make_slice
+from tests.kube.store import Object
+from tests.netns.life_helpers import NAMESPACE, LifeAgent, write_objects
+
+CLUSTER_IPS = {Family.IPV4: "10.96.0.53", Family.IPV6: "fd00:10:96::53"}
+PORT = 53
+TARGET_PORT = 5353
+KINDS = ("tcp", "udp")
+VICTIMS = 6
+
+_SOCKETS_ONLY = """
+from functools import partial
+import ebpflb.agent.run as agent
+import ebpflb.cli.run as cli
+from ebpflb.core.abi import Family
+from ebpflb.datapath.programs import SOCKET_PROGRAMS
+cli.AgentConfig = partial(cli.AgentConfig, families=tuple(Family))
+agent.build_programs = partial(agent.build_programs, programs=SOCKET_PROGRAMS)
+from ebpflb.cli import main
+main()
+"""
+"""An agent of both families that compiles no packet programs: no packet is translated here, and they take longest."""
+
+
+@dataclass
+class StaleWorld:
+    """One lab, one agent on node 1, and the pods of node 2."""
+
+    lab: Lab
+    agent: LifeAgent
+    manifests: Path
+    _next: int = 0
+
+    @property
+    def node(self) -> Node:
+        """Where the clients and the agent are."""
+        return self.lab.node(1)
+
+    def victim(self) -> Pod:
+        """Return a pod of the other node that no test has had."""
+        self._next += 1
+        return self.lab.pod(2, self._next)
+
+    def write(self, *backends: Pod, terminating: Sequence[Pod] = (), name: str = "dns") -> float:
+        """Give the Service these backends; return when."""
+        objects = [service(name), *slices(name, backends, terminating)]
+        write_objects(self.manifests, **{name: objects})
+        return time.monotonic()
+
+    def delete(self, name: str = "dns") -> float:
+        """Delete the Service; return when."""
+        write_objects(self.manifests, **{name: []})
+        return time.monotonic()
+
+    def reader(self, place: Place, kind: str, host: str, netns: Path | None = None) -> "Reader":
+        """Start a process that has asked a backend and waits for more."""
+        where = [] if netns is None else [str(netns)]
+        return Reader(place.popen_module("tests.netns.stale.reader", [kind, host, str(PORT), *where]))
+
+
+class Reader:
+    """A process in a blocking recv()."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def backend(self) -> str:
+        """Return who answered."""
+        return self._running.wait_for_line(lambda line: line.startswith("asked ")).split()[1]
+
+    def ending(self, seconds: float) -> tuple[str, float]:
+        """Wait until its recv() ends; return the error, and when it came."""
+        _, error, when = self._running.wait_for_line(lambda line: line.startswith("ended "), seconds).split()
+        return error, float(when)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it still waits."""
+        return self._running.is_running
+
+
+def service(name: str) -> Object:
+    """Return the Service; its ports are one number, of two protocols."""
+    ports = [{"name": kind, "port": PORT, "targetPort": TARGET_PORT, "protocol": kind.upper()} for kind in KINDS]
+    addresses = list(CLUSTER_IPS.values())
+    families = {"clusterIPs": addresses, "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"}
+    return make_service(name, NAMESPACE, clusterIP=addresses[0], ports=ports, **families)
+
+
+def slices(name: str, backends: Sequence[Pod], terminating: Sequence[Pod]) -> list[Object]:
+    """Return an EndpointSlice of each family."""
+    ports = [{"name": kind, "port": TARGET_PORT, "protocol": kind.upper()} for kind in KINDS]
+    found = []
+    for family in Family:
+        endpoints = [_endpoint(pod, family, ready=True) for pod in backends]
+        endpoints += [_endpoint(pod, family, ready=False) for pod in terminating]
+        fields: dict[str, Any] = {"addressType": f"IPv{family.value}", "ports": ports, "endpoints": endpoints}
+        found.append(make_slice(f"{name}-{family.value}", NAMESPACE, service=name, **fields))
+    return found
+
+
+def _endpoint(pod: Pod, family: Family, *, ready: bool) -> Object:
+    conditions = {"ready": ready, "serving": True, "terminating": not ready}
+    return {"addresses": [pod.address_of(family)], "nodeName": f"node-{pod.node}", "conditions": conditions}
+
+
+def vanish(pod: Pod) -> None:
+    """Take a pod's device away: it says nothing more, not even that it ends."""
+    run_ip(["link del eth0"], pod.netns)
+
+
+@contextmanager
+def stale_world(manifests: Path) -> Iterator[StaleWorld]:
+    """Stand up the lab and a ready agent without any Service."""
+    with Lab("stale", nodes=2, pods_per_node=[1, VICTIMS], families=DUAL_STACK) as lab:
+        for pod in lab.node(2).pods:
+            start_server(pod, tcp=[TARGET_PORT], udp=[TARGET_PORT])
+        write_objects(manifests, dns=[])
+        with tempfile.TemporaryDirectory(prefix="ebpflb-state-") as state:
+            node = lab.node(1)
+            agent = LifeAgent(node, node.netns, Path(state), ("--manifests", str(manifests)))
+            try:
+                start(agent)
+                yield StaleWorld(lab, agent, manifests)
+            finally:
+                agent.cleanup()
+
+
+def start(agent: LifeAgent, *flags: str) -> None:
+    """Start the agent, without devices, and wait until it is ready."""
+    node = agent.node
+    where = ["--node-name", node.name, "--cgroup", str(node.cgroup)]
+    command = [sys.executable, "-c", _SOCKETS_ONLY, "run", *agent.source, *where, *agent._scope(), *flags]
+    agent.running = node.popen(command)
+    agent.wait_ready()
