@@ -84,7 +84,7 @@ class Row:
     services: tuple[Service, ...]
     steps: tuple[Step, ...]
     families: tuple[Family, ...] = tuple(Family)
-    protocols: tuple[Protocol, ...] = (Protocol.TCP, Protocol.UDP)
+    protocols: tuple[Protocol, ...] = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
     devices: Mapping[Device, str] | None = None
     """SNAT addresses; None: the uplink has the node's."""
     prepare: "Callable[[Lab], object]" = id

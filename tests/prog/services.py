@@ -29,8 +29,10 @@ from ebpflb.core.tables import (
     DeviceRow,
     Frontend,
     FrontendKey,
+    LocalBackendKey,
     MemberKey,
     Range,
+    SourceRangeKey,
     Tables,
 )
 from tests.prog.world import ADDRESSES, Device, packed
@@ -59,6 +61,9 @@ class Service:
     has_backends: bool | None = None
     """None: when there are any."""
     affinity_s: int = 0
+    dsr: bool = False
+    source_ranges: tuple[tuple[str, int], ...] = ()
+    """Names of addresses, and prefix lengths of IPv4; those of IPv6 are four times as long."""
 
 
 def backend_row(name: str, family: Family, protocol: Protocol, state: BackendState, generation: int) -> Backend:
@@ -84,13 +89,28 @@ def tables(
     states = {**dict.fromkeys(draining, BackendState.DRAINING), **used}
     return Tables(
         family=family,
-        frontends=dict(_frontend(service, family, protocol, *ranges[service]) for service in services),
+        frontends=dict(
+            row
+            for service in services
+            for row in (*_address_row(service, family), _frontend(service, family, protocol, *ranges[service]))
+        ),
         backends={
             BACKEND_IDS[name]: backend_row(name, family, protocol, state, (generations or {}).get(name, GENERATION))
             for name, state in states.items()
         },
         services={service.id: f"test/service-{service.id}:{protocol.name}" for service in services},
         members=dict(row for service in services if service.affinity_s for row in _members(service)),
+        local_backends={
+            LocalBackendKey(service.id, packed(name, family)): BACKEND_IDS[name]
+            for service in services
+            if service.dsr
+            for name in LOCAL.intersection(service.backends)
+        },
+        source_ranges={
+            SourceRangeKey(service.id, *_prefix(name, bits, family)): 0
+            for service in services
+            for name, bits in service.source_ranges
+        },
         node_addrs={packed("node", family): 0},
         devices={
             device: DeviceRow(packed(name, family), 1500, DeviceFlag(0))
@@ -122,8 +142,27 @@ def _frontend(
     flags = FrontendFlag.LOCAL_POLICY if service.local_policy else FrontendFlag(0)
     if bool(service.backends) if service.has_backends is None else service.has_backends:
         flags |= FrontendFlag.HAS_BACKENDS
+    flags |= FrontendFlag.DSR if service.dsr else 0
+    flags |= FrontendFlag.SOURCE_RANGES if service.source_ranges else 0
     value = Frontend(service.id, service.kind, service.algorithm, flags, service.affinity_s, cluster, local)
     return FrontendKey(packed(name, family), int(port), protocol), value
+
+
+def _address_row(service: Service, family: Family) -> Iterable[tuple[FrontendKey, Frontend]]:
+    """Yield the row of a Service's address as such; NodePorts have none."""
+    if service.kind is FrontendKind.NODE_PORT:
+        return
+    key = FrontendKey(packed(service.frontend.rpartition(":")[0], family), 0, Protocol.ANY)
+    flags = FrontendFlag.HAS_BACKENDS if service.backends else FrontendFlag(0)
+    yield key, Frontend(0, FrontendKind.ADDRESS, Algorithm.RANDOM, flags, 0, EMPTY_RANGE, EMPTY_RANGE)
+
+
+def _prefix(name: str, bits: int, family: Family) -> tuple[bytes, int]:
+    """Return the network of an address: the first bits, zero behind."""
+    address = packed(name, family)
+    length = bits if family is Family.IPV4 else 4 * bits
+    spare = 8 * len(address) - length
+    return (int.from_bytes(address) >> spare << spare).to_bytes(len(address)), length
 
 
 def _members(service: Service) -> Iterable[tuple[MemberKey, MemberSet]]:

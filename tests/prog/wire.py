@@ -12,6 +12,7 @@ from typing import Any
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
+from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
 from ebpflb.core.abi import Family, Protocol
@@ -20,6 +21,8 @@ from tests.prog.world import address
 SENDER_MAC = "02:00:00:00:00:01"
 NODE_MAC = "02:00:00:00:00:02"
 ETHERNET_BYTES = 14
+SCTP_CHUNKS = {"S": 1, "SA": 2, "FA": 7, "R": 6}
+"""INIT, INIT ACK, SHUTDOWN, ABORT for the flags of TCP that mean the same; DATA for all others."""
 PAYLOAD = b"ebpflb, a packet's inside."
 
 
@@ -32,7 +35,7 @@ class Wire:
     ttl: int = 64
     payload: bytes = PAYLOAD
     flags: str = "S"
-    """Of TCP, in scapy's letters: S, SA, A, FA, R."""
+    """Of TCP, in scapy's letters: S, SA, A, FA, R. They choose the first chunk of SCTP."""
     seq: int = 1000
     ack: int = 0
     options: bytes = b""
@@ -68,10 +71,12 @@ def network(wire: Wire, family: Family, **fields: Any) -> Packet:
 
 
 def transport(wire: Wire, protocol: Protocol) -> Packet:
-    """Return the TCP or UDP header."""
+    """Return the TCP, UDP or SCTP header; of SCTP also the first chunk's."""
     sport, dport = (int(end.rpartition(":")[2]) for end in (wire.src, wire.dst))
     if protocol is Protocol.TCP:
         return TCP(sport=sport, dport=dport, flags=wire.flags, seq=wire.seq, ack=wire.ack)
+    if protocol is Protocol.SCTP:
+        return SCTP(sport=sport, dport=dport, tag=wire.seq) / Raw(bytes([SCTP_CHUNKS.get(wire.flags, 0), 0, 0, 4]))
     return UDP(sport=sport, dport=dport, chksum=0) if wire.no_checksum else UDP(sport=sport, dport=dport)
 
 
