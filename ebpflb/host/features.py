@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ebpflb.core.abi import Family
 from ebpflb.host import syscalls
 from ebpflb.host.finding import Finding, Level
 from ebpflb.host.netns_cookie import netns_cookie
@@ -153,6 +154,22 @@ def check_initial_netns(own: int | None, initial: int | None) -> Finding:
     return Finding(name, Level.ERROR, detail, "run in the host's network namespace (hostNetwork), or use Linux 5.14")
 
 
+def probe_family(family: Family, sysctl: Path = Path("/proc/sys/net")) -> Finding:
+    """Say whether the kernel speaks a family, in this network namespace. IPv4 it always does."""
+    name = f"IPv{family.value}"
+    if family is Family.IPV4:
+        return Finding(name, Level.OK, "usable")
+    try:
+        disabled = (sysctl / "ipv6/conf/all/disable_ipv6").read_text().strip() != "0"
+    except OSError:
+        detail = "not served: this kernel has none (no ipv6 module, or booted with ipv6.disable=1)"
+        return Finding(name, Level.WARNING, detail, "load the module, or boot without ipv6.disable=1")
+    if disabled:
+        detail = "not served: it is disabled in this network namespace"
+        return Finding(name, Level.WARNING, detail, "sysctl -w net.ipv6.conf.all.disable_ipv6=0, and restart the agent")
+    return Finding(name, Level.OK, "usable")
+
+
 def _inode(path: str) -> int | None:
     try:
         return Path(path).stat().st_ino
@@ -162,4 +179,5 @@ def _inode(path: str) -> int | None:
 
 def probe_features() -> list[Finding]:
     """Run every probe of this module."""
-    return [*(probe_feature(feature) for feature in FEATURES), probe_jit(), *probe_socket_features()]
+    families = (probe_family(family) for family in Family)
+    return [*(probe_feature(feature) for feature in FEATURES), probe_jit(), *probe_socket_features(), *families]
