@@ -144,12 +144,13 @@ def check_destroy(missing: Sequence[str]) -> Finding:
 
 
 def check_initial_netns(own: int | None, initial: int | None) -> Finding:
-    """Say whether a kernel without SO_NETNS_COOKIE will do: programs can then ask for the initial namespace only."""
+    """Say what a kernel without SO_NETNS_COOKIE will do for: programs can then ask for the initial namespace only."""
     name, missing = "netns cookie", "SO_NETNS_COOKIE is missing (Linux 5.14)"
     if own is None or initial is None:
         return Finding(name, Level.WARNING, f"{missing}: this network namespace is unknown", "run doctor as root")
     if own == initial:
-        return Finding(name, Level.OK, f"{missing}, and not needed: this is the initial network namespace")
+        lost = "no pod can be opted out of the socket hooks: a sidecar in it sees backends, not Services"
+        return Finding(name, Level.WARNING, f"{missing}: {lost}", "use Linux 5.14 or later where pods have sidecars")
     detail = f"{missing}, and this is not the initial network namespace: processes here are taken for pods"
     return Finding(name, Level.ERROR, detail, "run in the host's network namespace (hostNetwork), or use Linux 5.14")
 
