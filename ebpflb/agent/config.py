@@ -31,7 +31,8 @@ class AgentConfig:
     bpffs: Path = Path("/sys/fs/bpf")
     instance: str = "default"
     state_dir: Path = Path("/run/ebpflb")
-    families: tuple[Family, ...] = (Family.IPV4,)
+    families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
+    """Wanted ones; those that the kernel lacks are left out with a warning."""
     sizes: MapSizes = field(default_factory=MapSizes)
     close_tcp_sockets: TcpSockets = TcpSockets.DELETED
 

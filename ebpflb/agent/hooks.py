@@ -115,14 +115,15 @@ class Hooks:
         return tuple(program.name for program in self._tc_programs(role, header))
 
     def attach_sockets(self) -> None:
-        """Attach the socket programs to the cgroup, or detach them when no cgroup is wanted any more."""
-        for family, build in self._builds.items():
+        """Attach the socket programs to the cgroup; detach those of a family, or all, that are not wanted any more."""
+        for family in Family:
             links = self._config.pins.links(family)
             programs = programs_of(family, SOCKET_PROGRAMS)
-            names = {program.name(family): build.pins[program.stem] for program in programs}
-            if self._config.cgroup is None:
-                changes = detach_cgroup(names, links)
+            build = self._builds.get(family)
+            if self._config.cgroup is None or build is None:
+                changes = detach_cgroup((program.name(family) for program in programs), links)
             else:
+                names = {program.name(family): build.pins[program.stem] for program in programs}
                 changes = attach_cgroup(names, self._config.cgroup, links)
             for change in changes:
                 log.info("cgroup_hook change=%r", change)

@@ -4,12 +4,15 @@ At the end everything stays pinned and attached: traffic goes on. ``ebpflb clean
 """
 
 import logging
+import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from ebpflb.agent.board import Board, capacity_warnings
 from ebpflb.agent.config import AgentConfig
+from ebpflb.agent.families import keep_served_families
 from ebpflb.agent.hooks import Hooks
 from ebpflb.agent.opt_outs import HostFacts, OptOuts
 from ebpflb.agent.sweeping import Sweeping
@@ -35,9 +38,10 @@ log = logging.getLogger(__name__)
 
 HAIRPIN_ADDRESSES = {
     Family.IPV4: bytes([169, 254, 77, 1]),
-    Family.IPV6: bytes.fromhex("fe80 0000 0000 0000 0000 eb9f 0000 0001"),
+    Family.IPV6: bytes.fromhex("fd65 6270 666c 0062 0000 0000 0000 0001"),
 }
-"""Link-local (RFC 3927, RFC 4291): nobody routes them, and a pod answers them by its default route."""
+"""Nobody has them, and a pod answers them by its default route: of IPv4 a link-local one (RFC 3927), as its pods have
+no route for those; of IPv6, whose every device has one, a unique local one with "ebpfl" as its global id (RFC 4193)."""
 
 
 _SIGNAL_SECONDS = 0.2
@@ -47,6 +51,7 @@ _SIGNAL_SECONDS = 0.2
 def run_agent(config: AgentConfig, stop: threading.Event) -> None:
     """Run until ``stop`` is set. Raises ``EbpflbError`` when the agent cannot start or cannot go on."""
     ensure_bpffs(config.bpffs)
+    config, warnings = keep_served_families(config)
     with ExitStack() as stack:
         stack.enter_context(InstanceLock(config.instance, config.pins.root))
         forget_status(config)
@@ -56,12 +61,18 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
         clock = stack.enter_context(JiffiesClock())
         builds = build_unless_stopped(config, clock.hz, stop)
         if not stop.is_set():
-            _serve(config, source, clock, builds, stop)
+            _serve(config, source, clock, builds, stop, warnings=warnings)
     log.info("stopped instance=%s traffic=goes_on", config.instance)
 
 
 def _serve(
-    config: AgentConfig, source: Source, clock: JiffiesClock, builds: Mapping[Family, Build], stop: threading.Event
+    config: AgentConfig,
+    source: Source,
+    clock: JiffiesClock,
+    builds: Mapping[Family, Build],
+    stop: threading.Event,
+    *,
+    warnings: Sequence[str],
 ) -> None:
     """Attach the programs and keep the maps up to date until ``stop`` is set."""
     with ExitStack() as stack:
@@ -72,7 +83,7 @@ def _serve(
         opt_outs = OptOuts(config)
         inbox = Inbox(config.node_name, on_pods=opt_outs.on_pods)
         facts = HostFacts(inbox.host)
-        board = Board(hooks, inbox.wake, check_capacities(config))
+        board = Board(hooks, inbox.wake, (*warnings, *check_capacities(config)))
         watcher = HostWatcher(
             *(config.uplink_devices, config.pod_devices, facts.on_host, hooks.attach_device, hooks.detach_device),
             on_view=board.on_view,
@@ -123,17 +134,18 @@ def make_source(config: AgentConfig) -> Source:
 def build_unless_stopped(config: AgentConfig, hz: int, stop: threading.Event) -> dict[Family, Build]:
     """Return the pinned programs of every family, built or adopted; not of all when ``stop`` is set meanwhile.
 
-    Who ends a whole control group ends the compiler, too: its failure is then no failure of ours.
+    The compilers run at the same time. Who ends a whole control group ends them, too: their failure is then no failure
+    of ours.
     """
-    builds: dict[Family, Build] = {}
-    for family in config.families:
-        if stop.is_set():
-            break
-        try:
-            builds[family] = _build(config, family, hz)
-        except BuildError:
-            if not stop.wait(_SIGNAL_SECONDS):
-                raise
+    with ThreadPoolExecutor(len(config.families)) as pool:
+        tasks = {family: pool.submit(_build, config, family, hz) for family in config.families}
+        builds: dict[Family, Build] = {}
+        for family, task in tasks.items():
+            try:
+                builds[family] = task.result()
+            except BuildError:
+                if not stop.wait(_SIGNAL_SECONDS):
+                    raise
     return builds
 
 
@@ -146,7 +158,14 @@ def check_capacities(config: AgentConfig) -> tuple[str, ...]:
 
 
 def remove_other_builds(config: AgentConfig, builds: Mapping[Family, Build]) -> None:
-    """Unpin the programs of earlier versions. Filters and links hold their own references until replaced."""
+    """Unpin the programs of earlier versions, and all of families that are not served any more.
+
+    Filters and links hold their own references until they are replaced or removed.
+    """
+    for family in Family:
+        if family not in builds and config.pins.family(family).exists():
+            shutil.rmtree(config.pins.family(family))
+            log.info("family_removed family=%s", family.name)
     for family, build in builds.items():
         for folder in config.pins.progs(family).iterdir():
             if folder.name != build.key:

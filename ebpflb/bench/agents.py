@@ -21,8 +21,13 @@ from ebpflb.errors import EbpflbError
 
 BPFFS = Path("/sys/fs/bpf")
 READY = re.compile(r"(?<!not )\bready\b")
-READY_SECONDS = 45.0
-"""Three agents compile at once on two cores."""
+READY_SECONDS = 100.0
+"""Three agents compile the programs of both families at once, on two cores that may be busy with other things."""
+
+
+def ip_family(node: Node) -> str:
+    """Return the agent's word for the families that a node has."""
+    return f"ipv{node.families[0].value}" if len(node.families) == 1 else "dual"
 
 
 class Agent:
@@ -47,7 +52,8 @@ class Agent:
         """Start the process; ``wait_ready`` says when it has programmed the node."""
         arguments = ["run", "--manifests", str(self._manifests), "--node-name", self.node.name]
         arguments += ["--uplink-devices", ",".join(self.node.uplinks), "--pod-devices", "pod*"]
-        arguments += ["--cgroup", str(self.node.cgroup), *self._scope(), *self._state_flags(), *self._flags]
+        arguments += ["--cgroup", str(self.node.cgroup), "--ip-family", ip_family(self.node)]
+        arguments += [*self._scope(), *self._state_flags(), *self._flags]
         self._running = self.node.popen_module("ebpflb", arguments)
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:

@@ -60,6 +60,11 @@ class Place:
     """What ``popen`` started at any place of the lab: the lab's own list."""
 
     @property
+    def families(self) -> tuple[Family, ...]:
+        """The lab's families."""
+        return tuple(family_of(address) for address in self.addresses)
+
+    @property
     def address(self) -> str:
         """The address of the lab's first family."""
         return self.addresses[0]

@@ -27,12 +27,15 @@ from ebpflb.cli.options import (
 from ebpflb.cli.signals import stop_on_signals
 from ebpflb.cli.sizes import map_size_option
 from ebpflb.cli.verbs import is_debugging
+from ebpflb.core.abi import Family
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.stale import TcpSockets
 from ebpflb.errors import PrerequisiteError
 from ebpflb.host.mounts import cgroup2_mounts, read_mounts
 
 _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+_FAMILIES: Final = {"ipv4": (Family.IPV4,), "ipv6": (Family.IPV6,), "dual": (Family.IPV4, Family.IPV6)}
 
 
 @click.command()
@@ -60,6 +63,13 @@ _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 @cgroup_option
 @socket_opt_out_option
 @opt_out_runtime_class_option
+@click.option(
+    "--ip-family",
+    type=click.Choice(list(_FAMILIES)),
+    default="dual",
+    show_default=True,
+    help="Which IP families are served; one that the kernel lacks is left out.",
+)
 @bpffs_option
 @instance_option
 @state_dir_option
@@ -82,6 +92,7 @@ def command(
     cgroup: Path | None,
     socket_opt_outs: tuple[str, ...],
     opt_out_runtime_classes: tuple[str, ...],
+    ip_family: str,
     bpffs: Path,
     instance: str,
     state_dir: Path,
@@ -106,6 +117,7 @@ def command(
         bpffs=bpffs,
         instance=instance,
         state_dir=state_dir,
+        families=_FAMILIES[ip_family],
         sizes=sizes,
         close_tcp_sockets=TcpSockets(close_tcp_sockets),
     )

@@ -8,13 +8,9 @@ Knows nothing of what the maps mean. The maps themselves are created and pinned 
 
 import hashlib
 import json
-import os
 import platform
-import re
 import shutil
-import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -24,11 +20,11 @@ from pathlib import Path
 
 from ebpflb.core.abi import SLOTS_PER_LINE, Family
 from ebpflb.datapath.btf import Bit
+from ebpflb.datapath.compile_job import ProgramJob, Unit, compile_units
 from ebpflb.datapath.programs import PROGRAMS, Program, programs_of
 from ebpflb.datapath.source import bpf_directory, inline_source
 from ebpflb.errors import BuildError, PrerequisiteError
 
-_COMPILE_SECONDS = 120
 _DIALECT = ("-fno-strict-aliasing",)
 """As the kernel is compiled: checksums read headers by 32-bit words, whatever the types of their fields."""
 _INITIAL_NETNS = "lb_get_netns_cookie(NULL)"
@@ -188,70 +184,18 @@ def _key(spec: BuildSpec, texts: Mapping[str, str]) -> str:
 def _compile(
     spec: BuildSpec, programs: Collection[Program], texts: Mapping[str, str], shim: Path, staging: Path
 ) -> dict[str, int]:
-    job = {
-        "parent": os.getpid(),
-        "shim": str(shim),
-        "kernel": _kernel_version_code(),
-        "cflags": [*spec.flags(), *_DIALECT, *_include_flags()],
-        "units": [
-            {"text": text, "programs": [_program_job(p, spec.family, staging) for p in programs if p.source == source]}
-            for source, text in texts.items()
-        ],
-    }
+    units = [
+        Unit(text, tuple(_program_job(each, spec.family, staging) for each in programs if each.source == source))
+        for source, text in texts.items()
+    ]
     try:
-        code, out, words = _run_compiler(json.dumps(job))
-    except subprocess.TimeoutExpired:
-        code, out, words = 1, "", f"the compiler did not end within {_COMPILE_SECONDS} s"
-    if code != 0:
+        sizes = compile_units(f"the {spec.family.name} programs", units, [*spec.flags(), *_DIALECT], shim)
+    except BuildError:
         remove_build(staging)
-        raise BuildError(
-            f"the {spec.family.name} programs do not build on kernel {platform.release()}:\n{words.strip()}",
-            remedy="run `ebpflb doctor`; if it finds nothing, report this text",
-        )
-    sizes: dict[str, int] = json.loads(out.splitlines()[-1])
+        raise
     return {program.stem: sizes[program.name(spec.family)] for program in programs}
 
 
-def _run_compiler(job: str) -> tuple[int, str, str]:
-    """Run the child; return its exit code, stdout and stderr.
-
-    ``-P``: nothing is imported from the folder that we happen to be started in. A session of its own: Ctrl-C at the
-    terminal is for the agent, which ends after the child; the child dies with it in any case (``"parent"``).
-    """
-    child = subprocess.run(
-        [sys.executable, "-P", "-m", "ebpflb.datapath.compiler"],
-        input=job,
-        capture_output=True,
-        text=True,
-        timeout=_COMPILE_SECONDS,
-        check=False,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    return child.returncode, child.stdout, child.stderr
-
-
-def _program_job(program: Program, family: Family, staging: Path) -> dict[str, str | int]:
+def _program_job(program: Program, family: Family, staging: Path) -> ProgramJob:
     name = program.name(family)
-    return {
-        "name": name,
-        "type": program.type,
-        "attach_type": program.attach_type(family),
-        "pin": str(staging / name),
-    }
-
-
-def _include_flags() -> list[str]:
-    """UAPI headers come after the shim's: the distribution's linux-libc-dev is all that is needed."""
-    folders = ["/usr/include"]
-    multiarch = sysconfig.get_config_var("MULTIARCH")
-    if multiarch:
-        folders.append(f"/usr/include/{multiarch}")
-    return [flag for folder in folders for flag in ("-idirafter", folder)]
-
-
-def _kernel_version_code() -> int:
-    """KERNEL_VERSION of the running kernel: bcc would look for it in headers that are not installed."""
-    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", platform.release())
-    major, minor, patch = (int(part or 0) for part in match.groups()) if match else (5, 10, 0)
-    return (major << 16) + (minor << 8) + min(patch, 255)
+    return ProgramJob(name, program.type, program.attach_type(family), staging / name)

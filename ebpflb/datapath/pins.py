@@ -1,9 +1,10 @@
 """Where an instance's pins stand on bpffs. Decides paths; lists and removes. Knows nothing of what is pinned.
 
     <bpffs>/ebpflb/<instance>/v<schema>/{ipv4,ipv6}/{maps/<name>, progs/<build>/<name>, links/<name>}
+    <bpffs>/ebpflb/<instance>/xdp/{maps/<name>, progs/<build>/<name>, links/<interface index>}
 
 The schema version is part of the path: a version that lays maps out differently builds beside, and never adopts
-what it cannot read.
+what it cannot read. What belongs to no family has no layout that could change.
 """
 
 import errno
@@ -44,6 +45,16 @@ class Pins:
     def family(self, family: Family) -> Path:
         """Return the folder of one family under this schema version."""
         return self.root / f"v{SCHEMA_VERSION}" / f"ipv{family.value}"
+
+    @property
+    def xdp(self) -> Path:
+        """The folder of the XDP dispatcher: of all families and schema versions."""
+        return self.root / "xdp"
+
+    @property
+    def xdp_links(self) -> Path:
+        """The folder of the links to devices, by interface index."""
+        return self.xdp / "links"
 
     def maps(self, family: Family) -> Path:
         """Return the folder of a family's maps."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ebpflb.core.abi import Family
 from ebpflb.host import syscalls
 from ebpflb.host.finding import Finding, Level
 from ebpflb.host.netns_cookie import netns_cookie
@@ -143,14 +144,31 @@ def check_destroy(missing: Sequence[str]) -> Finding:
 
 
 def check_initial_netns(own: int | None, initial: int | None) -> Finding:
-    """Say whether a kernel without SO_NETNS_COOKIE will do: programs can then ask for the initial namespace only."""
+    """Say what a kernel without SO_NETNS_COOKIE will do for: programs can then ask for the initial namespace only."""
     name, missing = "netns cookie", "SO_NETNS_COOKIE is missing (Linux 5.14)"
     if own is None or initial is None:
         return Finding(name, Level.WARNING, f"{missing}: this network namespace is unknown", "run doctor as root")
     if own == initial:
-        return Finding(name, Level.OK, f"{missing}, and not needed: this is the initial network namespace")
+        lost = "no pod can be opted out of the socket hooks: a sidecar in it sees backends, not Services"
+        return Finding(name, Level.WARNING, f"{missing}: {lost}", "use Linux 5.14 or later where pods have sidecars")
     detail = f"{missing}, and this is not the initial network namespace: processes here are taken for pods"
     return Finding(name, Level.ERROR, detail, "run in the host's network namespace (hostNetwork), or use Linux 5.14")
+
+
+def probe_family(family: Family, sysctl: Path = Path("/proc/sys/net")) -> Finding:
+    """Say whether the kernel speaks a family, in this network namespace. IPv4 it always does."""
+    name = f"IPv{family.value}"
+    if family is Family.IPV4:
+        return Finding(name, Level.OK, "usable")
+    try:
+        disabled = (sysctl / "ipv6/conf/all/disable_ipv6").read_text().strip() != "0"
+    except OSError:
+        detail = "not served: this kernel has none (no ipv6 module, or booted with ipv6.disable=1)"
+        return Finding(name, Level.WARNING, detail, "load the module, or boot without ipv6.disable=1")
+    if disabled:
+        detail = "not served: it is disabled in this network namespace"
+        return Finding(name, Level.WARNING, detail, "sysctl -w net.ipv6.conf.all.disable_ipv6=0, and restart the agent")
+    return Finding(name, Level.OK, "usable")
 
 
 def _inode(path: str) -> int | None:
@@ -162,4 +180,5 @@ def _inode(path: str) -> int | None:
 
 def probe_features() -> list[Finding]:
     """Run every probe of this module."""
-    return [*(probe_feature(feature) for feature in FEATURES), probe_jit(), *probe_socket_features()]
+    families = (probe_family(family) for family in Family)
+    return [*(probe_feature(feature) for feature in FEATURES), probe_jit(), *probe_socket_features(), *families]

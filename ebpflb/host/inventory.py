@@ -1,7 +1,8 @@
 """Which links and addresses this machine has, kept from netlink's facts one at a time. Pure: no socket, no clock.
 
-Decides what counts as an address of the host, which devices have which role, in which order a device's addresses
-stand, and what about the devices deserves a warning. Must not know how the facts arrive nor what is attached.
+Decides what counts as an address of the host, which devices have which role, which addresses stand in for a client's
+when a packet leaves by a device, and what about the devices deserves a warning. Must not know how the facts arrive nor
+what is attached.
 
     Link, Address (from netlink.py) -> Inventory -> Host (core.model), the role of each device, warnings
 """
@@ -15,6 +16,7 @@ from typing import Final
 
 from ebpflb.core.abi import Family
 from ebpflb.core.model import Device, Host
+from ebpflb.host.snat_source import of_family, with_borrowed
 
 _BRIDGE_KINDS: Final = frozenset({"bridge", "openvswitch"})
 """What joins pods is no pod device: each packet would be seen twice."""
@@ -76,18 +78,25 @@ class Address:
 
     key: AddressKey
     is_global: bool = True
+    """False: link-local, or of the host alone."""
     usable: bool = True
     """False while IPv6 duplicate address detection runs, and after it failed."""
     secondary: bool = False
     """IPv4: not the first of its subnet. IPv6: a temporary privacy address."""
     deprecated: bool = False
+    """No new connection shall use it: it is about to go, or is a service address (keepalived marks those so)."""
     created: int = 0
     """In hundredths of a second since boot: the order in which a dump and a stream of events agree."""
 
     @property
-    def rank(self) -> tuple[bool, bool, int]:
+    def is_source(self) -> bool:
+        """Say whether connections of the host may use it towards anybody."""
+        return self.is_global and self.usable and not self.deprecated
+
+    @property
+    def rank(self) -> tuple[bool, int]:
         """Return what the best source address has least of."""
-        return (self.deprecated, self.secondary, self.created)
+        return (self.secondary, self.created)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,26 +202,35 @@ class Inventory:
             addresses=frozenset(
                 address.key.local for address in usable if not ip_address(address.key.local).is_loopback
             ),
-            devices=tuple(self._uplinks(usable)),
+            devices=tuple(self._uplinks()),
         )
 
     def warnings(self, families: Sequence[Family]) -> Iterator[str]:
         """Yield what somebody who chose the patterns would want to hear."""
-        links = [link for _, link in sorted(self.links.items())]
-        for role, pattern in self.patterns.unmatched(links):
+        for role, pattern in self.patterns.unmatched(self._links()):
             yield f"no device matches --{role}-devices {pattern}"
-        for link in links:
+        for link in self._links():
             if obstacle := self.patterns.obstacle_to(link):
                 yield f"device {link.name} {obstacle}"
-        for device in self.host().devices:
-            for family in families:
-                if not any(len(address) == family.address_bytes for address in device.addresses):
-                    name = f"IPv{family.value}"
-                    yield f"device {device.name} has no {name} address: {name} that must leave by it masked is dropped"
+        devices = self._uplinks()
+        for family in families:
+            if devices and not any(of_family(device.addresses, family) for device in devices):
+                name = f"IPv{family.value}"
+                yield f"no uplink has a global {name} address: {name} is served but where it had to be masqueraded"
 
-    def _uplinks(self, usable: Sequence[Address]) -> Iterator[Device]:
-        ranked = sorted((address for address in usable if address.is_global), key=lambda address: address.rank)
-        for ifindex, link in sorted(self.links.items()):
-            if self.patterns.role_of(link) is DeviceRole.UPLINK:
-                own = dict.fromkeys(address.key.local for address in ranked if address.key.ifindex == ifindex)
-                yield Device(ifindex, link.name, tuple(own), link.mtu, ifindex in self.xdp_targets)
+    def _uplinks(self) -> list[Device]:
+        uplinks = [link for link in self._links() if self.patterns.role_of(link) is DeviceRole.UPLINK]
+        last_lenders = (self._sources(link) for link in self._links() if link.loopback)
+        usable = with_borrowed({link.ifindex: self._sources(link) for link in uplinks}, last_lenders)
+        return [
+            Device(link.ifindex, link.name, usable[link.ifindex], link.mtu, link.ifindex in self.xdp_targets)
+            for link in uplinks
+        ]
+
+    def _links(self) -> list[Link]:
+        return [link for _, link in sorted(self.links.items())]
+
+    def _sources(self, link: Link) -> list[bytes]:
+        own = (address for address in self.addresses.values() if address.key.ifindex == link.ifindex)
+        ranked = sorted((address for address in own if address.is_source), key=lambda address: address.rank)
+        return list(dict.fromkeys(address.key.local for address in ranked))

@@ -67,6 +67,7 @@ def attach(
 ) -> list[str]:
     """Put programs on a device, replacing this instance's earlier ones atomically; others' filters stay.
 
+    Earlier ones where there is nothing to replace them, as of a family that is not served any more, are removed.
     Returns the changes in words; none when everything was in place. ``on_clsact`` is called with the interface index as
     soon as clsact had to be created, before anything else can fail: only then may ``detach`` remove it. A device that
     vanishes meanwhile is no error. Raises ``EbpflbError`` for anything else that the kernel refuses.
@@ -76,7 +77,8 @@ def attach(
         if _ensure_clsact(netlink, device):
             _note_clsact(netlink, device, on_clsact)
             changes.append(f"{device.name}: created clsact")
-        running = {(found.hook, found.program): found.program_id for found in _ours(netlink, device, instance)}
+        earlier = list(_ours(netlink, device, instance))
+        running = {(found.hook, found.program): found.program_id for found in earlier}
         for program in programs:
             with _descriptor_of(program) as descriptor:
                 program_id = _program_id(descriptor)
@@ -85,6 +87,9 @@ def attach(
                     _replace_filter(netlink, device, program, instance, descriptor)
                     verb = "attached" if before is None else "replaced"
                     changes.append(f"{device.name}: {verb} {program.name} at {program.hook} (program {program_id})")
+        kept = {(program.hook, program.family) for program in programs}
+        leaving = [found for found in earlier if (found.hook, found.family) not in kept]
+        changes += _remove_filters(netlink, device, leaving)
     return changes
 
 
@@ -92,11 +97,7 @@ def detach(device: Link, instance: str, *, remove_clsact: bool) -> list[str]:
     """Remove this instance's filters from a device; then clsact, if told to and nothing else is on it."""
     changes: list[str] = []
     with _vanishing(device, "detach"), _socket() as netlink:
-        for found in _ours(netlink, device, instance):
-            message = filter_message(device, found.hook, found.family, instance)
-            with _already_gone():
-                netlink.request(message, RTM_DELTFILTER)
-                changes.append(f"{device.name}: detached {found.program} from {found.hook}")
+        changes += _remove_filters(netlink, device, list(_ours(netlink, device, instance)))
         if remove_clsact and _is_bare(netlink, device):
             with _already_gone():
                 netlink.request(clsact_message(device), RTM_DELQDISC)
@@ -189,6 +190,14 @@ def _replace_filter(netlink: Rtnetlink, device: Link, program: TcProgram, instan
     message = filter_message(device, program.hook, program.family, instance)
     message["attrs"].append(filter_options(instance, program.name, descriptor))
     netlink.request(message, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def _remove_filters(netlink: Rtnetlink, device: Link, filters: Sequence[Attached]) -> Iterator[str]:
+    for found in filters:
+        message = filter_message(device, found.hook, found.family, found.instance)
+        with _already_gone():
+            netlink.request(message, RTM_DELTFILTER)
+            yield f"{device.name}: detached {found.program} from {found.hook}"
 
 
 def _filters(netlink: Rtnetlink, device: Link, hook: TcHook) -> list[Message]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ebpflb.agent.config import status_path
-from ebpflb.bench.agents import BPFFS, READY, READY_SECONDS
+from ebpflb.bench.agents import BPFFS, READY, READY_SECONDS, ip_family
 from ebpflb.bench.control import Load
 from ebpflb.bench.namespaces import namespace_path
 from ebpflb.bench.process import Running
@@ -127,8 +127,8 @@ class LifeAgent:
         return self.running
 
     def start(self, program: Sequence[str] = EBPFLB, *, pod_devices: str = "pod*") -> None:
-        devices = ["--uplink-devices", self.node.uplink, "--pod-devices", pod_devices]
-        where = ["--node-name", self.node.name, "--cgroup", str(self.node.cgroup)]
+        devices = ["--uplink-devices", ",".join(self.node.uplinks), "--pod-devices", pod_devices]
+        where = ["--node-name", self.node.name, "--cgroup", str(self.node.cgroup), "--ip-family", ip_family(self.node)]
         self.running = self.node.popen([*program, "run", *self.source, *devices, *where, *self._scope()])
 
     def wait_ready(self) -> None:

@@ -270,6 +270,16 @@ def test_every_device_is_handed_over_again_now_and_then(node: Path, monkeypatch:
             assert calls.next_device() == ("uplink+", "up0")
 
 
+def test_an_address_ends_as_a_source_when_it_is_deprecated(node: Path) -> None:
+    add("up0")
+    with watching(node) as calls:
+        run("ip", "addr", "add", "2001:db8::1/64", "dev", "up0", "nodad")
+        calls.next_host(lambda host: bool(host.devices) and host.devices[0].addresses == (packed("2001:db8::1"),))
+        run("ip", "addr", "change", "2001:db8::1/64", "dev", "up0", "preferred_lft", "0")
+        host = calls.next_host(lambda host: host.devices[0].addresses == ())
+    assert packed("2001:db8::1") in host.addresses
+
+
 def test_a_devices_link_header_is_known(node: Path, caplog: pytest.LogCaptureFixture) -> None:
     run("ip", "tuntap", "add", "up-tap", "mode", "tap")
     run("ip", "tuntap", "add", "up-tun", "mode", "tun")
@@ -282,10 +292,9 @@ def test_a_devices_link_header_is_known(node: Path, caplog: pytest.LogCaptureFix
     assert view.warnings == (
         "no device matches --pod-devices pod*",
         "no device matches --pod-devices br*",
-        "device up-tap has no IPv4 address: IPv4 that must leave by it masked is dropped",
-        "device up-tun has no IPv4 address: IPv4 that must leave by it masked is dropped",
+        "no uplink has a global IPv4 address: IPv4 is served but where it had to be masqueraded",
     )
-    assert len([text for text in caplog.messages if "up-tun has no IPv4 address" in text]) == 1
+    assert len([text for text in caplog.messages if "no uplink has a global IPv4" in text]) == 1
 
 
 def test_an_xdp_program_that_comes_or_goes_is_a_reason_to_look_again(node: Path) -> None:

@@ -90,11 +90,23 @@ def test_again_changes_nothing_and_a_new_program_replaces(device: Link, program:
     assert attach(device, four(program), INSTANCE, created.append) == []
     assert created == []
     with pass_all_program("next") as successor:
-        changes = attach(device, four(successor)[:1], INSTANCE)
+        changes = attach(device, [*four(successor)[:1], *four(program)[1:]], INSTANCE)
         assert changes == [f"up0: replaced lb_uplink_in4 at ingress (program {program_id(successor)})"]
         (changed, *_) = list_ours(INSTANCE)
         assert changed.program_id == program_id(successor)
     assert len(filters("ingress")) == 2
+
+
+def test_what_is_not_wanted_any_more_goes(device: Link, program: int) -> None:
+    attach(device, four(program), INSTANCE)
+    attach(device, four(program), "test-b")
+    ipv4 = [wanted for wanted in four(program) if wanted.family is Family.IPV4]
+    assert attach(device, ipv4, INSTANCE) == [
+        "up0: detached lb_uplink_in6 from ingress",
+        "up0: detached lb_uplink_out6 from egress",
+    ]
+    assert [found.program for found in list_ours(INSTANCE)] == ["lb_uplink_in4", "lb_uplink_out4"]
+    assert len(list_ours("test-b")) == 4
 
 
 def test_detach_leaves_others_and_their_clsact(device: Link, program: int) -> None:

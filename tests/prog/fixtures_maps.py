@@ -4,11 +4,7 @@ maps.h --(bcc in the compile child, once for a family)--> template pins --new_ma
 """
 
 import ctypes
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +14,7 @@ import pytest
 
 from ebpflb.core.abi import Family
 from ebpflb.datapath import build, libbpf
+from ebpflb.datapath.compile_job import Unit, compile_units
 from ebpflb.datapath.layout import MAP_NAMES
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.source import bpf_directory, inline_source
@@ -49,22 +46,7 @@ def compile_template(family: Family, folder: Path) -> None:
     directory = bpf_directory()
     # Without a function clang writes no .BTF.ext, and without that bcc loads no BTF.
     text = inline_source("lb/base.h", directory) + "int lb_nothing(void *ctx) { return 0; }\n"
-    job = {
-        "parent": os.getpid(),
-        "shim": str(directory / "shim"),
-        "kernel": build._kernel_version_code(),
-        "cflags": [*spec.flags(), *build._include_flags()],
-        "units": [{"text": text, "programs": []}],
-    }
-    subprocess.run(
-        [sys.executable, "-m", "ebpflb.datapath.compiler"],
-        input=json.dumps(job),
-        text=True,
-        check=True,
-        capture_output=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    compile_units("the maps", [Unit(text, ())], spec.flags(), directory / "shim")
 
 
 _TINY = build.MapSizes(64, 64, 64, 64, 1024, 64, 64, 64, 16, 16)

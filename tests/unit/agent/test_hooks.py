@@ -1,6 +1,7 @@
 """Which device gets which programs, whose clsact is ours, and what is given up at a start."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,14 +163,38 @@ def test_without_a_cgroup_the_socket_programs_are_taken_off(
 ) -> None:
     calls: list[tuple[list[str], Path]] = []
 
-    def detach_cgroup(names: dict[str, Path], links: Path) -> list[str]:
+    def detach_cgroup(names: Iterable[str], links: Path) -> list[str]:
         calls.append((sorted(names), links))
         return []
 
     monkeypatch.setattr(hooks, "detach_cgroup", detach_cgroup)
     make_hooks(config).attach_sockets()
-    names = sorted(program.name(Family.IPV4) for program in programs_of(Family.IPV4, SOCKET_PROGRAMS))
-    assert calls == [(names, config.pins.links(Family.IPV4))]
+    assert calls == [(_socket_programs(family), config.pins.links(family)) for family in Family]
+
+
+def test_a_family_that_is_not_built_loses_its_socket_programs(
+    config: AgentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached: list[tuple[list[str], Path]] = []
+    detached: list[tuple[list[str], Path]] = []
+
+    def note_attached(programs: Mapping[str, Path], _: Path, links: Path) -> list[str]:
+        attached.append((sorted(programs), links))
+        return []
+
+    def note_detached(names: Iterable[str], links: Path) -> list[str]:
+        detached.append((sorted(names), links))
+        return []
+
+    monkeypatch.setattr(hooks, "attach_cgroup", note_attached)
+    monkeypatch.setattr(hooks, "detach_cgroup", note_detached)
+    make_hooks(replace(config, cgroup=tmp_path)).attach_sockets()
+    assert attached == [(_socket_programs(Family.IPV4), config.pins.links(Family.IPV4))]
+    assert detached == [(_socket_programs(Family.IPV6), config.pins.links(Family.IPV6))]
+
+
+def _socket_programs(family: Family) -> list[str]:
+    return sorted(program.name(family) for program in programs_of(family, SOCKET_PROGRAMS))
 
 
 def test_the_record_lives_in_its_file(tmp_path: Path) -> None:

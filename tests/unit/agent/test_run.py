@@ -73,9 +73,11 @@ def test_ready_is_said_once_when_the_first_snapshot_is_in_the_maps(
     assert file.read().last_change_applied_at == NOW
 
 
-def test_builds_of_other_versions_are_removed(tmp_path: Path) -> None:
+def test_builds_of_other_versions_and_families_that_are_not_served_are_removed(tmp_path: Path) -> None:
     config = AgentConfig("node-1", bpffs=tmp_path, instance="blue")
     config.pins.create_folders(Family.IPV4)
+    config.pins.create_folders(Family.IPV6)
+    (config.pins.maps(Family.IPV6) / "flows").touch()
     for key in ("ours", "older", "ours-staging"):
         folder = config.pins.progs(Family.IPV4) / key
         folder.mkdir()
@@ -83,6 +85,7 @@ def test_builds_of_other_versions_are_removed(tmp_path: Path) -> None:
     run.remove_other_builds(config, {Family.IPV4: Build("ours", {}, compiled=True, seconds=0.0, instructions={})})
     assert [path.name for path in config.pins.progs(Family.IPV4).iterdir()] == ["ours"]
     assert (config.pins.progs(Family.IPV4) / "ours" / "lb_out4").exists()
+    assert not config.pins.family(Family.IPV6).exists()
 
 
 def test_the_configuration_chooses_the_source(tmp_path: Path) -> None:
@@ -96,7 +99,6 @@ def test_the_configuration_chooses_the_source(tmp_path: Path) -> None:
 
 def test_a_compiler_that_was_ended_with_the_agent_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
-    config = AgentConfig("node-1", families=(Family.IPV4, Family.IPV6))
     tried: list[Family] = []
 
     def fail(_: AgentConfig, family: Family, __: int) -> Build:
@@ -105,8 +107,20 @@ def test_a_compiler_that_was_ended_with_the_agent_is_no_failure(monkeypatch: pyt
         raise BuildError("killed by signal 15")
 
     monkeypatch.setattr(run, "_build", fail)
-    assert run.build_unless_stopped(config, 250, stop) == {}
-    assert tried == [Family.IPV4]
+    assert run.build_unless_stopped(AgentConfig("node-1"), 250, stop) == {}
+    assert sorted(tried) == [Family.IPV4, Family.IPV6]
+
+
+def test_the_families_are_built_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(2, timeout=10)
+
+    def build(_: AgentConfig, family: Family, __: int) -> Build:
+        together.wait()
+        return Build(family.name, {}, compiled=True, seconds=0.0, instructions={})
+
+    monkeypatch.setattr(run, "_build", build)
+    builds = run.build_unless_stopped(AgentConfig("node-1"), 250, threading.Event())
+    assert {family: built.key for family, built in builds.items()} == {Family.IPV4: "IPV4", Family.IPV6: "IPV6"}
 
 
 def test_a_compiler_that_fails_of_itself_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,8 @@ SETTLED = 2
 @contextmanager
 def swept(tcp: TcpSockets = TcpSockets.DELETED) -> Iterator[Sweeping]:
     stop = threading.Event()
-    with Sweeping(AgentConfig("node-1", close_tcp_sockets=tcp), cast("JiffiesClock", None)) as subject:
+    config = AgentConfig("node-1", families=(Family.IPV4,), close_tcp_sockets=tcp)
+    with Sweeping(config, cast("JiffiesClock", None)) as subject:
         thread = threading.Thread(target=subject.run, args=(stop,))
         thread.start()
         yield subject

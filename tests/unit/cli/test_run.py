@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from ebpflb.agent import AgentConfig
 from ebpflb.cli import main, run
+from ebpflb.core.abi import Family
 from ebpflb.datapath.build import MapSizes
 from ebpflb.errors import InstanceBusyError
 
@@ -53,7 +54,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
     result = start(
         *("--kubeconfig", kubeconfig, "--node-name", " Worker-2 ", "--uplink-devices", "eth*, ens3"),
         *("--uplink-devices", "bond0", "--pod-devices", "veth*", "--cgroup", tmp_path, "--bpffs", "/bpf"),
-        *("--instance", "blue-2", "--state-dir", tmp_path / "state"),
+        *("--instance", "blue-2", "--state-dir", tmp_path / "state", "--ip-family", "ipv6"),
         *("--map-size", "flows=2048", "--map-size", "slots=64"),
     )
     assert (result.exit_code, result.stderr) == (0, "")
@@ -67,6 +68,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             bpffs=Path("/bpf"),
             instance="blue-2",
             state_dir=tmp_path / "state",
+            families=(Family.IPV6,),
             sizes=MapSizes(flows=2048, slots=64),
         )
     ]
@@ -105,6 +107,7 @@ def test_in_a_pod_no_source_is_named(agent: Agent, tmp_path: Path, monkeypatch: 
         (["--manifests", ".", "--map-size", "flows=99999999999"], "takes a number from 1 to 67108864"),
         (["--manifests", ".", "--map-size", "slots=15"], "the map slots takes a number from 16 to 67108864"),
         (["--manifests", ".", "--socket-opt-out", "vm-*"], "write /run/netns/vm-* for a named namespace"),
+        (["--manifests", ".", "--ip-family", "ipv5"], "'ipv5' is not one of 'ipv4', 'ipv6', 'dual'"),
         (["--uplinks", "x"], "No such option '--uplinks'"),
     ],
 )

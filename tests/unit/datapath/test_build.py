@@ -3,7 +3,6 @@
 import platform
 import re
 import sys
-import sysconfig
 from dataclasses import fields, replace
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError
@@ -103,29 +102,6 @@ def test_the_key_depends_on_source_dialect_compiler_and_kernel(monkeypatch: pyte
         keys.append(build._key(SPEC, TEXTS))
     assert len(set(keys)) == len(keys)
     assert all(re.fullmatch("[0-9a-f]{16}", key) for key in keys)
-
-
-@pytest.mark.parametrize(
-    ("release", "code"),
-    [
-        ("6.1.0-18-amd64", 0x060100),
-        ("5.10.209", 0x050AD1),
-        ("4.19.300-x", 0x0413FF),  # the field has eight bits
-        ("6.18", 0x061200),
-        ("unheard of", 0x050A00),
-    ],
-)
-def test_kernel_version_code(monkeypatch: pytest.MonkeyPatch, release: str, code: int) -> None:
-    monkeypatch.setattr(platform, "release", lambda: release)
-    assert build._kernel_version_code() == code
-
-
-def test_headers_of_the_architecture_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = ["-idirafter", "/usr/include"]
-    monkeypatch.setattr(sysconfig, "get_config_var", lambda _name: "aarch64-linux-gnu")
-    assert build._include_flags() == [*plain, "-idirafter", "/usr/include/aarch64-linux-gnu"]
-    monkeypatch.setattr(sysconfig, "get_config_var", lambda _name: None)
-    assert build._include_flags() == plain
 
 
 def bcc_at(monkeypatch: pytest.MonkeyPatch, origin: Path | None) -> None:

@@ -43,7 +43,7 @@ def test_addresses_stand_by_rank() -> None:
     inventory.put_link(Link(2, "eth0"))
     for address in (
         Address(key(2, "10.0.0.4"), created=4),
-        Address(key(2, "10.0.0.1"), deprecated=True, created=1),
+        Address(key(2, "10.0.0.1"), deprecated=True),
         Address(key(2, "10.0.0.2"), secondary=True, created=2),
         Address(key(2, "10.0.0.3"), created=3),
         Address(key(2, "10.0.0.5"), is_global=False),
@@ -54,7 +54,7 @@ def test_addresses_stand_by_rank() -> None:
     ):
         inventory.put_address(address)
     host = inventory.host()
-    ranked = tuple(ip_address(f"10.0.0.{last}").packed for last in (3, 4, 2, 1))
+    ranked = tuple(ip_address(f"10.0.0.{last}").packed for last in (3, 4, 2))
     assert host.devices == (Device(2, "eth0", ranked),)
     assert host.addresses == {ip_address(f"10.0.0.{last}").packed for last in (1, 2, 3, 4, 5, 7)}
 
@@ -80,9 +80,44 @@ def test_warnings_for_whoever_chose_the_patterns() -> None:
         "no device matches --pod-devices br*",
         "no device matches --pod-devices cali*",
         "device wg0 has a link header that is not served: neither Ethernet nor none",
-        "device eth1 has no IPv4 address: IPv4 that must leave by it masked is dropped",
     ]
     assert [device.name for device in inventory.host().devices] == ["eth0", "eth1"]
+    inventory.drop_address(key(1, "10.0.0.1"))
+    assert list(inventory.warnings([Family.IPV4, Family.IPV6]))[-1] == (
+        "no uplink has a global IPv4 address: IPv4 is served but where it had to be masqueraded"
+    )
+
+
+def test_an_overlay_device_without_addresses_masquerades_with_those_of_another_uplink() -> None:
+    inventory = Inventory(RolePatterns(uplinks=("vxlan*", "eth*")))
+    inventory.put_link(Link(1, "lo", loopback=True))
+    inventory.put_link(Link(2, "vxlan0", "vxlan"))
+    inventory.put_link(Link(3, "eth0"))
+    inventory.put_address(Address(key(1, "127.0.0.1"), is_global=False))
+    inventory.put_address(Address(key(1, "192.0.2.1")))
+    inventory.put_address(Address(key(2, "fe80::2"), is_global=False))
+    inventory.put_address(Address(key(3, "10.0.0.3")))
+    inventory.put_address(Address(key(3, "2001:db8::4"), usable=False))
+    assert sources(inventory) == {"vxlan0": ["10.0.0.3"], "eth0": ["10.0.0.3"]}
+    inventory.put_address(Address(key(3, "2001:db8::3"), secondary=True))
+    assert sources(inventory) == {"vxlan0": ["10.0.0.3", "2001:db8::3"], "eth0": ["10.0.0.3", "2001:db8::3"]}
+    inventory.put_address(Address(key(2, "10.244.1.0")))
+    assert sources(inventory)["vxlan0"] == ["10.244.1.0", "2001:db8::3"]
+
+
+def test_where_no_uplink_has_an_address_loopback_lends_its_own() -> None:
+    inventory = Inventory(RolePatterns(uplinks=("eth*",)))
+    inventory.put_link(Link(1, "lo", loopback=True))
+    inventory.put_link(Link(3, "eth0"))
+    inventory.put_link(Link(4, "other0"))
+    inventory.put_address(Address(key(4, "10.0.0.4")))
+    assert sources(inventory) == {"eth0": []}
+    inventory.put_address(Address(key(1, "2001:db8::1")))
+    assert sources(inventory) == {"eth0": ["2001:db8::1"]}
+
+
+def sources(inventory: Inventory) -> dict[str, list[str]]:
+    return {device.name: [str(ip_address(each)) for each in device.addresses] for device in inventory.host().devices}
 
 
 def test_a_link_takes_its_addresses_along() -> None:

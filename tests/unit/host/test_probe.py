@@ -120,7 +120,7 @@ def test_default_devices() -> None:
 
 @pytest.mark.parametrize(
     ("own", "initial", "level"),
-    [(1, 1, Level.OK), (2, 1, Level.ERROR), (None, 1, Level.WARNING), (1, None, Level.WARNING)],
+    [(1, 1, Level.WARNING), (2, 1, Level.ERROR), (None, 1, Level.WARNING), (1, None, Level.WARNING)],
 )
 def test_without_a_readable_cookie_the_initial_namespace_is_needed(
     own: int | None, initial: int | None, level: Level

@@ -1,0 +1,108 @@
+"""Hands sources to the compiler's child and tells what came of it. Knows neither families nor constants.
+
+units, flags --JSON--> compiler.py in a process of its own --> instruction counts, or BuildError
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebpflb.errors import BuildError
+
+_COMPILE_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramJob:
+    """A function that becomes a program."""
+
+    name: str
+    type: int
+    """``enum bpf_prog_type``."""
+    attach_type: int
+    pin: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One text, and the programs in it."""
+
+    text: str
+    programs: tuple[ProgramJob, ...]
+
+
+def compile_units(subject: str, units: Sequence[Unit], flags: Sequence[str], shim: Path) -> dict[str, int]:
+    """Compile, load and pin; return each program's instructions, before the verifier's rewriting, by its name.
+
+    Raises ``BuildError`` with the compiler's or the verifier's words; ``subject`` did not build then.
+    """
+    job = {
+        "parent": os.getpid(),
+        "shim": str(shim),
+        "kernel": kernel_version_code(),
+        "cflags": [*flags, *include_flags()],
+        "units": [{"text": unit.text, "programs": [_program(each) for each in unit.programs]} for unit in units],
+    }
+    try:
+        code, out, words = _run_compiler(json.dumps(job))
+    except subprocess.TimeoutExpired:
+        code, out, words = 1, "", f"the compiler did not end within {_COMPILE_SECONDS} s"
+    if code != 0:
+        raise BuildError(
+            f"{subject} cannot be built on kernel {platform.release()}:\n{words.strip()}",
+            remedy="run `ebpflb doctor`; if it finds nothing, report this text",
+        )
+    sizes: dict[str, int] = json.loads(out.splitlines()[-1])
+    return sizes
+
+
+def include_flags() -> list[str]:
+    """UAPI headers come after the shim's: the distribution's linux-libc-dev is all that is needed."""
+    folders = ["/usr/include"]
+    multiarch = sysconfig.get_config_var("MULTIARCH")
+    if multiarch:
+        folders.append(f"/usr/include/{multiarch}")
+    return [flag for folder in folders for flag in ("-idirafter", folder)]
+
+
+def kernel_version_code() -> int:
+    """KERNEL_VERSION of the running kernel: bcc would look for it in headers that are not installed."""
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", platform.release())
+    major, minor, patch = (int(part or 0) for part in match.groups()) if match else (5, 10, 0)
+    return (major << 16) + (minor << 8) + min(patch, 255)
+
+
+def _program(program: ProgramJob) -> dict[str, Any]:
+    return {
+        "name": program.name,
+        "type": program.type,
+        "attach_type": program.attach_type,
+        "pin": str(program.pin),
+    }
+
+
+def _run_compiler(job: str) -> tuple[int, str, str]:
+    """Run the child; return its exit code, stdout and stderr.
+
+    ``-P``: nothing is imported from the folder that we happen to be started in. A session of its own: Ctrl-C at the
+    terminal is for the agent, which ends after the child; the child dies with it in any case (``"parent"``).
+    """
+    child = subprocess.run(
+        [sys.executable, "-P", "-m", "ebpflb.datapath.compiler"],
+        input=job,
+        capture_output=True,
+        text=True,
+        timeout=_COMPILE_SECONDS,
+        check=False,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    return child.returncode, child.stdout, child.stderr
