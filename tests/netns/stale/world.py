@@ -25,6 +25,7 @@ from tests.kube.store import Object
 from tests.netns.life_helpers import NAMESPACE, LifeAgent, write_objects
 
 CLUSTER_IPS = {Family.IPV4: "10.96.0.53", Family.IPV6: "fd00:10:96::53"}
+SERVICE = "dns"
 PORT = 53
 TARGET_PORT = 5353
 KINDS = ("tcp", "udp")
@@ -63,16 +64,14 @@ class StaleWorld:
         self._next += 1
         return self.lab.pod(2, self._next)
 
-    def write(self, *backends: Pod, terminating: Sequence[Pod] = (), name: str = "dns") -> float:
+    def write(self, *backends: Pod, terminating: Sequence[Pod] = ()) -> float:
         """Give the Service these backends; return when."""
-        objects = [service(name), *slices(name, backends, terminating)]
-        write_objects(self.manifests, **{name: objects})
+        write_objects(self.manifests, dns=[service(), *slices(backends, terminating)])
         return time.monotonic()
 
-    def delete(self, name: str = "dns") -> float:
-        """Delete the Service; return when."""
-        write_objects(self.manifests, **{name: []})
-        return time.monotonic()
+    def delete(self) -> None:
+        """Delete the Service."""
+        (self.manifests / "dns.yaml").unlink()
 
     def reader(self, place: Place, kind: str, host: str, netns: Path | None = None) -> "Reader":
         """Start a process that has asked a backend and waits for more."""
@@ -95,21 +94,16 @@ class Reader:
         _, error, when = self._running.wait_for_line(lambda line: line.startswith("ended "), seconds).split()
         return error, float(when)
 
-    @property
-    def waits(self) -> bool:
-        """Whether it still waits."""
-        return self._running.is_running
 
-
-def service(name: str) -> Object:
+def service() -> Object:
     """Return the Service; its ports are one number, of two protocols."""
     ports = [{"name": kind, "port": PORT, "targetPort": TARGET_PORT, "protocol": kind.upper()} for kind in KINDS]
     addresses = list(CLUSTER_IPS.values())
     families = {"clusterIPs": addresses, "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"}
-    return make_service(name, NAMESPACE, clusterIP=addresses[0], ports=ports, **families)
+    return make_service(SERVICE, NAMESPACE, clusterIP=addresses[0], ports=ports, **families)
 
 
-def slices(name: str, backends: Sequence[Pod], terminating: Sequence[Pod]) -> list[Object]:
+def slices(backends: Sequence[Pod], terminating: Sequence[Pod]) -> list[Object]:
     """Return an EndpointSlice of each family."""
     ports = [{"name": kind, "port": TARGET_PORT, "protocol": kind.upper()} for kind in KINDS]
     found = []
@@ -117,7 +111,7 @@ def slices(name: str, backends: Sequence[Pod], terminating: Sequence[Pod]) -> li
         endpoints = [_endpoint(pod, family, ready=True) for pod in backends]
         endpoints += [_endpoint(pod, family, ready=False) for pod in terminating]
         fields: dict[str, Any] = {"addressType": f"IPv{family.value}", "ports": ports, "endpoints": endpoints}
-        found.append(make_slice(f"{name}-{family.value}", NAMESPACE, service=name, **fields))
+        found.append(make_slice(f"{SERVICE}-{family.value}", NAMESPACE, service=SERVICE, **fields))
     return found
 
 
@@ -137,7 +131,6 @@ def stale_world(manifests: Path) -> Iterator[StaleWorld]:
     with Lab("stale", nodes=2, pods_per_node=[1, VICTIMS], families=DUAL_STACK) as lab:
         for pod in lab.node(2).pods:
             start_server(pod, tcp=[TARGET_PORT], udp=[TARGET_PORT])
-        write_objects(manifests, dns=[])
         with tempfile.TemporaryDirectory(prefix="ebpflb-state-") as state:
             node = lab.node(1)
             agent = LifeAgent(node, node.netns, Path(state), ("--manifests", str(manifests)))
