@@ -25,17 +25,20 @@ class Manifests:
         shutil.copytree(source, folder, dirs_exist_ok=True)
 
     def backends(self, service: str) -> list[str]:
-        """Return the addresses behind a Service, given as NAMESPACE/NAME."""
+        """Return the addresses behind a Service, given as NAMESPACE/NAME, that take new requests."""
         _, documents, index = self._find(service)
-        return [address for endpoint in documents[index]["endpoints"] for address in endpoint["addresses"]]
+        endpoints = [each for each in documents[index]["endpoints"] if each.get("conditions", {}).get("ready", True)]
+        return [address for endpoint in endpoints for address in endpoint["addresses"]]
 
     def set_backends(self, service: str, nodes: Mapping[str, str]) -> None:
-        """Let the Service have these backends: address to node name."""
+        """Let the Service have these backends: address to node name. Whoever leaves terminates, as a pod does."""
         path, documents, index = self._find(service)
-        conditions = {"ready": True, "serving": True, "terminating": False}
+        ready = {"ready": True, "serving": True, "terminating": False}
+        terminating = {"ready": False, "serving": True, "terminating": True}
+        leaving = [each for each in documents[index]["endpoints"] if not set(each["addresses"]) & nodes.keys()]
         documents[index]["endpoints"] = [
-            {"addresses": [address], "conditions": dict(conditions), "nodeName": node}
-            for address, node in nodes.items()
+            *({"addresses": [each], "conditions": dict(ready), "nodeName": node} for each, node in nodes.items()),
+            *({**each, "conditions": dict(terminating)} for each in leaving),
         ]
         # Beside the folder, not in it: the agents must never read a half-written file.
         aside = self.folder.with_name(f"{path.name}.new")

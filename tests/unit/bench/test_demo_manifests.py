@@ -44,6 +44,10 @@ def test_scaling_changes_that_service_alone_and_leaves_one_file(manifests: Manif
     documents = list(yaml.safe_load_all((manifests.folder / "all.yaml").read_text(encoding="utf-8")))
     assert [document["kind"] for document in documents] == ["Service", "EndpointSlice", "EndpointSlice"]
     assert documents[1]["endpoints"][0]["nodeName"] == "node-2"
+    leaving = {"ready": False, "serving": True, "terminating": True}
+    assert [each["conditions"] for each in documents[1]["endpoints"][1:]] == [leaving] * 2
+    manifests.set_backends("demo/web", {"10.244.1.11": "node-1"})
+    assert manifests.backends("demo/web") == ["10.244.1.11"]
     assert (tmp_path / "examples" / "all.yaml").read_text(encoding="utf-8") == TWO_SERVICES
 
 
