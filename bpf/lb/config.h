@@ -14,8 +14,9 @@
 #error "build.py sets LB_ANSWER_PING, LB_PROTECT_NODE_PORTS (0, 1) and LB_CSUM_IPV6 (a flag of bpf_l4_csum_replace)"
 #endif
 
-#if !defined(LB_KERN_SOCK_BYTE) || !defined(LB_KERN_SOCK_MASK)
-#error "build.py sets LB_KERN_SOCK_BYTE and LB_KERN_SOCK_MASK: a bit of struct sock; mask 0: unknown"
+#if !defined(LB_KERN_SOCK_BYTE) || !defined(LB_KERN_SOCK_MASK) || !defined(LB_MPTCP_BYTE) ||                 \
+	!defined(LB_MPTCP_MASK)
+#error "build.py sets LB_KERN_SOCK_* and LB_MPTCP_*: bits of struct tcp_sock, by byte and mask; mask 0: unknown"
 #endif
 
 #if !defined(LB_HAIRPIN_ADDRESS)

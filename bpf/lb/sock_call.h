@@ -27,17 +27,24 @@ static __always_inline bool lb_is_host_netns(u64 netns_cookie)
 	return netns_cookie == (u64)LB_HOST_NETNS_COOKIE;
 }
 
+static __always_inline bool lb_bit(const u8 *tcp_sock, int byte, u8 mask)
+{
+	return mask && (*(volatile const u8 *)(tcp_sock + byte) & mask);
+}
+
 /*
- * Whether the kernel itself owns the socket (NFS, SMB): the bit sk_kern_sock of struct sock, whose place
- * Python takes from the kernel's BTF, and the verifier checks. 0: this kernel does not tell. TCP only: the
- * kernel has no such pointer for IPv4's UDP.
+ * Whether the kernel itself owns the socket (NFS, SMB), by the bits sk_kern_sock and is_mptcp. Python takes
+ * their place from the kernel's BTF, and the verifier checks it; where a kernel does not tell, the answer is
+ * no. A process's MPTCP connection is made of sockets that look like the kernel's. TCP only: for IPv4's UDP
+ * the kernel gives no pointer.
  */
 static __always_inline bool lb_is_kernel_socket(struct bpf_sock_addr *ctx)
 {
 	void *sock = LB_KERN_SOCK_MASK ? ctx->sk : NULL;
 	const u8 *tcp = sock ? lb_skc_to_tcp_sock(sock) : NULL;
 
-	return tcp && (*(volatile const u8 *)(tcp + LB_KERN_SOCK_BYTE) & LB_KERN_SOCK_MASK);
+	return tcp && lb_bit(tcp, LB_KERN_SOCK_BYTE, LB_KERN_SOCK_MASK) &&
+	       !lb_bit(tcp, LB_MPTCP_BYTE, LB_MPTCP_MASK);
 }
 
 #endif

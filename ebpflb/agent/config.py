@@ -35,6 +35,8 @@ class AgentConfig:
     """Wanted ones; those that the kernel lacks are left out with a warning."""
     sizes: MapSizes = field(default_factory=MapSizes)
     close_tcp_sockets: TcpSockets = TcpSockets.DELETED
+    protect_node_ports: bool = True
+    """A host process that binds the port of a NodePort gets EADDRINUSE."""
 
     @property
     def pins(self) -> Pins:

@@ -20,6 +20,7 @@ from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
 from ebpflb.datapath.cgroup import require_cgroup
 from ebpflb.datapath.clock import JiffiesClock
+from ebpflb.datapath.kernel_sockets import socket_bits
 from ebpflb.datapath.store import PinnedMapStore
 from ebpflb.errors import BuildError, PrerequisiteError
 from ebpflb.files.folder import FolderSource
@@ -184,15 +185,18 @@ def _build(config: AgentConfig, family: Family, hz: int) -> Build:
         host_netns_cookie=netns_cookie(),
         hairpin_address=HAIRPIN_ADDRESSES[family],
         have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
+        protect_node_ports=config.protect_node_ports,
+        socket_bits=socket_bits(),
         sizes=config.sizes,
     )
     build = build_programs(spec)
     log.info(
-        "build_%s family=%s key=%s seconds=%.2f",
+        "build_%s family=%s key=%s seconds=%.2f kernel_sockets=%s",
         "compiled" if build.compiled else "adopted",
         family.name,
         build.key,
         build.seconds,
+        "left_alone" if spec.socket_bits.kernel.mask else "not_told_apart",
     )
     return build
 

@@ -82,6 +82,12 @@ _FAMILIES: Final = {"ipv4": (Family.IPV4,), "ipv6": (Family.IPV6,), "dual": (Fam
     help="Which TCP sockets on this node are closed, so that their processes get an error at once: those whose backend "
     "is deleted, also those whose backend takes no new connections, or none. UDP sockets always are.",
 )
+@click.option(
+    "--protect-node-ports/--no-protect-node-ports",
+    default=True,
+    show_default=True,
+    help="Refuse bind() to the port of a NodePort to processes of the host, which would hear nothing there.",
+)
 def command(
     *,
     manifests: Path | None,
@@ -98,6 +104,7 @@ def command(
     state_dir: Path,
     sizes: MapSizes,
     close_tcp_sockets: str,
+    protect_node_ports: bool,
 ) -> None:
     """Run the agent of this node.
 
@@ -120,6 +127,7 @@ def command(
         families=_FAMILIES[ip_family],
         sizes=sizes,
         close_tcp_sockets=TcpSockets(close_tcp_sockets),
+        protect_node_ports=protect_node_ports,
     )
     set_up_logging(debug=is_debugging())
     with stop_on_signals() as stop:

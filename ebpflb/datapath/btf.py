@@ -182,27 +182,36 @@ def _walk(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Bit:
-    """A bit field of one bit in a struct."""
+    """A field of a struct that is true or false."""
 
     byte: int
     """From the start of the struct."""
     mask: int
+    """Of the byte: one bit for a bit field, all for a ``bool``."""
 
 
 def find_bit(data: bytes, struct_name: str, member: str) -> Bit | None:
-    """Return where a bit of a struct lies, without making anything of the other types: a kernel has 100,000.
+    """Return where a bit field or ``bool`` of a struct lies, making nothing of other types: a kernel has 100,000.
 
-    ``None``: there is no such struct, it has no such member, or that is no bit.
+    ``None``: there is no such struct, it has no such member, or that has several bits.
     """
     types, strings = _sections(data)
     wanted, bit_name = (strings.find(f"\0{name}\0".encode()) + 1 for name in (struct_name, member))
     for name, info, _size, start, end in _walk(types):
-        if name == wanted and info >> 24 & 0x1F == _Kind.STRUCT and info >> 31:
+        if 0 < name == wanted and info >> 24 & 0x1F == _Kind.STRUCT and info >> 31:
             for member_name, _type_id, offset in _MEMBER.iter_unpack(types[start:end]):
-                if member_name == bit_name and offset >> _BITFIELD_SHIFT == 1:
-                    byte, bit = divmod(offset & ((1 << _BITFIELD_SHIFT) - 1), 8)
-                    return Bit(byte, 1 << bit if sys.byteorder == "little" else 0x80 >> bit)
+                if member_name == bit_name:
+                    return _bit_at(offset)
     return None
+
+
+def _bit_at(offset: int) -> Bit | None:
+    """Return what a member's offset says; no width is a member that is no bit field, here a ``bool``."""
+    width = offset >> _BITFIELD_SHIFT
+    byte, bit = divmod(offset & ((1 << _BITFIELD_SHIFT) - 1), 8)
+    if width == 0:
+        return Bit(byte, 0xFF)
+    return Bit(byte, 1 << bit if sys.byteorder == "little" else 0x80 >> bit) if width == 1 else None
 
 
 def _sections(data: bytes) -> tuple[bytes, bytes]:

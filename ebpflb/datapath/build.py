@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ebpflb.core.abi import SLOTS_PER_LINE, Family
-from ebpflb.datapath.btf import Bit
 from ebpflb.datapath.compile_job import ProgramJob, Unit, compile_units
+from ebpflb.datapath.kernel_sockets import SocketBits
 from ebpflb.datapath.programs import PROGRAMS, Program, programs_of
 from ebpflb.datapath.source import bpf_directory, inline_source
 from ebpflb.errors import BuildError, PrerequisiteError
@@ -91,8 +91,8 @@ class BuildSpec:
     """A ping to a Service's address is answered while the Service has backends."""
     protect_node_ports: bool = True
     """A host process that binds the port of a NodePort is refused with EADDRINUSE."""
-    kernel_sockets: Bit | None = None
-    """The bit of ``struct sock`` by which the socket hooks know the kernel's own, to leave them alone."""
+    socket_bits: SocketBits = field(default_factory=SocketBits)
+    """By which the socket hooks know the kernel's own sockets, to leave them alone."""
     sizes: MapSizes = field(default_factory=MapSizes)
 
     def flags(self) -> list[str]:
@@ -109,9 +109,8 @@ class BuildSpec:
             f"-DLB_CSUM_IPV6={self.csum_ipv6_flag}",
             f"-DLB_ANSWER_PING={int(self.answer_ping)}",
             f"-DLB_PROTECT_NODE_PORTS={int(self.protect_node_ports)}",
-            f"-DLB_KERN_SOCK_BYTE={self.kernel_sockets.byte if self.kernel_sockets else 0}",
-            f"-DLB_KERN_SOCK_MASK={self.kernel_sockets.mask if self.kernel_sockets else 0}",
             f"-DLB_HAIRPIN_ADDRESS={hairpin}",
+            *self.socket_bits.flags(),
             *self.sizes.flags(),
         ]
 

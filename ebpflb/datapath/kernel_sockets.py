@@ -3,10 +3,11 @@
 ``struct sock`` has a bit for it, which no field of a program's context shows. A program may follow a pointer to the
 struct where the kernel's BTF says that the bit lies. Loads the smallest program that does, so that the real ones load.
 
-    /sys/kernel/btf/vmlinux --find_bit--> Bit --a program that reads it loads?--> Bit, or None
+    /sys/kernel/btf/vmlinux --find_bit--> bits --a program that reads them loads?--> SocketBits, or None
 """
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 from ebpflb.datapath import libbpf
@@ -20,15 +21,37 @@ _SKC_TO_TCP_SOCK = 137  # enum bpf_func_id; Linux 5.9
 _SK = 64  # of struct bpf_sock_addr
 _INSTRUCTION = struct.Struct("=BBhi")
 _LOAD_U64, _LOAD_U8, _JUMP_IF_0, _CALL, _SET, _EXIT = 0x79, 0x71, 0x15, 0x85, 0xB7, 0x95
+_UNKNOWN = Bit(byte=0, mask=0)
 
 
-def kernel_socket_bit(btf: Path = _KERNEL_BTF) -> Bit | None:
-    """Return where ``struct sock`` says that the kernel owns a socket; ``None`` where programs cannot ask."""
+@dataclass(frozen=True, slots=True)
+class SocketBits:
+    """Where ``struct tcp_sock``, which begins with ``struct sock``, says whose a socket is."""
+
+    kernel: Bit = _UNKNOWN
+    """``sk_kern_sock``: the kernel made it."""
+    mptcp: Bit = _UNKNOWN
+    """``is_mptcp``: it is part of an MPTCP connection, which the kernel made for a process."""
+
+    def flags(self) -> list[str]:
+        """Return the compiler flags of ``bpf/lb/config.h``."""
+        bits = {"KERN_SOCK": self.kernel, "MPTCP": self.mptcp}
+        return [
+            flag
+            for name, bit in bits.items()
+            for flag in (f"-DLB_{name}_BYTE={bit.byte}", f"-DLB_{name}_MASK={bit.mask}")
+        ]
+
+
+def socket_bits(btf: Path = _KERNEL_BTF) -> SocketBits:
+    """Return where the bits are; with nothing known where programs cannot ask."""
     try:
-        bit = find_bit(btf.read_bytes(), "sock", "sk_kern_sock")
-        return bit if bit is not None and _is_readable(bit) else None
+        data = btf.read_bytes()
+        found = (find_bit(data, *where) for where in (("sock", "sk_kern_sock"), ("tcp_sock", "is_mptcp")))
+        kernel, mptcp = (bit if bit and _is_readable(bit) else _UNKNOWN for bit in found)
     except (OSError, struct.error, ValueError, EbpflbError):  # no BTF, or none that can be read
-        return None
+        return SocketBits()
+    return SocketBits(kernel, mptcp)
 
 
 def _is_readable(bit: Bit) -> bool:
@@ -43,12 +66,10 @@ def _is_readable(bit: Bit) -> bool:
         (_EXIT, 0, 0, 0),
     )
     try:
+        instructions = b"".join(_INSTRUCTION.pack(*each) for each in code)
         libbpf.load_program(
-            BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-            "kernel_socket",
-            b"".join(_INSTRUCTION.pack(*each) for each in code),
-            attach_type=_INET4_CONNECT,
+            BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "kernel_socket", instructions, attach_type=_INET4_CONNECT
         ).close()
-    except EbpflbError:
+    except (struct.error, EbpflbError):
         return False
     return True

@@ -22,7 +22,7 @@ from xml.etree import ElementTree as ET
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import BuildSpec, build_programs, remove_build
 from ebpflb.datapath.clock import measure_hz
-from ebpflb.datapath.kernel_sockets import kernel_socket_bit
+from ebpflb.datapath.kernel_sockets import socket_bits
 from ebpflb.datapath.pins import Pins
 from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.finding import Level
@@ -102,7 +102,7 @@ def _build(name: str, family: Family, *, have_set_retval: bool) -> list[Result]:
         host_netns_cookie=netns_cookie(),
         hairpin_address=bytes(family.address_bytes),
         have_set_retval=have_set_retval,
-        kernel_sockets=kernel_socket_bit(),
+        socket_bits=socket_bits(),
     )
     try:
         built = build_programs(spec)

@@ -62,7 +62,7 @@ class SocketLab:
         self._families: tuple[Family, ...] = ()
         try:
             self._cgroup_with()
-            self.cookies = {place: self.call(place, netns_cookie) for place in Place}
+            self.cookies = {place: self.call(place, _own_cookie) for place in Place}
             self._builds = {family: self._build(family) for family in Family}
             self._stores = {family: self._open.enter_context(PinnedMapStore(self._pins, family)) for family in Family}
         except BaseException:
@@ -113,15 +113,19 @@ class SocketLab:
 
     def load(self, tables: Tables) -> None:
         """Make the maps of a family hold these rows and no others; forget all sockets."""
+        self.put(tables)
+        for name in ("sock_origins", "sock_choices"):
+            with open_map(self._pins, tables.family, name) as opened:
+                assert not opened.delete(opened.read()[0])
+
+    def put(self, tables: Tables) -> None:
+        """Make the maps of a family hold these rows and no others."""
         store = self._stores[tables.family]
         actual = store.read()
         for table in TableName:
             assert not store.delete(table, actual.rows(table).keys() - tables.rows(table).keys())
             assert not store.put(table, tables.rows(table))
         store.write_slots(tables.slots)
-        for name in ("sock_origins", "sock_choices"):
-            with open_map(self._pins, tables.family, name) as opened:
-                assert not opened.delete(opened.read()[0])
 
     def call(
         self,
@@ -182,6 +186,12 @@ class SocketLab:
             with open_map(self._pins, family, name) as opened:
                 sizes[name] = len(opened.read()[0])
         return sizes
+
+
+def _own_cookie() -> int:
+    cookie = netns_cookie()
+    assert cookie is not None, "this kernel does not tell namespaces apart (SO_NETNS_COOKIE, 5.14)"
+    return cookie
 
 
 def mapped(text: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 from ebpflb.core.abi import Family
 from ebpflb.datapath import build, libbpf
 from ebpflb.datapath.build import Build, BuildSpec, build_programs
-from ebpflb.datapath.kernel_sockets import kernel_socket_bit
+from ebpflb.datapath.kernel_sockets import socket_bits
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import programs_of
 from ebpflb.datapath.source import bpf_directory
@@ -198,7 +198,7 @@ def test_a_failed_build_leaves_the_last_one_alone(
 OTHER_CONSTANTS: dict[str, Any] = {
     "have_set_retval": False,
     "protect_node_ports": False,
-    "kernel_sockets": kernel_socket_bit(),
+    "socket_bits": socket_bits(),
 }
 
 

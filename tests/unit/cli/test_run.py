@@ -55,7 +55,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
         *("--kubeconfig", kubeconfig, "--node-name", " Worker-2 ", "--uplink-devices", "eth*, ens3"),
         *("--uplink-devices", "bond0", "--pod-devices", "veth*", "--cgroup", tmp_path, "--bpffs", "/bpf"),
         *("--instance", "blue-2", "--state-dir", tmp_path / "state", "--ip-family", "ipv6"),
-        *("--map-size", "flows=2048", "--map-size", "slots=64"),
+        *("--map-size", "flows=2048", "--map-size", "slots=64", "--no-protect-node-ports"),
     )
     assert (result.exit_code, result.stderr) == (0, "")
     assert agent.configs == [
@@ -70,6 +70,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             state_dir=tmp_path / "state",
             families=(Family.IPV6,),
             sizes=MapSizes(flows=2048, slots=64),
+            protect_node_ports=False,
         )
     ]
 

@@ -1,11 +1,12 @@
 """BTF parsed from bytes that the test assembles, as clang would write them."""
 
 import struct
+import sys
 
 import numpy as np
 import pytest
 
-from ebpflb.datapath.btf import Btf
+from ebpflb.datapath.btf import Bit, Btf, find_bit
 from ebpflb.errors import LayoutError
 
 INT, PTR, ARRAY, STRUCT, ENUM, TYPEDEF, VOLATILE, CONST, FUNC_PROTO = 1, 2, 3, 4, 6, 8, 9, 10, 13
@@ -20,9 +21,11 @@ class Assembler:
         self._count = 0
 
     def name(self, text: str) -> int:
-        position = len(self._strings)
+        """Return where a string stands: each once, as compilers and the kernel write them."""
+        if (known := self._strings.find(f"\0{text}\0".encode()) + 1) or not text:
+            return known
         self._strings += text.encode() + b"\0"
-        return position
+        return len(self._strings) - len(text) - 1
 
     def add(
         self, kind: int, name: str, size_or_type: int, trailer: bytes = b"", *, count: int = 0, flag: int = 0
@@ -120,3 +123,46 @@ def test_damaged_bytes_are_refused_at_every_length() -> None:
             continue
     with pytest.raises(LayoutError, match="starts with"):
         Btf.parse(b"\0" * 24)
+
+
+def bits_of_a_struct(flag: int = 1) -> bytes:
+    """Return a struct with a bool, two bits and a number of two bits, behind other types and before one."""
+    code = Assembler()
+    short = code.integer("sock", 2)
+    code.add(TYPEDEF, "first", short)
+    members = (("truth", short, 8), ("first", short, 1 << 24 | 32), ("second", short, 1 << 24 | 33))
+    code.structure("sock", 8, *members, ("number", short, 2 << 24 | 34), flag=flag)
+    code.structure("sock_after", 8, ("second", short, 1 << 24 | 40), flag=1)
+    return code.data()
+
+
+@pytest.mark.parametrize(
+    ("member", "little", "big"),
+    [
+        ("truth", Bit(1, 0xFF), Bit(1, 0xFF)),
+        ("first", Bit(4, 1), Bit(4, 0x80)),
+        ("second", Bit(4, 2), Bit(4, 0x40)),
+        ("number", None, None),
+        ("nothing", None, None),
+    ],
+)
+def test_bits_are_found_by_name(
+    monkeypatch: pytest.MonkeyPatch, member: str, little: Bit | None, big: Bit | None
+) -> None:
+    data = bits_of_a_struct()
+    for byteorder, expected in (("little", little), ("big", big)):
+        monkeypatch.setattr(sys, "byteorder", byteorder)
+        assert find_bit(data, "sock", member) == expected
+
+
+def test_only_a_struct_with_bit_fields_has_bits() -> None:
+    assert find_bit(bits_of_a_struct(flag=0), "sock", "first") is None
+    assert find_bit(bits_of_a_struct(), "socket", "first") is None
+    nameless = Assembler()
+    nameless.structure("", 8, ("first", nameless.integer("u8", 1), 1 << 24), flag=1)
+    assert find_bit(nameless.data(), "sock", "first") is None
+
+
+def test_a_bit_is_not_looked_for_in_what_is_no_btf() -> None:
+    with pytest.raises(LayoutError, match="starts with"):
+        find_bit(bytes(24), "sock", "first")

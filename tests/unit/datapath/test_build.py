@@ -16,6 +16,7 @@ from ebpflb.core.abi import Family
 from ebpflb.datapath import build
 from ebpflb.datapath.btf import Bit
 from ebpflb.datapath.build import BuildSpec, MapSizes, bcc_version
+from ebpflb.datapath.kernel_sockets import SocketBits
 from ebpflb.datapath.programs import NO_ATTACH_TYPE, PACKET_PROGRAMS, SOCKET_PROGRAMS, programs_of
 from ebpflb.datapath.source import bpf_directory
 from ebpflb.errors import PrerequisiteError
@@ -37,7 +38,7 @@ CHANGES: dict[str, Any] = {
     "hairpin_address": bytes(4),
     "have_set_retval": False,
     "protect_node_ports": False,
-    "kernel_sockets": Bit(byte=574, mask=2),
+    "socket_bits": SocketBits(Bit(byte=574, mask=2)),
 }
 TEXTS = {"a.c": "int x;"}
 
@@ -178,7 +179,9 @@ def test_programs_have_names_that_the_kernel_takes_whole() -> None:
     assert {program.attach_type(Family.IPV4) for program in PACKET_PROGRAMS} == {NO_ATTACH_TYPE}
 
 
-def test_the_bit_of_kernel_sockets_is_a_constant() -> None:
-    assert {"-DLB_KERN_SOCK_BYTE=0", "-DLB_KERN_SOCK_MASK=0"} <= set(SPEC.flags())
-    told = replace(SPEC, kernel_sockets=Bit(byte=574, mask=2))
-    assert {"-DLB_KERN_SOCK_BYTE=574", "-DLB_KERN_SOCK_MASK=2"} <= set(told.flags())
+def test_the_bits_of_sockets_are_constants() -> None:
+    assert {"-DLB_KERN_SOCK_MASK=0", "-DLB_MPTCP_MASK=0"} <= set(SPEC.flags())
+    told = replace(SPEC, socket_bits=SocketBits(Bit(byte=574, mask=2), Bit(byte=1700, mask=128)))
+    assert set(told.flags()) >= {
+        *("-DLB_KERN_SOCK_BYTE=574", "-DLB_KERN_SOCK_MASK=2", "-DLB_MPTCP_BYTE=1700", "-DLB_MPTCP_MASK=128")
+    }
