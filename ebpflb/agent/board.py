@@ -58,14 +58,15 @@ class Board:
             self._wake()
 
     def _compose(self) -> NodeStatus:
-        view = self._devices
+        view, acceleration = self._devices, self._hooks.acceleration
         return NodeStatus(
             cgroup=self._hooks.cgroup,
             socket_programs=self._hooks.socket_programs,
             devices=tuple(self._hooks_on(view)),
             failed=tuple(FailedDevice(each.device, each.role.value, each.error, each.remedy) for each in view.failed),
-            repairs=self._hooks.repairs,
-            warnings=(*self._warnings, *view.warnings, *self._opt_outs.warnings),
+            xdp=acceleration.states,
+            repairs=self._hooks.repairs + acceleration.repairs,
+            warnings=(*self._warnings, *view.warnings, *acceleration.warnings(), *self._opt_outs.warnings),
             opted_out=self._opt_outs.opted_out,
             awaiting_opt_out=self._opt_outs.waiting,
         )

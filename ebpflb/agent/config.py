@@ -1,6 +1,7 @@
 """What an agent is told, as a value. Knows no flag's name and no file format."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from ebpflb.core.abi import Family
@@ -8,6 +9,18 @@ from ebpflb.core.opt_out import RUNTIME_CLASSES
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.stale import TcpSockets
+
+
+class Acceleration(StrEnum):
+    """Whether XDP serves uplinks before tc does."""
+
+    AUTO = "auto"
+    """Native, where the driver has it and nothing speaks against it."""
+    NATIVE = "native"
+    """Native; a device without it is complained about."""
+    GENERIC = "generic"
+    """In the stack, for drivers without XDP; slower than native, and hardly faster than tc."""
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +35,7 @@ class AgentConfig:
     uplink_devices: tuple[str, ...] = ()
     """Glob patterns of device names."""
     pod_devices: tuple[str, ...] = ()
+    acceleration: Acceleration = Acceleration.AUTO
     cgroup: Path | None = None
     """cgroup v2 folder whose processes the socket hooks cover; ``None``: no socket hooks."""
     socket_opt_outs: tuple[str, ...] = ()

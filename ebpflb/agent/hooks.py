@@ -2,13 +2,14 @@
 
 Knows pins and devices; must not know what a program does.
 
-builds --> cgroup links (once)          device from netlink --> tc filters (each time one appears)
+builds --> cgroup links (once)          device from netlink --> tc filters, XDP (each time one appears)
 """
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from ebpflb.agent.acceleration import Accelerator
 from ebpflb.agent.config import AgentConfig
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
@@ -21,6 +22,7 @@ from ebpflb.datapath.programs import (
     SOCKET_PROGRAMS,
     UPLINK_IN,
     UPLINK_IN_L3,
+    XDP_IN,
     Program,
     programs_of,
 )
@@ -93,8 +95,9 @@ class Hooks:
         self._builds = builds
         self._clsact = ClsactRecord(config.clsact_path)
         self._attached: set[int] = set()
+        self.acceleration = Accelerator(config, {family: build.pins[XDP_IN.stem] for family, build in builds.items()})
         self.repairs = 0
-        """Devices from which others had taken our programs."""
+        """Devices from which others had taken our filters."""
 
     @property
     def cgroup(self) -> str:
@@ -137,11 +140,15 @@ class Hooks:
             self.repairs += 1
             log.warning("device_hook_repaired device=%s changes=%d repairs=%d", device.name, len(changes), self.repairs)
         self._attached.add(device.ifindex)
+        if role is DeviceRole.UPLINK:
+            self.acceleration.attach(device)
 
     def detach_device(self, role: DeviceRole, device: Link) -> None:
         """Take the programs off a device that has lost its role; a device that is gone has none."""
         log.debug("device_left device=%s role=%s", device.name, role)
         self._attached.discard(device.ifindex)
+        if role is DeviceRole.UPLINK:
+            self.acceleration.release(device)
         self._release(device)
 
     def detach_strays(self) -> None:
@@ -150,6 +157,7 @@ class Hooks:
         for device in list_devices(self._config.instance):
             if patterns.role_of(device) is None:
                 self._release(device)
+        self.acceleration.adopt(lambda device: patterns.role_of(device) is DeviceRole.UPLINK)
 
     def _release(self, device: Link) -> None:
         ours = device.ifindex in self._clsact.indexes()

@@ -89,6 +89,7 @@ def _serve(
             *(config.uplink_devices, config.pod_devices, facts.on_host, hooks.attach_device, hooks.detach_device),
             on_view=board.on_view,
             families=config.families,
+            xdp_devices=hooks.acceleration.devices,
         )
         sweeping = stack.enter_context(Sweeping(config, clock))
         loop = ReconcileLoop(

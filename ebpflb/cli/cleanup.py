@@ -1,10 +1,10 @@
 """``ebpflb cleanup``: removes what an instance left in the kernel and on disk, and says what.
 
-Decides the order: filters first, then links, so that no packet meets a program whose maps are half gone. Holds the
-locks of all that it removes, so that no agent runs or starts meanwhile; each lock is the folder of pins, which
+Decides the order: filters and XDP first, then links, so that no packet meets a program whose maps are half gone. Holds
+the locks of all that it removes, so that no agent runs or starts meanwhile; each lock is the folder of pins, which
 therefore goes last.
 
-    instance -> lock -> tc filters -> state files -> pins (links, programs, maps) -> "removed ..." lines
+    instance -> lock -> tc filters, XDP -> state files -> pins (links, programs, maps) -> "removed ..." lines
 """
 
 from collections.abc import Collection, Iterator
@@ -23,6 +23,7 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.host.inventory import Link
 from ebpflb.host.lock import InstanceLock
 from ebpflb.host.tc import detach, list_ours
+from ebpflb.host.xdp import detach as detach_xdp
 
 
 @click.command()
@@ -33,7 +34,8 @@ from ebpflb.host.tc import detach, list_ours
 def command(instance: str, every: bool, bpffs: Path, state_dir: Path) -> None:
     """Remove every pin, filter, program and state file of an instance.
 
-    tc filters are removed in the current network namespace. Refuses while an agent runs the instance.
+    tc filters are removed in the current network namespace, XDP programs wherever their devices are. Refuses while an
+    agent runs the instance.
     """
     require_root("cleanup")
     names = _everything(bpffs, state_dir) if every else [instance]
@@ -67,6 +69,7 @@ def _state_files(instance: str, state_dir: Path) -> list[Path]:
 
 def _remove(pins: Pins, state_dir: Path) -> Iterator[str]:
     yield from _remove_filters(pins.instance, ClsactRecord(clsact_path(state_dir, pins.instance)).indexes())
+    yield from _remove_xdp(pins.xdp_links)
     for file in _state_files(pins.instance, state_dir):
         if file.exists():
             file.unlink()
@@ -82,3 +85,10 @@ def _remove_filters(instance: str, own_clsact: Collection[int]) -> Iterator[str]
     for device in sorted(devices, key=lambda link: link.ifindex):
         for change in detach(device, instance, remove_clsact=device.ifindex in own_clsact):
             yield f"tc {change}"
+
+
+def _remove_xdp(links: Path) -> Iterator[str]:
+    names = {str(ifindex): name for ifindex, name in if_nameindex()}
+    for pin in sorted(links.iterdir()) if links.is_dir() else ():
+        for change in detach_xdp(names.get(pin.name, f"device {pin.name}"), pin):
+            yield f"xdp {change}"

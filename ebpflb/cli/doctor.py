@@ -22,6 +22,7 @@ from ebpflb.datapath.clock import measure_hz
 from ebpflb.errors import EbpflbError, PrerequisiteError
 from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.probe import Finding, Level, run_probes
+from ebpflb.host.xdp_probe import probe_xdp
 
 _EXIT_ERRORS: Final = PrerequisiteError.exit_code
 _MARKS: Final = {Level.OK: "✓", Level.WARNING: "!", Level.ERROR: "✗"}
@@ -41,9 +42,14 @@ def command(
     """Check this machine: kernel, bcc, bpffs, cgroup v2, other proxies.
 
     As root, the programs are also compiled and loaded once, for both families. Without --uplink-devices, the devices of
-    the default routes are looked at.
+    the default routes are looked at. Native XDP is tried on named ones, for a moment in which a card may pause.
     """
-    findings = [*run_probes(cgroup, bpffs, uplink_devices), check_bcc(), *_try_build(bpffs)]
+    findings = [
+        *run_probes(cgroup, bpffs, uplink_devices),
+        *probe_xdp(uplink_devices),
+        check_bcc(),
+        *_try_build(bpffs),
+    ]
     if output == "table":
         for finding in findings:
             _print(finding)

@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from ebpflb.agent import AgentConfig, run_agent
+from ebpflb.agent.config import Acceleration
 from ebpflb.cli.logs import set_up_logging
 from ebpflb.cli.opt_outs import opt_out_runtime_class_option, socket_opt_out_option
 from ebpflb.cli.options import (
@@ -60,6 +61,15 @@ _FAMILIES: Final = {"ipv4": (Family.IPV4,), "ipv6": (Family.IPV6,), "dual": (Fam
     callback=split_patterns,
     help="The host's side of the pods' veths, as glob patterns. May be repeated.",
 )
+@click.option(
+    "--acceleration",
+    type=click.Choice([each.value for each in Acceleration]),
+    default=Acceleration.AUTO.value,
+    show_default=True,
+    help="Whether XDP serves uplinks before tc does: in the driver where it can (auto; not on veths), in the driver or "
+    "with a warning (native), in the stack (generic: for drivers without XDP; slow), or not at all (off). A card may "
+    "pause for a moment when XDP is switched on or off.",
+)
 @cgroup_option
 @socket_opt_out_option
 @opt_out_runtime_class_option
@@ -95,6 +105,7 @@ def command(
     node_name: str | None,
     uplink_devices: tuple[str, ...],
     pod_devices: tuple[str, ...],
+    acceleration: str,
     cgroup: Path | None,
     socket_opt_outs: tuple[str, ...],
     opt_out_runtime_classes: tuple[str, ...],
@@ -118,6 +129,7 @@ def command(
         node_name=_node_name(node_name),
         uplink_devices=uplink_devices,
         pod_devices=pod_devices,
+        acceleration=Acceleration(acceleration),
         cgroup=cgroup or _cgroup_root(),
         socket_opt_outs=socket_opt_outs,
         opt_out_runtime_classes=opt_out_runtime_classes,

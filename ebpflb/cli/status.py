@@ -157,6 +157,8 @@ def _print_hooks(node: NodeStatus) -> None:
     click.echo(f"sockets of {node.cgroup}: {', '.join(node.socket_programs)}" if node.cgroup else "sockets: not served")
     for hooks in node.devices:
         click.echo(f"{hooks.role} devices: {_few(hooks.devices)}: {', '.join(hooks.programs)}")
+    for device in node.xdp:
+        click.echo(f"xdp on {device.device}: {'; '.join(filter(None, [device.mode or 'none', device.reason]))}")
     for title, who in (("left to the packet programs", node.opted_out), ("to be left to them", node.awaiting_opt_out)):
         if who:
             click.echo(f"{title}: {_few(who)}")

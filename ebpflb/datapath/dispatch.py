@@ -11,6 +11,7 @@ import ctypes
 import hashlib
 import json
 import platform
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,6 +55,11 @@ class Dispatcher:
         self._fill()
         self._remove_others(final)
         return final / _NAME
+
+    def remove(self) -> None:
+        """Remove every pin of the dispatcher; a device that runs it is not detached by that."""
+        if self._progs.parent.is_dir():
+            shutil.rmtree(self._progs.parent)
 
     def _key(self, text: str) -> str:
         content = json.dumps([text, bcc_version(), platform.release()])

@@ -62,7 +62,7 @@ def attach(device: Link, mode: XdpMode, program: Path, pin: Path) -> list[str]:
             state = XdpState()
         bpf_links.detach(pin)  # of another mode or device, or detached by somebody
         if state.program_id:
-            raise XdpRefusedError(_describe_other(device, state))
+            raise XdpRefusedError(f"another's {_describe(device, state)}")
         _create(netlink, device, mode, descriptor, pin)
         return [f"{device.name}: attached {wanted.name} in {mode} mode (program {wanted.id})"]
     return []
@@ -78,13 +78,13 @@ def detach(device: str, pin: Path) -> list[str]:
 def try_native(device: Link) -> str:
     """Attach a program that passes everything, in native mode and for a moment; raise ``XdpRefusedError`` if refused.
 
-    Nothing is pinned: whatever ends this process also ends that program. Returns whose program is there already, and
+    Nothing is pinned: whatever ends this process also ends that program. Returns which program is there already, and
     then tries nothing; empty: it works.
     """
     with _vanishing(), Rtnetlink() as netlink:
         state = read_state(netlink, device.ifindex)
         if state.program_id:
-            return _describe_other(device, state)
+            return _describe(device, state)
         descriptor = syscalls.load_program(_XDP, 0, _PASS)
         try:
             os.close(_link(netlink, device, XdpMode.NATIVE, descriptor))
@@ -115,17 +115,17 @@ def _link(netlink: Rtnetlink, device: Link, mode: XdpMode, program: int) -> int:
             raise
         state = read_state(netlink, device.ifindex)
         if error.errno in _TAKEN and state.program_id:  # between our look and now
-            raise XdpRefusedError(_describe_other(device, state)) from error
+            raise XdpRefusedError(f"another's {_describe(device, state)}") from error
         words = ask_why(netlink, device.ifindex, program, mode) or os.strerror(error.errno or 0)
         raise XdpRefusedError(f"the kernel refuses {mode} XDP: {words}") from error
 
 
-def _describe_other(device: Link, state: XdpState) -> str:
+def _describe(device: Link, state: XdpState) -> str:
     owner = bpf_links.find_owner(device.ifindex, state.program_id)
     way = "through netlink" if owner is None else f"by link {owner.id}"
     where = f"in {state.mode} mode" if state.mode else "on the card or in several modes"
     name = bpf_links.describe_program(state.program_id) or f"program {state.program_id}"
-    return f"another's {name} is attached {way} {where}"
+    return f"{name} is attached {way} {where}"
 
 
 @contextmanager

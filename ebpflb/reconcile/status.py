@@ -96,6 +96,19 @@ class FailedDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class XdpDevice:
+    """How XDP serves an uplink. tc serves it in any case."""
+
+    device: str
+    mode: str = ""
+    """``native``, ``generic``; empty: not at all."""
+    transmits: bool = False
+    """XDP forwards out of it, too; without, what must leave by it is left to tc."""
+    reason: str = ""
+    """Why not."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """What the agent knows of its node beside the maps."""
 
@@ -104,6 +117,8 @@ class NodeStatus:
     socket_programs: tuple[str, ...] = ()
     devices: tuple[RoleHooks, ...] = ()
     failed: tuple[FailedDevice, ...] = ()
+    xdp: tuple[XdpDevice, ...] = ()
+    """Uplinks; none when acceleration is off."""
     repairs: int = 0
     """Devices from which others had taken our programs; they have them again."""
     warnings: tuple[str, ...] = ()

@@ -7,8 +7,9 @@ from typing import Any, Self
 import pytest
 
 from ebpflb.agent import board
+from ebpflb.agent.acceleration import Accelerator
 from ebpflb.agent.board import Board, capacity_warnings, sizes_by_name
-from ebpflb.agent.config import AgentConfig
+from ebpflb.agent.config import Acceleration, AgentConfig
 from ebpflb.agent.hooks import Hooks
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, MapSizes
@@ -16,7 +17,7 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import PROGRAMS
 from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView, Link, LinkHeader
 from ebpflb.host.opt_outs import OptOutView
-from ebpflb.reconcile.status import FailedDevice, RoleHooks
+from ebpflb.reconcile.status import FailedDevice, RoleHooks, XdpDevice
 
 SOCKET_PROGRAMS = (
     *("lb_connect4", "lb_sendmsg4", "lb_recvmsg4", "lb_getpeername4", "lb_post_bind4", "lb_release4"),
@@ -24,10 +25,10 @@ SOCKET_PROGRAMS = (
 )
 
 
-def make_hooks(cgroup: Path | None) -> Hooks:
+def make_hooks(cgroup: Path | None, acceleration: Acceleration = Acceleration.AUTO) -> Hooks:
     pins = {program.stem: Path("/pins") / program.stem for program in PROGRAMS}
     builds = {Family.IPV4: Build("key", pins, compiled=False, seconds=0.0, instructions={})}
-    return Hooks(AgentConfig("node-1", cgroup=cgroup), builds)
+    return Hooks(AgentConfig("node-1", cgroup=cgroup, acceleration=acceleration), builds)
 
 
 def test_hooks_by_role_with_their_programs() -> None:
@@ -50,8 +51,19 @@ def test_hooks_by_role_with_their_programs() -> None:
     assert status.failed == (FailedDevice("veth3", "pod", "refused", "look"),)
     assert status.warnings == ("map flows is small", "none matches")
     hooks.repairs = 1
+    hooks.acceleration.repairs = 2
     one.on_view(view)
-    assert (len(woken), one.node_status().repairs) == (2, 1)
+    assert (len(woken), one.node_status().repairs) == (2, 3)
+
+
+def test_xdp_is_shown_for_each_uplink(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = (XdpDevice("eth0", "native", transmits=True), XdpDevice("eth1", reason="busy"))
+    monkeypatch.setattr(Accelerator, "states", states)
+    hooks = make_hooks(None, Acceleration.NATIVE)
+    status = Board(hooks, lambda: None).node_status()
+    assert status.xdp == states
+    assert status.warnings == ("device eth1: --acceleration native: busy",)
+    assert Board(make_hooks(None), lambda: None).node_status().warnings == ()
 
 
 def test_opt_outs_and_devices_are_shown_together() -> None:

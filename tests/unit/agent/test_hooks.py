@@ -28,6 +28,7 @@ class Kernel:
         self.had_clsact: set[int] = set()
         self.detached: list[tuple[Link, bool]] = []
         self.refuses = False
+        self.xdp: list[tuple[str, object]] = []
 
     def attach(
         self, device: Link, programs: Sequence[TcProgram], instance: str, on_clsact: Callable[[int], None]
@@ -53,11 +54,29 @@ class Kernel:
         return list(self.attached)
 
 
+class Xdp:
+    """Stands in for the accelerator: what it was told."""
+
+    def __init__(self, kernel: Kernel, programs: dict[Family, Path]) -> None:
+        self._calls = kernel.xdp
+        self._calls.append(("programs", programs))
+
+    def attach(self, device: Link) -> None:
+        self._calls.append(("attach", device))
+
+    def release(self, device: Link) -> None:
+        self._calls.append(("release", device))
+
+    def adopt(self, is_uplink: Callable[[Link], bool]) -> None:
+        self._calls.append(("adopt", [is_uplink(device) for device in (UPLINK, POD, Link(5, "renamed"))]))
+
+
 @pytest.fixture(name="kernel")
 def _kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel()
     for name in ("attach", "detach", "list_devices"):
         monkeypatch.setattr(hooks, name, getattr(kernel, name))
+    monkeypatch.setattr(hooks, "Accelerator", lambda _config, programs: Xdp(kernel, programs))
     return kernel
 
 
@@ -89,6 +108,27 @@ def test_role_and_link_header_decide_what_a_device_gets(
         (f"{ingress}4", TcHook.INGRESS, Family.IPV4, Path("/pins") / ingress),
         (f"{egress}4", TcHook.EGRESS, Family.IPV4, Path("/pins") / egress),
     ]
+
+
+def test_xdp_serves_uplinks_only(kernel: Kernel, config: AgentConfig) -> None:
+    one = make_hooks(config)
+    for role, device in ((DeviceRole.UPLINK, UPLINK), (DeviceRole.POD, POD)):
+        one.attach_device(role, device)
+        one.detach_device(role, device)
+    one.detach_strays()
+    assert kernel.xdp == [
+        ("programs", {Family.IPV4: Path("/pins/lb_xdp_in")}),
+        ("attach", UPLINK),
+        ("release", UPLINK),
+        ("adopt", [True, False, False]),
+    ]
+
+
+def test_xdp_waits_for_the_filters(kernel: Kernel, config: AgentConfig) -> None:
+    kernel.refuses = True
+    with pytest.raises(EbpflbError, match="refused"):
+        make_hooks(config).attach_device(DeviceRole.UPLINK, UPLINK)
+    assert ("attach", UPLINK) not in kernel.xdp
 
 
 def test_only_a_clsact_of_ours_is_removed(kernel: Kernel, config: AgentConfig) -> None:

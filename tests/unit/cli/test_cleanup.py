@@ -119,3 +119,21 @@ def test_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     result = CliRunner().invoke(main, ["cleanup"])
     assert (result.exit_code, len(result.stderr.splitlines())) == (3, 1)
+
+
+def test_xdp_programs_are_taken_off_by_their_links(
+    tmp_path: Path, filters: Filters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def detach_xdp(device: str, pin: Path) -> list[str]:
+        pin.unlink()
+        return [f"{device}: detached program 5"]
+
+    leave(tmp_path, "default")
+    links = tmp_path / "bpf/ebpflb/default/xdp/links"
+    links.mkdir(parents=True)
+    for ifindex in ("7", "55"):
+        (links / ifindex).touch()
+    monkeypatch.setattr(cleanup, "detach_xdp", detach_xdp)
+    lines = clean(tmp_path).stdout.splitlines()
+    assert lines[:2] == ["removed xdp device 55: detached program 5", "removed xdp eth7: detached program 5"]
+    assert not links.exists()

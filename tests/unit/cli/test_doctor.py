@@ -18,6 +18,7 @@ OBSTACLE = Finding("bpffs", Level.ERROR, "not mounted", "mount it")
 
 def diagnose(monkeypatch: pytest.MonkeyPatch, findings: list[Finding], *arguments: str) -> Result:
     monkeypatch.setattr(doctor, "run_probes", lambda _cgroup, _bpffs, _uplinks: findings)
+    monkeypatch.setattr(doctor, "probe_xdp", lambda _uplinks: [])
     monkeypatch.setattr(doctor, "bcc_version", lambda: "0.26.0")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     return CliRunner().invoke(main, ["doctor", *arguments])
@@ -56,10 +57,17 @@ def test_uplinks_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(uplinks)
         return [FINE]
 
+    def probe_xdp(uplinks: tuple[str, ...]) -> list[Finding]:
+        asked.append(uplinks)
+        return [Finding("xdp eth0", Level.OK, "native mode works")]
+
     diagnose(monkeypatch, [])
     monkeypatch.setattr(doctor, "run_probes", run_probes)
-    assert CliRunner().invoke(main, ["doctor", "--uplink-devices", "eth*, flannel.*"]).exit_code == 0
-    assert asked == [("eth*", "flannel.*")]
+    monkeypatch.setattr(doctor, "probe_xdp", probe_xdp)
+    result = CliRunner().invoke(main, ["doctor", "--uplink-devices", "eth*, flannel.*"])
+    assert result.exit_code == 0
+    assert asked == [("eth*", "flannel.*")] * 2
+    assert "✓ xdp eth0: native mode works" in result.stdout.splitlines()
 
 
 def test_bcc_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ebpflb.agent import AgentConfig
+from ebpflb.agent.config import Acceleration
 from ebpflb.cli import main, run
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import MapSizes
@@ -53,7 +54,18 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
     kubeconfig.touch()
     result = start(
         *("--kubeconfig", kubeconfig, "--node-name", " Worker-2 ", "--uplink-devices", "eth*, ens3"),
-        *("--uplink-devices", "bond0", "--pod-devices", "veth*", "--cgroup", tmp_path, "--bpffs", "/bpf"),
+        *(
+            "--acceleration",
+            "generic",
+            "--uplink-devices",
+            "bond0",
+            "--pod-devices",
+            "veth*",
+            "--cgroup",
+            tmp_path,
+            "--bpffs",
+            "/bpf",
+        ),
         *("--instance", "blue-2", "--state-dir", tmp_path / "state", "--ip-family", "ipv6"),
         *("--map-size", "flows=2048", "--map-size", "slots=64", "--no-protect-node-ports"),
     )
@@ -64,6 +76,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             kubeconfig=kubeconfig,
             uplink_devices=("eth*", "ens3", "bond0"),
             pod_devices=("veth*",),
+            acceleration=Acceleration.GENERIC,
             cgroup=tmp_path,
             bpffs=Path("/bpf"),
             instance="blue-2",
@@ -109,6 +122,7 @@ def test_in_a_pod_no_source_is_named(agent: Agent, tmp_path: Path, monkeypatch: 
         (["--manifests", ".", "--map-size", "slots=15"], "the map slots takes a number from 16 to 67108864"),
         (["--manifests", ".", "--socket-opt-out", "vm-*"], "write /run/netns/vm-* for a named namespace"),
         (["--manifests", ".", "--ip-family", "ipv5"], "'ipv5' is not one of 'ipv4', 'ipv6', 'dual'"),
+        (["--manifests", ".", "--acceleration", "xdp"], "'xdp' is not one of 'auto', 'native', 'generic', 'off'"),
         (["--uplinks", "x"], "No such option '--uplinks'"),
     ],
 )

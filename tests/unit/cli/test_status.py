@@ -19,6 +19,7 @@ from ebpflb.reconcile.status import (
     RoleHooks,
     Status,
     Usage,
+    XdpDevice,
 )
 
 NOW = datetime.now(UTC)
@@ -154,6 +155,11 @@ def test_hooks_and_warnings_are_shown(tmp_path: Path) -> None:
         socket_programs=("lb_connect4",),
         devices=(RoleHooks("uplink", ("lb_uplink_in4",), ("eth0",)), RoleHooks("pod", ("lb_pod_in4",), devices)),
         repairs=2,
+        xdp=(
+            XdpDevice("eth0", "native", transmits=True),
+            XdpDevice("eth1", reason="busy"),
+            XdpDevice("eth2", "native", reason="tc forwards"),
+        ),
         warnings=("no device matches --pod-devices cali*",),
     )
     status_file(tmp_path, "default").write(status(node=node))
@@ -166,6 +172,9 @@ def test_hooks_and_warnings_are_shown(tmp_path: Path) -> None:
         "sockets of /cg: lb_connect4",
         "uplink devices: eth0: lb_uplink_in4",
         "pod devices: veth0, veth1, veth2, veth3 and 2 more: lb_pod_in4",
+        "xdp on eth0: native",
+        "xdp on eth1: none; busy",
+        "xdp on eth2: native; tc forwards",
         "programs that others had removed were attached again: 2 times",
     ):
         assert line in lines
