@@ -135,7 +135,9 @@ def test_the_server_dies_and_comes_back_under_load(lab: Lab, agent: LifeAgent, s
         assert server.url in complaint
         assert complaint in agent.ebpflb("status").stdout
         assert who_answers(lab, WEB) == {"node-1-pod-1"}
-        server.put("endpointslices", slice_of("web", lab.pod(1, 2)))
+        moved = slice_of("web", lab.pod(1, 2), lab.pod(1, 1))
+        moved["endpoints"][1]["conditions"] = {"ready": False, "serving": True, "terminating": True}
+        server.put("endpointslices", moved)
         server.come_back()
         until(lambda: agent.backends_of(WEB) == at(lab, 2), 20)
         until(lambda: agent.status().source_error == "", 20)
