@@ -14,6 +14,7 @@ ADDRESSES = {
         "backend2": "10.1.1.2",
         "node": "192.0.2.1",
         "loopback": "127.0.0.1",
+        "any": "0.0.0.0",
     },
     Family.IPV6: {
         "cluster": "fd00:96::10",
@@ -22,6 +23,7 @@ ADDRESSES = {
         "backend2": "fd00:1:1::2",
         "node": "2001:db8:2::1",
         "loopback": "::1",
+        "any": "::",
     },
 }
 """``backend*`` and ``node`` are the pod's own; nothing leads to ``empty``, a Service without backends."""

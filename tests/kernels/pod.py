@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -87,14 +88,55 @@ def _initial_namespace(family: socket.AddressFamily, names: dict[str, str]) -> l
         return list(client.getpeername()[:2])
 
 
+def _bind_node_port(family: socket.AddressFamily, names: dict[str, str]) -> list[object]:
+    """Return the error (0: none) of bind() to the NodePort on every address, and on IPv6's, which are both families'."""
+    ends = ((family, names["any"]), (socket.AF_INET6, "::"))
+    return [_bind(kind, address) for kind, address in ends]
+
+
+def _bind(family: socket.AddressFamily, address: str) -> int | None:
+    with socket.socket(family, socket.SOCK_STREAM) as server:
+        if family is socket.AF_INET6:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        try:
+            server.bind((address, NODE_PORT))
+        except OSError as error:
+            return error.errno
+        return 0
+
+
+def _kernel_socket(names: dict[str, str]) -> list[object]:
+    """Have the kernel itself connect to the Service, as the client of a file system; no such server answers there."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["mount", "-t", "9p", "-o", f"trans=tcp,port={TCP_PORT}", names["cluster"], folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)
+        return [done.returncode, done.stderr]
+
+
 def main() -> int:
     """Print what each client saw."""
     folder, number = sys.argv[1:]
     (Path(folder) / "cgroup.procs").write_text(str(os.getpid()))
     names = ADDRESSES[Family(int(number))]
     family = socket.AF_INET if Family(int(number)) is Family.IPV4 else socket.AF_INET6
-    answers = {"in the initial namespace": _initial_namespace(family, names)}
+    answers = {
+        "in the initial namespace": _initial_namespace(family, names),
+        "bind in the initial namespace": _bind_node_port(family, names),
+    }
     _start(family, names)
+    answers["bind in a pod"] = _bind_node_port(family, names)
+    answers |= _clients(family, names)
+    if family is socket.AF_INET:
+        by_ipv6 = {name: f"::ffff:{address}" for name, address in names.items()}
+        answers |= {f"mapped {name}": answer for name, answer in _clients(socket.AF_INET6, by_ipv6).items()}
+        if "9p" in Path("/proc/filesystems").read_text(encoding="ascii").split():
+            answers["kernel socket"] = _kernel_socket(names)
+    print(json.dumps(answers))  # noqa: T201 - the result
+    return 0
+
+
+def _clients(family: socket.AddressFamily, names: dict[str, str]) -> dict[str, list[object]]:
+    """Return what one client of every kind saw."""
     clients: dict[str, tuple[Callable[[socket.AddressFamily, str, int], list[object]], str, int]] = {
         "TCP": (_tcp, "cluster", TCP_PORT),
         "connected UDP": (_connected_udp, "cluster", UDP_PORT),
@@ -103,10 +145,7 @@ def main() -> int:
         "NodePort on a pod's loopback address": (_tcp, "loopback", NODE_PORT),
         "no backends": (_tcp, "empty", TCP_PORT),
     }
-    for name, (client, address, port) in clients.items():
-        answers[name] = client(family, names[address], port)
-    print(json.dumps(answers))  # noqa: T201 - the result
-    return 0
+    return {name: client(family, names[address], port) for name, (client, address, port) in clients.items()}
 
 
 if __name__ == "__main__":

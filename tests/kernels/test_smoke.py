@@ -30,6 +30,7 @@ from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, Front
 from ebpflb.datapath.build import BuildSpec, MapSizes, build_programs, remove_build
 from ebpflb.datapath.cgroup import attach_cgroup
 from ebpflb.datapath.clock import measure_hz
+from ebpflb.datapath.kernel_sockets import socket_bits
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import SOCKET_PROGRAMS, programs_of
 from ebpflb.datapath.store import PinnedMapStore, open_map
@@ -40,6 +41,7 @@ from tests.kernels.addresses import ADDRESSES, NODE_PORT, TCP_PORT, UDP_PORT
 pytestmark = pytest.mark.root
 
 SIZES = MapSizes(64, 64, 64, 64, 1024, 64, 64, 64, 64, 64)
+BITS = socket_bits()
 TCP_RANGE, UDP_RANGE = Range(16, 2), Range(32, 1)
 
 
@@ -49,6 +51,8 @@ class Seen:
 
     answers: dict[str, list[object]]
     counts: Bag[Counter]
+    remembered: int
+    """Rows of ``sock_origins`` when all clients were gone."""
 
 
 def fill(store: PinnedMapStore, family: Family) -> None:
@@ -125,9 +129,10 @@ def seen(family: Family, pins: Pins, cgroup: Path) -> Seen:
         host_netns_cookie=None,
         hairpin_address=bytes(family.address_bytes),
         have_set_retval=can_set_retval(),
+        socket_bits=BITS,
         sizes=SIZES,
     )
-    built = build_programs(spec)
+    built = build_programs(spec, SOCKET_PROGRAMS)
     programs = programs_of(family, SOCKET_PROGRAMS)
     attach_cgroup({each.name(family): built.pins[each.stem] for each in programs}, cgroup, pins.links(family))
     with PinnedMapStore(pins, family) as store:
@@ -136,43 +141,73 @@ def seen(family: Family, pins: Pins, cgroup: Path) -> Seen:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(pod, capture_output=True, text=True, check=False, timeout=100, env=environment)
     assert done.returncode == 0, done.stderr
-    with open_map(pins, family, "counters") as counters:
+    with open_map(pins, family, "counters") as counters, open_map(pins, family, "sock_origins") as origins:
         keys, values = counters.read()
+        remembered = len(origins.read()[0])
     totals = zip(keys.tolist(), values.sum(axis=1).tolist(), strict=True)
-    return Seen(json.loads(done.stdout), Bag({Counter(key): total for key, total in totals if total}))
+    return Seen(json.loads(done.stdout), Bag({Counter(key): total for key, total in totals if total}), remembered)
 
 
 def backends(family: Family) -> set[str]:
     return {ADDRESSES[family]["backend"], ADDRESSES[family]["backend2"]}
 
 
+def names_of(family: Family) -> dict[str, dict[str, str]]:
+    """Return the clients' prefix and the addresses as they name them: for IPv4 also IPv6 sockets that speak it."""
+    own = ADDRESSES[family]
+    return {"": own} | ({"mapped ": {k: f"::ffff:{v}" for k, v in own.items()}} if family is Family.IPV4 else {})
+
+
 @pytest.mark.parametrize(("client", "dialled", "port"), [("TCP", "cluster", TCP_PORT), ("NodePort", "node", NODE_PORT)])
 def test_a_tcp_client_reaches_a_backend_and_sees_the_service(
     seen: Seen, family: Family, client: str, dialled: str, port: int
 ) -> None:
-    server, *peer = seen.answers[client]
-    assert server in backends(family)
-    assert peer == [ADDRESSES[family][dialled], port]
+    for prefix, names in names_of(family).items():
+        server, *peer = seen.answers[prefix + client]
+        assert server in backends(family)
+        assert peer == [names[dialled], port]
 
 
 @pytest.mark.parametrize("client", ["connected", "unconnected"])
 def test_a_udp_client_is_answered_by_the_service(seen: Seen, family: Family, client: str) -> None:
-    assert seen.answers[f"{client} UDP"] == [client, ADDRESSES[family]["cluster"], UDP_PORT]
+    for prefix, names in names_of(family).items():
+        assert seen.answers[f"{prefix}{client} UDP"] == [client, names["cluster"], UDP_PORT]
 
 
 def test_the_loopback_address_is_the_nodes_in_the_initial_namespace_only(seen: Seen, family: Family) -> None:
     assert seen.answers["in the initial namespace"] == [ADDRESSES[family]["loopback"], NODE_PORT]
-    assert seen.answers["NodePort on a pod's loopback address"] == [errno.ECONNREFUSED]
+    for prefix in names_of(family):
+        assert seen.answers[f"{prefix}NodePort on a pod's loopback address"] == [errno.ECONNREFUSED]
 
 
-def test_a_service_without_backends_refuses_at_once_or_leaves_the_address_alone(seen: Seen) -> None:
+def test_a_service_without_backends_refuses_at_once_or_leaves_the_address_alone(seen: Seen, family: Family) -> None:
     """Before ``bpf_set_retval`` the packet goes its way; in the pod's namespace there is none."""
-    assert seen.answers["no backends"] == [errno.ECONNREFUSED if can_set_retval() else errno.ENETUNREACH]
-    assert seen.counts[Counter.SOCK_REJECTED] == 1
+    for prefix in names_of(family):
+        assert seen.answers[f"{prefix}no backends"] == [errno.ECONNREFUSED if can_set_retval() else errno.ENETUNREACH]
+    assert seen.counts[Counter.SOCK_REJECTED] == len(names_of(family))
 
 
-def test_every_call_is_counted(seen: Seen) -> None:
+def test_a_node_port_is_taken_for_the_host_and_free_for_a_pod(seen: Seen) -> None:
+    refused = errno.EADDRINUSE if can_set_retval() else errno.EPERM
+    assert seen.answers["bind in the initial namespace"] == [refused, refused]
+    assert seen.answers["bind in a pod"] == [0, 0]
+    assert seen.counts[Counter.BIND_REFUSED] == len(("every address", "every address by IPv6"))
+
+
+def test_every_call_is_counted(seen: Seen, family: Family) -> None:
     """Translated: TCP, NodePort, UDP twice, the initial namespace. Restored: getpeername() four times, recvmsg()."""
-    assert seen.counts[Counter.SOCK_TRANSLATED] == 5
-    assert seen.counts[Counter.SOCK_RESTORED] >= 5
+    mapped = 4 * (len(names_of(family)) - 1)
+    by_the_kernel = "kernel socket" in seen.answers and not BITS.kernel.mask
+    assert seen.counts[Counter.SOCK_TRANSLATED] == 5 + mapped + by_the_kernel
+    assert seen.counts[Counter.SOCK_RESTORED] >= 5 + mapped
     assert seen.counts[Counter.SOCK_PASSED] >= 1
+
+
+def test_a_socket_of_the_kernels_own_is_left_alone_if_the_kernel_tells(seen: Seen) -> None:
+    """A mount of 9p, where there is 9p; this machine's kernel may have none, guests have it."""
+    told_apart = "kernel socket" in seen.answers and BITS.kernel.mask
+    assert seen.counts[Counter.SOCK_OPTED_OUT] == bool(told_apart)
+
+
+def test_closed_sockets_are_forgotten_but_for_unconnected_ones(seen: Seen, family: Family) -> None:
+    assert seen.remembered == len(names_of(family))
