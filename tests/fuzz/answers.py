@@ -1,81 +1,107 @@
-"""Answers in place of a packet: a TCP RST (RFC 9293, 3.10.7.1), an ICMP port unreachable (RFC 792, RFC 4443).
+"""Answers in place of a packet, from the address it went to back to its sender.
 
-Packet --reject--> the whole frame that goes back to the sender
+    Packet --answer--> the whole frame, link header not yet turned round
+
+A TCP RST (RFC 9293, 3.10.7.1), ICMP port unreachable, packet too big with the MTU (RFC 1191, RFC 8201), time exceeded
+(RFC 792, RFC 4443), an echo reply. Errors quote the network header and eight bytes.
 """
 
 import struct
 
-from ebpflb.core.abi import Family, Protocol
+from ebpflb.core.abi import Counter, Family, Protocol
 from tests.fuzz import checksums
-from tests.fuzz.packet import L2, Packet
+from tests.fuzz.decision import Act
+from tests.fuzz.headers import Kind
+from tests.fuzz.packet import ICMP, L2, Packet
 
 TTL = 64
 _HEADER_BYTES = {Family.IPV4: 20, Family.IPV6: 40}
-_ICMP = {Family.IPV4: 1, Family.IPV6: 58}
-_PORT_UNREACHABLE = {Family.IPV4: (3, 3), Family.IPV6: (1, 4)}
+_TYPE_AND_CODE = {
+    (Act.REJECT, Family.IPV4): b"\3\3",
+    (Act.REJECT, Family.IPV6): b"\1\4",
+    (Act.TOO_BIG, Family.IPV4): b"\3\4",
+    (Act.TOO_BIG, Family.IPV6): b"\2\0",
+    (Act.EXPIRED, Family.IPV4): b"\x0b\0",
+    (Act.EXPIRED, Family.IPV6): b"\3\0",
+}
+_ECHO_REPLY = {Family.IPV4: 0, Family.IPV6: 129}
+_TTL_AT = {Family.IPV4: L2 + 8, Family.IPV6: L2 + 7}
+_SADDR = {Family.IPV4: L2 + 12, Family.IPV6: L2 + 8}
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 _QUOTED_L4 = 8
+FAILURES = {Act.TOO_BIG: Counter.DROP_TOO_BIG, Act.EXPIRED: Counter.DROP_TTL, Act.REJECT: Counter.DROP_REWRITE}
+"""The drop that an unanswered packet is."""
 
 
-def has_options(packet: Packet, family: Family) -> bool:
-    """Say whether anything stands between the network header and the transport header: that is not answered."""
-    return packet.l4 != L2 + _HEADER_BYTES[family]
+def is_answered(packet: Packet, act: Act, family: Family) -> bool:
+    """Options, extension headers, fragments, ICMP errors and packets in an outer header get no answer; pings do."""
+    if act is Act.ECHO_ANSWER:
+        return True
+    return packet.kind is Kind.WHOLE and not packet.outer_daddr and packet.l4 == L2 + _HEADER_BYTES[family]
 
 
-def reject(packet: Packet, family: Family) -> bytes:
-    """Return the refusal of a packet without options."""
-    if packet.protocol == Protocol.TCP:
+def answer(packet: Packet, act: Act, mtu: int, family: Family) -> bytes:
+    """Return the answer."""
+    if act is Act.ECHO_ANSWER:
+        return _echo_reply(packet, family)
+    if act is Act.REJECT and packet.protocol == Protocol.TCP:
         return _reset(packet, family)
-    return _unreachable(packet, family)
+    return _error(packet, act, mtu, family)
 
 
-def swapped_link(frame: bytes) -> bytes:
-    """Return the link header of a frame that goes back."""
-    return frame[6:12] + frame[:6] + frame[12:L2]
-
-
-def header(packet: Packet, family: Family, protocol: int, length: int) -> bytes:
+def _header(packet: Packet, family: Family, protocol: int, length: int) -> bytes:
     """Return the network header of an answer from the packet's destination to its source."""
     size = family.address_bytes
-    saddr, daddr = packet.ends[size : 2 * size], packet.ends[:size]
+    addresses = packet.ends[size : 2 * size] + packet.ends[:size]
     if family is Family.IPV6:
-        return struct.pack(">IHBB", 6 << 28, length, protocol, TTL) + saddr + daddr
+        return struct.pack(">IHBB", 6 << 28, length, protocol, TTL) + addresses
     start = struct.pack(">BBHHHBB", 0x45, 0, 20 + length, 0, 0, TTL, protocol)
-    return start + checksums.checksum(start + saddr + daddr).to_bytes(2, "big") + saddr + daddr
+    return start + checksums.checksum(start + addresses).to_bytes(2, "big") + addresses
 
 
-def pseudo(packet: Packet, family: Family, protocol: int, length: int) -> bytes:
+def _pseudo(packet: Packet, family: Family, protocol: int, length: int) -> bytes:
     """Return the pseudo header, which adds up alike in both directions."""
     return packet.ends[: 2 * family.address_bytes] + struct.pack(">HH", protocol, length & 0xFFFF)
-
-
-def _l4_length(packet: Packet, family: Family) -> int:
-    told = int.from_bytes(packet.frame[16:18] if family is Family.IPV4 else packet.frame[18:20], "big")
-    return (told - 20) & 0xFFFF if family is Family.IPV4 else told
 
 
 def _reset(packet: Packet, family: Family) -> bytes:
     tcp = packet.frame[packet.l4 : packet.l4 + 20]
     seq, ack = struct.unpack(">II", tcp[4:12])
-    flags, length = tcp[13], _l4_length(packet, family)
+    flags, length = tcp[13], (packet.length - _HEADER_BYTES[family]) & 0xFFFF
     if flags & _ACK:
         numbers, answer_flags = (ack, 0), _RST
     else:
         used = length - 4 * (tcp[12] >> 4) + bool(flags & _SYN) + bool(flags & _FIN)
         numbers, answer_flags = (0, (seq + used) & 0xFFFFFFFF), _RST | _ACK
-    answer = tcp[2:4] + tcp[:2] + struct.pack(">IIBBHHH", *numbers, 0x50, answer_flags, 0, 0, 0)
-    covered = pseudo(packet, family, Protocol.TCP, len(answer))
+    reset = tcp[2:4] + tcp[:2] + struct.pack(">IIBBHHH", *numbers, 0x50, answer_flags, 0, 0, 0)
+    covered = _pseudo(packet, family, Protocol.TCP, len(reset))
     # A sum that is the pseudo header's stands for a checksum that the device has yet to complete: it stays one.
-    is_partial = int.from_bytes(tcp[16:18], "big") == checksums.folded(pseudo(packet, family, Protocol.TCP, length))
-    sum_ = checksums.folded(covered) if is_partial else checksums.checksum(covered, answer)
-    answer = answer[:16] + sum_.to_bytes(2, "big") + answer[18:]
-    return swapped_link(packet.frame) + header(packet, family, Protocol.TCP, len(answer)) + answer
+    is_partial = int.from_bytes(tcp[16:18], "big") == checksums.folded(_pseudo(packet, family, Protocol.TCP, length))
+    sum_ = checksums.folded(covered) if is_partial else checksums.checksum(covered, reset)
+    reset = reset[:16] + sum_.to_bytes(2, "big") + reset[18:]
+    return packet.frame[:L2] + _header(packet, family, Protocol.TCP, len(reset)) + reset
 
 
-def _unreachable(packet: Packet, family: Family) -> bytes:
+def _error(packet: Packet, act: Act, mtu: int, family: Family) -> bytes:
     quote = packet.frame[L2 : packet.l4 + _QUOTED_L4]
-    protocol, (type_, code) = _ICMP[family], _PORT_UNREACHABLE[family]
-    icmp = bytes((type_, code, 0, 0, 0, 0, 0, 0))
-    covered = pseudo(packet, family, protocol, len(icmp + quote)) if family is Family.IPV6 else b""
+    protocol = ICMP[family]
+    told = mtu.to_bytes(4, "big") if act is Act.TOO_BIG else bytes(4)
+    icmp = _TYPE_AND_CODE[act, family] + b"\0\0" + told
+    covered = _pseudo(packet, family, protocol, len(icmp + quote)) if family is Family.IPV6 else b""
     icmp = icmp[:2] + checksums.checksum(covered, icmp, quote).to_bytes(2, "big") + icmp[4:]
-    return swapped_link(packet.frame) + header(packet, family, protocol, len(icmp + quote)) + icmp + quote
+    return packet.frame[:L2] + _header(packet, family, protocol, len(icmp + quote)) + icmp + quote
+
+
+def _echo_reply(packet: Packet, family: Family) -> bytes:
+    """The ping turned round: what it carries stays."""
+    frame, l4, size = bytearray(packet.frame), packet.l4, family.address_bytes
+    before, after = bytes(frame[l4 : l4 + 2]), bytes((_ECHO_REPLY[family], 0))
+    old = int.from_bytes(frame[l4 + 2 : l4 + 4], "big")
+    frame[l4 : l4 + 4] = after + checksums.updated(old, before, after).to_bytes(2, "big")
+    if family is Family.IPV4:
+        old, growth = int.from_bytes(frame[L2 + 10 : L2 + 12], "big"), (TTL - packet.ttl) << 8
+        frame[L2 + 10 : L2 + 12] = checksums.shifted(old, growth).to_bytes(2, "big")
+    frame[_TTL_AT[family]] = TTL
+    at = _SADDR[family]
+    frame[at : at + 2 * size] = packet.ends[size : 2 * size] + packet.ends[:size]
+    return bytes(frame)

@@ -7,7 +7,9 @@ Builds under pins of its own, in the calling process' namespace. Knows no layout
 
 import ctypes
 import errno
+import json
 import struct
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
@@ -27,8 +29,18 @@ FRAME_BYTES = 3000
 _CTX_BYTES, _CTX_INGRESS_IFINDEX = 192, 36
 _TWO = struct.Struct("=II")
 """ingress_ifindex and ifindex stand side by side."""
+_U32 = struct.Struct("=I")
+_XDP_MD = struct.Struct("=IIIIII")
+"""data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex."""
+_XDP_DATA_END = 4
 _SIZES = MapSizes(256, 256, 64, 256, 4096, 4096, 4096, 64, 64, 64)
 _ANY = 0
+
+
+def link_addresses() -> dict[int, bytes]:
+    """Return the Ethernet addresses of the namespace's devices, by index."""
+    shown = subprocess.run(["ip", "-json", "link"], check=True, capture_output=True).stdout
+    return {link["ifindex"]: bytes.fromhex(link["address"].replace(":", "")) for link in json.loads(shown)}
 
 
 class Maps:
@@ -101,8 +113,8 @@ class Maps:
 class Runner:
     """One program, run on one frame after the other."""
 
-    def __init__(self, program: libbpf.Handle, *, takes_ctx: bool) -> None:
-        self._fd = program.fileno()
+    def __init__(self, program: libbpf.Handle, *, is_xdp: bool) -> None:
+        self._fd, self._is_xdp = program.fileno(), is_xdp
         self._in = (ctypes.c_char * FRAME_BYTES)()
         self._out = (ctypes.c_char * (FRAME_BYTES + 256))()
         self._ctx = (ctypes.c_char * _CTX_BYTES)()
@@ -110,8 +122,8 @@ class Runner:
             sz=ctypes.sizeof(bpfabi.TestRunOpts),
             data_in=ctypes.addressof(self._in),
             data_out=ctypes.addressof(self._out),
-            ctx_in=ctypes.addressof(self._ctx) if takes_ctx else None,
-            ctx_size_in=_CTX_BYTES if takes_ctx else 0,
+            ctx_in=ctypes.addressof(self._ctx),
+            ctx_size_in=_XDP_MD.size if is_xdp else _CTX_BYTES,
             repeat=1,
         )
         self._pointer = ctypes.byref(self._options)
@@ -119,13 +131,18 @@ class Runner:
 
     def enter_by(self, device: int, came_in_by: int) -> None:
         """Have the frames that follow show up at a device; what came in by 0 is the node's own."""
-        _TWO.pack_into(self._ctx, _CTX_INGRESS_IFINDEX, came_in_by, device)
+        if self._is_xdp:
+            _XDP_MD.pack_into(self._ctx, 0, 0, 0, 0, device, 0, 0)
+        else:
+            _TWO.pack_into(self._ctx, _CTX_INGRESS_IFINDEX, came_in_by, device)
 
     def run(self, frame: bytes) -> int:
         """Run the program; return what it returned, or a negative errno when the kernel refused the frame."""
         options, size = self._options, len(frame)
         ctypes.memmove(self._in, frame, size)
         options.data_size_in = size
+        if self._is_xdp:
+            _U32.pack_into(self._ctx, _XDP_DATA_END, size)
         options.data_size_out = FRAME_BYTES + 256
         result: int = self._test_run(self._fd, self._pointer)
         return result if result < 0 else options.retval
@@ -168,7 +185,7 @@ class Programs:
 
     def runner(self, hook: Hook) -> Runner:
         """Return what runs a hook's program."""
-        return Runner(self._handles[hook], takes_ctx=True)
+        return Runner(self._handles[hook], is_xdp=hook is Hook.XDP_IN)
 
     def close(self) -> None:
         """Close and unpin everything."""

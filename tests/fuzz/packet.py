@@ -1,95 +1,191 @@
 """What a frame says, read byte by byte: addresses, ports, kind. Decides nothing and changes nothing.
 
-frame --parse--> Packet, or None: not TCP or UDP in whole headers (RFC 791, 8200, 9293, 768)
+    frame --parse--> Packet, or None: none of our business (RFC 9293, 768, 9260, 792, 4443, 2003, 2473)
+
+Two kinds of packets stand for another one and have its ends: an ICMP error those of the flow that it is about, read
+backwards; a packet in an outer header (DSR) those of the inner one.
 """
 
 from dataclasses import dataclass, field
 
 from ebpflb.core.abi import Family, FlowSeen, Protocol
-from tests.fuzz.rows import Ends
+from tests.fuzz.headers import Header, Kind, read_header
+from tests.fuzz.rows import Ends, reverse
 
 L2 = 14
 """Bytes of an Ethernet header."""
+ICMP_HEADER = 8
+OUTER = {Family.IPV4: 4, Family.IPV6: 41}
+"""The protocol of an outer header."""
+ICMP = {Family.IPV4: 1, Family.IPV6: 58}
+ERRORS = {Family.IPV4: (3, 11, 12), Family.IPV6: (1, 2, 3, 4)}
+"""Unreachable, (packet too big,) time exceeded, parameter problem."""
+ECHO = {Family.IPV4: 8, Family.IPV6: 128}
+_NETWORK = {Family.IPV4: 20, Family.IPV6: 40}
+_TCP, _UDP, _SCTP = int(Protocol.TCP), int(Protocol.UDP), int(Protocol.SCTP)
+TRANSPORTS = (_TCP, _UDP, _SCTP)
+_NO_PORTS = bytes(4)
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
-_SEEN_SYN, _SEEN_DATA, _SEEN_FIN, _SEEN_RST = (
-    int(bit) for bit in (FlowSeen.SYN, FlowSeen.DATA, FlowSeen.FIN, FlowSeen.RST)
-)
+_INIT, _ABORT, _SHUTDOWN_COMPLETE = 1, 6, 14
+_SYN_SEEN, _DATA, _FIN_SEEN, _RST_SEEN = (int(bit) for bit in FlowSeen if bit <= FlowSeen.RST)
 
 
 @dataclass(slots=True)
 class Packet:
-    """One parsed frame."""
+    """One parsed frame. Offsets are those of the frame without its outer header."""
 
     frame: bytes = field(repr=False)
+    """Without its outer header."""
     ends: Ends
     protocol: int
     ttl: int
+    length: int
+    """Of the packet, as its header tells."""
     l4: int
-    """Offset of the transport header in the frame."""
+    """Offset of the transport header."""
+    kind: Kind
+    fragment_id: bytes
+    outer_daddr: bytes = b""
+    """The destination of the outer header, if there is one."""
+    quoted_l4: int = 0
+    """Of an ICMP error: offset of the transport header that it quotes."""
     seen: int = 0
     opens: bool = False
-    """SYN without ACK."""
+    """TCP SYN without ACK and RST (a reset opens nothing: RFC 9293, 3.10.7.2), SCTP INIT."""
     resets: bool = False
+    is_syn_ack: bool = False
 
     @property
     def key(self) -> bytes:
         """Return the key of the packet's flow."""
         return self.ends + bytes((self.protocol,))
 
+    @property
+    def datagram(self) -> bytes:
+        """Return the key of the packet's datagram."""
+        return self.ends[:-4] + self.fragment_id + bytes((self.protocol,))
 
-class Fragment(Exception):  # noqa: N818 - not an error
-    """The frame holds a fragment."""
+
+def parse_plain(frame: bytes, family: Family) -> Packet | None:
+    """Return what the frame says, if it is TCP or UDP, whole, right behind the network header: XDP reads no other."""
+    header = read_header(frame, L2, family)
+    if header is None or header.kind is not Kind.WHOLE or header.size != _NETWORK[family]:
+        return None
+    packet = _packet(frame, header)
+    if packet.protocol == _TCP:
+        return _read_tcp(packet)
+    return _read_udp(packet) if packet.protocol == _UDP else None
 
 
 def parse(frame: bytes, family: Family) -> Packet | None:
-    """Return what the frame says; raises ``Fragment`` for one."""
-    packet = _parse_ipv4(frame) if family is Family.IPV4 else _parse_ipv6(frame)
-    if packet is None:
+    """Return what the frame says."""
+    header, outer_daddr = read_header(frame, L2, family), b""
+    if header is None:
         return None
-    if packet.protocol == Protocol.TCP:
-        return _parse_tcp(packet)
-    if packet.protocol == Protocol.UDP:
-        return _parse_udp(packet)
+    size = _NETWORK[family]
+    if header.protocol == OUTER[family] and header.kind is Kind.WHOLE and header.size == size:
+        outer_daddr = header.addresses[family.address_bytes :]
+        frame = frame[:L2] + frame[L2 + size :]
+        header = read_header(frame, L2, family)
+        if header is None:
+            return None
+    packet = _packet(frame, header)
+    packet.outer_daddr = outer_daddr
+    if packet.kind is Kind.LATER_FRAGMENT:
+        return packet
+    return _read_transport(packet, family)
+
+
+def _packet(frame: bytes, header: Header) -> Packet:
+    return Packet(
+        frame,
+        header.addresses + _NO_PORTS,
+        header.protocol,
+        header.ttl,
+        header.length,
+        L2 + header.size,
+        header.kind,
+        header.fragment_id,
+    )
+
+
+def _read_transport(packet: Packet, family: Family) -> Packet | None:
+    protocol = packet.protocol
+    if protocol == _TCP:
+        return _read_tcp(packet)
+    if protocol == _UDP:
+        return _read_udp(packet)
+    if protocol == _SCTP:
+        return _read_sctp(packet)
+    if protocol == ICMP[family] and packet.kind is Kind.WHOLE:
+        return _read_icmp(packet, family)
     return None
 
 
-def _parse_ipv4(frame: bytes) -> Packet | None:
-    if len(frame) < L2 + 20:
-        return None
-    first = frame[L2]
-    if first >> 4 != 4 or first & 15 < 5:
-        return None
-    if frame[20] & 0x3F or frame[21]:
-        raise Fragment
-    return Packet(frame, frame[26:34], frame[23], frame[22], L2 + 4 * (first & 15))
+def _take_ports(packet: Packet) -> None:
+    packet.ends = packet.ends[:-4] + packet.frame[packet.l4 : packet.l4 + 4]
 
 
-def _parse_ipv6(frame: bytes) -> Packet | None:
-    if len(frame) < L2 + 40 or frame[L2] >> 4 != 6:
-        return None
-    return Packet(frame, frame[22:54], frame[20], frame[21], L2 + 40)
-
-
-def _parse_tcp(packet: Packet) -> Packet | None:
+def _read_tcp(packet: Packet) -> Packet | None:
     frame, l4 = packet.frame, packet.l4
     if len(frame) < l4 + 20:
         return None
+    _take_ports(packet)
     flags = frame[l4 + 13]
-    packet.ends += frame[l4 : l4 + 4]
-    packet.opens = flags & (_SYN | _ACK) == _SYN
+    packet.opens = flags & (_SYN | _ACK | _RST) == _SYN
+    packet.is_syn_ack = flags & (_SYN | _ACK) == _SYN | _ACK
     packet.resets = flags & _RST != 0
-    packet.seen = _SEEN_SYN if packet.opens else _SEEN_DATA
+    packet.seen = _SYN_SEEN if packet.opens else _DATA
     if flags & _FIN:
-        packet.seen |= _SEEN_FIN
+        packet.seen |= _FIN_SEEN
     if flags & _RST:
-        packet.seen |= _SEEN_RST
+        packet.seen |= _RST_SEEN
     return packet
 
 
-def _parse_udp(packet: Packet) -> Packet | None:
-    frame, l4 = packet.frame, packet.l4
-    if len(frame) < l4 + 8:
+def _read_udp(packet: Packet) -> Packet | None:
+    if len(packet.frame) < packet.l4 + 8:
         return None
-    packet.ends += frame[l4 : l4 + 4]
-    packet.seen = _SEEN_DATA
+    _take_ports(packet)
+    packet.seen = _DATA
+    return packet
+
+
+def _read_sctp(packet: Packet) -> Packet | None:
+    """The first chunk tells what the packet is."""
+    if len(packet.frame) < packet.l4 + 16:
+        return None
+    _take_ports(packet)
+    chunk = packet.frame[packet.l4 + 12]
+    packet.opens = chunk == _INIT
+    packet.resets = chunk in (_ABORT, _SHUTDOWN_COMPLETE)
+    packet.seen = (_SYN_SEEN if packet.opens else _DATA) | (_RST_SEEN if packet.resets else 0)
+    return packet
+
+
+def _read_icmp(packet: Packet, family: Family) -> Packet | None:
+    frame, l4 = packet.frame, packet.l4
+    if len(frame) < l4 + ICMP_HEADER:
+        return None
+    if frame[l4] in ERRORS[family]:
+        return _read_quote(packet, family)
+    if frame[l4] != ECHO[family] or frame[l4 + 1]:
+        return None
+    packet.kind = Kind.ECHO
+    return packet
+
+
+def _read_quote(packet: Packet, family: Family) -> Packet | None:
+    """An error goes against the packet that it quotes, to its sender: its ends are the quoted ones, reversed."""
+    at, size = packet.l4 + ICMP_HEADER, family.address_bytes
+    quoted = read_header(packet.frame, at, family)
+    if quoted is None or quoted.kind is Kind.LATER_FRAGMENT or quoted.protocol not in TRANSPORTS:
+        return None
+    if quoted.addresses[:size] != packet.ends[size : 2 * size]:
+        return None
+    ports = packet.frame[at + quoted.size : at + quoted.size + 4]
+    if len(ports) < len(_NO_PORTS):
+        return None
+    packet.kind, packet.protocol = Kind.ICMP_ERROR, quoted.protocol
+    packet.ends, packet.quoted_l4 = reverse(quoted.addresses + ports), at + quoted.size
     return packet

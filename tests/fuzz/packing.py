@@ -7,15 +7,35 @@ import struct
 from collections.abc import Iterator
 from itertools import count
 
-from ebpflb.core.abi import SLOTS_PER_LINE, Algorithm, BackendFlag, Family
-from tests.fuzz.rows import Backend, Flow, FlowKey, Frontend, World
+from ebpflb.core.abi import HELD_BYTES, SLOTS_PER_LINE, Algorithm, BackendFlag, Family
+from tests.fuzz.rows import Backend, Datagram, Flow, FlowKey, Frontend, World
 
 Row = tuple[str, bytes, bytes]
 """Map, key, value."""
 
 
 def rows_of(world: World, now: int) -> Iterator[Row]:
-    """Return every row but those of ``flows`` and ``pending``."""
+    """Return every row that the control plane writes, and those of ``affinity``."""
+    yield from _frontends_and_slots(world)
+    for number, backend in world.backends.items():
+        yield "backends", _u32(number), _backend(backend)
+    for address in world.node_addrs:
+        yield "node_addrs", address, _u32(0)
+    for index, device in world.devices.items():
+        yield "devices", _u32(index), device.snat_address + struct.pack("=II", device.mtu, device.flags)
+    for (service, member), sets in world.members.items():
+        yield "members", struct.pack("=II", service, member), _u32(sets)
+    for (service, address), number in world.local_backends.items():
+        yield "local_backends", _u32(service) + address, _u32(number)
+    for (service, client), (chosen, generation) in world.affinity.items():
+        yield "affinity", affinity_key(service, client), struct.pack("=III", chosen, generation, now)
+    for service, prefixes in world.source_ranges.items():
+        yield from (
+            ("source_ranges", struct.pack("=II", 32 + bits, service) + base, _u32(1)) for base, bits in prefixes
+        )
+
+
+def _frontends_and_slots(world: World) -> Iterator[Row]:
     positions = count()
     slots: list[int] = []
     for (address, port, protocol), frontend in world.frontends.items():
@@ -28,16 +48,6 @@ def rows_of(world: World, now: int) -> Iterator[Row]:
     for line in lines:
         padded = line + [0] * (SLOTS_PER_LINE - len(line))
         yield "slots", _u32(next(positions)), struct.pack(f"={SLOTS_PER_LINE}I", *padded)
-    for number, backend in world.backends.items():
-        yield "backends", _u32(number), _backend(backend)
-    for address in world.node_addrs:
-        yield "node_addrs", address, _u32(0)
-    for index, device in world.devices.items():
-        yield "devices", _u32(index), device.snat_address + struct.pack("=II", device.mtu, device.flags)
-    for (service, member), sets in world.members.items():
-        yield "members", struct.pack("=II", service, member), _u32(sets)
-    for (service, client), (chosen, generation) in world.affinity.items():
-        yield "affinity", affinity_key(service, client), struct.pack("=III", chosen, generation, now)
 
 
 def affinity_key(service_id: int, client: bytes) -> bytes:
@@ -48,7 +58,7 @@ def affinity_key(service_id: int, client: bytes) -> bytes:
 
 
 def flow_key(key: FlowKey) -> bytes:
-    """Return a key of ``flows``."""
+    """Return a key of ``flows``, ``pending`` or ``datagrams``: padded behind the protocol."""
     return key + bytes(3)
 
 
@@ -63,6 +73,34 @@ def unpack_flow(value: bytes) -> Flow:
     to = value[:-20]
     backend_id, generation, service_id, _now, flags, seen, partner_flags = struct.unpack("=IIIIBBBx", value[-20:])
     return Flow(to, backend_id, generation, service_id, flags, seen, partner_flags)
+
+
+def datagram_value(datagram: Datagram, now: int) -> bytes:
+    """Return a value of ``datagrams`` that was last seen now."""
+    ports = struct.pack(">HH", datagram.sport, datagram.dport)
+    return ports + struct.pack("=IIII", datagram.is_known, datagram.held, datagram.released, now)
+
+
+def unpack_datagram(value: bytes) -> Datagram:
+    """Return a value of ``datagrams``, without its time."""
+    sport, dport = struct.unpack(">HH", value[:4])
+    is_known, held, released, _now = struct.unpack("=IIII", value[4:])
+    return Datagram(sport, dport, is_known, held, released)
+
+
+def held_key(key: bytes) -> bytes:
+    """Return a key of ``held_fragments``: a datagram's, padded, and a number."""
+    return flow_key(key[:-4]) + key[-4:]
+
+
+def held_value(frame: bytes) -> bytes:
+    """Return a value of ``held_fragments``."""
+    return struct.pack("=I4x", len(frame)) + frame.ljust(HELD_BYTES, b"\0")
+
+
+def unpack_held(value: bytes) -> bytes:
+    """Return the frame of a value of ``held_fragments``."""
+    return value[8 : 8 + int.from_bytes(value[:4], "little")]
 
 
 def _u32(number: int) -> bytes:

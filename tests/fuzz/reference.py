@@ -1,83 +1,35 @@
 """The translation once more, slow and obvious: what a packet hook must do with a frame, given the rows of a world.
 
-    (world, hook, frame) --decide--> Decision: verdict, reason, flow, changes of the flow table
+    (world, hook, frame) --decide--> Decision: act, flow, changes of rows, counts
 
-Written from the design documents and ADRs 0003 to 0008, apart from the programs. Knows no map and no kernel.
+Written from the design documents and the ADRs, apart from the programs. Knows no map and no kernel.
 """
 
-from dataclasses import dataclass
-from enum import IntEnum
+from ebpflb.core.abi import BackendState, FrontendFlag, Protocol
+from tests.fuzz import fragments
+from tests.fuzz.decision import Act, Decision, Work
+from tests.fuzz.flowtable import (
+    AT_EGRESS,
+    DSR,
+    ENDED,
+    FORWARD,
+    HAIRPIN,
+    REPLY,
+    SNAT,
+    Found,
+    end,
+    find,
+    has_partner,
+    note,
+    partner_key,
+)
+from tests.fuzz.headers import Kind
+from tests.fuzz.opening import create, open_flow, route_to
+from tests.fuzz.outer import HEADER_BYTES
+from tests.fuzz.packet import Packet, parse, parse_plain
+from tests.fuzz.rows import Backend, Flow, Frontend, Hook, World, reverse
 
-from ebpflb.core.abi import BackendState, Counter, FlowFlag, FlowSeen, FrontendFlag, FrontendKind, Protocol
-from tests.fuzz.answers import has_options
-from tests.fuzz.packet import Fragment, Packet, parse
-from tests.fuzz.rows import Backend, Flow, FlowKey, Frontend, Hook, Route, World, reverse
-
-SNAT_PORTS = range(32768, 65536)
-_ENDED = int(FlowSeen.FIN | FlowSeen.RST)
-_REPLY, _AT_EGRESS, _FORWARD = int(FlowFlag.REPLY), int(FlowFlag.AT_EGRESS), int(FlowFlag.FORWARD)
-_HAIRPIN, _SNAT = int(FlowFlag.HAIRPIN), int(FlowFlag.SNAT)
-"""Plain numbers: this runs a million times, and arithmetic on enums is slow."""
-
-
-class Act(IntEnum):
-    """What becomes of a packet."""
-
-    PASS = 0
-    DELIVER = 1
-    FORWARD = 2
-    HAIRPIN = 3
-    REJECT = 4
-    DROP = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A pair of rows that the packet creates."""
-
-    request_key: FlowKey
-    request: Flow
-    reply: Flow
-    port_is_taken: bool
-    """The client's own source port has a reply entry already: the request gets another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a hook must do with a packet."""
-
-    act: Act
-    counter: Counter
-    packet: Packet | None = None
-    flow: Flow | None = None
-    """What the packet is rewritten to."""
-    touched: FlowKey | None = None
-    """The row of ``flows`` that remembers the packet."""
-    opened: Opened | None = None
-    removed: tuple[FlowKey, ...] = ()
-    also: Counter | None = None
-    """Is counted besides."""
-
-
-_PASSED = Decision(Act.PASS, Counter.PASSED)
-_PASSED_FRAGMENT = Decision(Act.PASS, Counter.PASSED, also=Counter.PASSED_FRAGMENT)
-
-
-def client_hash(frontend: Frontend, packet: Packet, address_bytes: int) -> int:
-    """Return Jenkins' one-at-a-time hash of the client, word by word as a little-endian machine reads the wire."""
-    ends = packet.ends
-    words = [int.from_bytes(ends[-2:], "little")]
-    words += [int.from_bytes(ends[at : at + 4], "little") for at in range(0, address_bytes, 4)]
-    if not frontend.affinity_s:
-        words.append(int.from_bytes(ends[-4:-2], "little"))
-    value = packet.protocol
-    for word in words:
-        value = (value + word) & 0xFFFFFFFF
-        value = (value + (value << 10)) & 0xFFFFFFFF
-        value ^= value >> 6
-    value = (value + (value << 3)) & 0xFFFFFFFF
-    value ^= value >> 11
-    return (value + (value << 15)) & 0xFFFFFFFF
+_TCP, _UDP = int(Protocol.TCP), int(Protocol.UDP)
 
 
 class Reference:
@@ -90,48 +42,47 @@ class Reference:
 
     def decide(self, hook: Hook, frame: bytes, *, is_own: bool = False) -> Decision:
         """Return what the hook must do. ``is_own``: the packet did not come in by a device."""
-        try:
-            packet = parse(frame, self.world.family)
-        except Fragment:
-            return _PASSED_FRAGMENT
+        read = parse_plain if hook is Hook.XDP_IN else parse
+        packet = read(frame, self.world.family)
         if packet is None:
-            return _PASSED
+            return Decision(Act.PASS, None)
+        work = Work(self.world, hook, packet)
+        if packet.kind is Kind.FIRST_FRAGMENT or packet.kind is Kind.LATER_FRAGMENT:
+            decided = fragments.take(work, frame, may_wait=hook is not Hook.OUT)
+            if decided is not None:
+                return decided
         if hook is Hook.OUT:
-            return self._egress(packet, is_own=is_own)
-        return self._ingress(packet, from_pod=hook is Hook.POD_IN)
+            return self._egress(work, is_own=is_own)
+        return self._ingress(work)
 
-    def _egress(self, packet: Packet, *, is_own: bool) -> Decision:
-        """Replies are restored; what the node itself sends keeps out of the way of masqueraded flows (ADR 0004)."""
-        flow = self.world.flows.get(packet.key)
-        if flow and flow.flags & _AT_EGRESS and (is_own or flow.flags & _REPLY):
-            return self._deliver(packet, flow, touched=packet.key)
-        if not is_own or not (packet.opens or packet.protocol == Protocol.UDP):
-            return _PASSED
-        other = self.world.flows.get(reverse(packet.ends) + packet.key[-1:])
-        if not other or not other.flags & _FORWARD:
-            return _PASSED
-        flags = _AT_EGRESS | _SNAT
-        request = Flow(packet.ends, other.backend_id, other.generation, other.service_id, flags, packet.seen)
-        return self._create(packet, request, ())
+    def _ingress(self, work: Work) -> Decision:
+        packet = work.packet
+        found = find(work, packet.key)
+        if found and found.flow.flags & AT_EGRESS:
+            return Decision(Act.PASS, work)
+        if found and not packet.opens and self._stays(packet, found.flow):
+            return self._follow_found(work, found)
+        return self._claim(work, found)
 
-    def _ingress(self, packet: Packet, *, from_pod: bool) -> Decision:
-        flow = self.world.flows.get(packet.key)
-        if flow and flow.flags & _AT_EGRESS:
-            return _PASSED
-        if flow and not packet.opens and self._stays(packet, flow):
-            return self._follow(packet, flow, touched=packet.key)
-        frontend = self._frontend(packet)
-        if frontend is None:
-            return _PASSED
-        if flow and packet.opens and flow.service_id == frontend.service_id and self._repeats(packet, flow):
-            return self._follow(packet, flow, touched=packet.key)
-        if not flow and packet.resets:
-            return _PASSED
-        return self._open(packet, frontend, self._pair_of(packet, flow), from_pod=from_pod)
+    def _egress(self, work: Work, *, is_own: bool) -> Decision:
+        """Replies are restored; what the node itself sends is claimed here if the socket hooks left it alone."""
+        packet = work.packet
+        found = find(work, packet.key)
+        if found and not found.flow.flags & AT_EGRESS:
+            return Decision(Act.PASS, work)
+        if found and found.flow.flags & REPLY:
+            return self._follow_found(work, found)
+        if not is_own:
+            return Decision(Act.PASS, work)
+        if found and not packet.opens and self._stays(packet, found.flow):
+            return self._follow_found(work, found)
+        if packet.protocol == _TCP and not packet.opens:
+            return Decision(Act.PASS, work)
+        return self._claim(work, found)
 
     def _stays(self, packet: Packet, flow: Flow) -> bool:
-        """UDP leaves a backend that is gone; a TCP connection and a reply cannot."""
-        if packet.protocol != Protocol.UDP or flow.flags & _REPLY:
+        """UDP leaves a backend that is gone; a connection and a reply cannot."""
+        if packet.protocol != _UDP or flow.flags & REPLY:
             return True
         return self._living(flow) is not None
 
@@ -141,128 +92,99 @@ class Reference:
             return None
         return backend
 
-    def _repeats(self, packet: Packet, flow: Flow) -> bool:
+    def _repeats(self, work: Work, flow: Flow) -> bool:
         """A SYN repeats a handshake towards an active backend while neither side has closed."""
-        backend = self._living(flow)
-        partner = self.world.flows.get(reverse(flow.to) + packet.key[-1:])
-        if not backend or backend.state is not BackendState.ACTIVE or not partner:
+        backend, seen = self._living(flow), flow.seen
+        if backend is None or backend.state is not BackendState.ACTIVE:
             return False
-        return not (flow.seen | partner.seen) & _ENDED
+        if has_partner(flow):
+            partner = find(work, partner_key(work.packet.key, flow))
+            if partner is None:
+                return False
+            seen |= partner.flow.seen
+        return not seen & ENDED
 
-    def _pair_of(self, packet: Packet, flow: Flow | None) -> tuple[FlowKey, ...]:
-        """Return the rows that go when a flow is replaced: its own, and a partner that is really its own."""
-        if flow is None:
-            return ()
-        partner_key = reverse(flow.to) + packet.key[-1:]
-        partner = self.world.flows.get(partner_key)
-        if partner and partner.to == reverse(packet.ends):
-            return (packet.key, partner_key)
-        return (packet.key,)
+    def _claim(self, work: Work, found: Found | None) -> Decision:
+        """A packet that follows no entry, or a SYN. Neither an error nor a later fragment opens a flow."""
+        packet = work.packet
+        if packet.kind is Kind.ICMP_ERROR or packet.kind is Kind.LATER_FRAGMENT:
+            return Decision(Act.PASS, work)
+        if packet.kind is Kind.ECHO:
+            return self._ping(work)
+        frontend = self._frontend(packet)
+        if frontend is None:
+            return self._unclaimed(work, found)
+        if found and packet.opens and found.flow.service_id == frontend.service_id and self._repeats(work, found.flow):
+            return self._follow_found(work, found)
+        if found is None and packet.resets:
+            return Decision(Act.PASS, work)
+        if found is not None:
+            end(work, found.flow)
+        opened = open_flow(work, frontend)
+        return opened if isinstance(opened, Decision) else self._follow(work, opened)
+
+    def _ping(self, work: Work) -> Decision:
+        """Only packets of DSR flows are taken out of an outer header."""
+        row = self.world.frontends.get((work.packet.ends[self._size : 2 * self._size], 0, 0))
+        is_served = row is not None and row.flags & FrontendFlag.HAS_BACKENDS and not work.packet.outer_daddr
+        return Decision(Act.ECHO_ANSWER if is_served else Act.PASS, work)
 
     def _frontend(self, packet: Packet) -> Frontend | None:
-        """An address of a Service first, then NodePorts, on addresses of the node."""
+        """An address of a Service first, then NodePorts, on addresses of the node that took the packet in."""
         size, ends = self._size, packet.ends
         address, port = ends[size : 2 * size], int.from_bytes(ends[-2:], "big")
         found = None if address == self._any else self.world.frontends.get((address, port, packet.protocol))
-        if found is None and address in self.world.node_addrs:
+        if found is None and (packet.outer_daddr or address in self.world.node_addrs):
             found = self.world.frontends.get((self._any, port, packet.protocol))
         return found
 
-    def _open(  # noqa: PLR0911 - one return for each reason
-        self, packet: Packet, frontend: Frontend, removed: tuple[FlowKey, ...], *, from_pod: bool
-    ) -> Decision:
-        inside = frontend.kind is not FrontendKind.CLUSTER_IP and from_pod
-        local_only = bool(frontend.flags & FrontendFlag.LOCAL_POLICY) and not inside
-        ids = frontend.local if local_only else frontend.cluster
-        if not ids:
-            if frontend.flags & FrontendFlag.HAS_BACKENDS:
-                return Decision(Act.DROP, Counter.DROP_NO_LOCAL_BACKEND, removed=removed)
-            if has_options(packet, self.world.family):
-                return Decision(Act.DROP, Counter.DROP_REWRITE, removed=removed)
-            return Decision(Act.REJECT, Counter.REJECTED, packet, removed=removed)
-        backend_id = ids[client_hash(frontend, packet, self._size) % len(ids)]
-        backend = self.world.backends.get(backend_id)
-        if backend is None or not backend.generation:
-            return Decision(Act.DROP, Counter.DROP_DEAD_SLOT, removed=removed)
-        saddr, flags = packet.ends[: self._size], 0
-        if from_pod and backend.address == saddr:
-            saddr, flags = self.world.hairpin_address, _HAIRPIN | _SNAT
-        elif not from_pod and not backend.is_local:
-            route = self._route(packet, backend.address)
-            if isinstance(route, Decision):
-                return Decision(route.act, route.counter, removed=removed)
-            device = self.world.devices.get(route.device)
-            if device is None or device.snat_address == self._any:
-                return Decision(Act.DROP, Counter.DROP_NO_SNAT_ADDRESS, removed=removed)
-            saddr, flags = device.snat_address, _FORWARD | _SNAT
-        to = saddr + backend.address + packet.ends[-4:-2] + backend.port.to_bytes(2, "big")
-        request = Flow(to, backend_id, backend.generation, frontend.service_id, flags, packet.seen)
-        return self._create(packet, request, removed)
+    def _unclaimed(self, work: Work, found: Found | None) -> Decision:
+        """Nobody claims it. But where its replies would follow somebody else's flow, it takes another port."""
+        packet = work.packet
+        if packet.outer_daddr:
+            return Decision(Act.PASS, work)
+        if found and packet.opens and work.hook in {Hook.POD_IN, Hook.OUT} and self._is_aside(packet, found.flow):
+            if self._repeats(work, found.flow):
+                return self._follow_found(work, found)
+            end(work, found.flow)
+            found = None
+        return self._step_aside(work, found)
 
-    def _create(self, packet: Packet, request: Flow, removed: tuple[FlowKey, ...]) -> Decision:
-        reply_key = reverse(request.to) + packet.key[-1:]
-        is_taken = reply_key in self.world.flows and reply_key not in removed
-        reply = Flow(
-            reverse(packet.ends),
-            request.backend_id,
-            request.generation,
-            request.service_id,
-            _reply_flags(request.flags),
-            0,
+    def _is_aside(self, packet: Packet, flow: Flow) -> bool:
+        """Say whether the flow is one that nobody claimed: another source port is all that it got."""
+        return (
+            not flow.flags & REPLY and flow.to[self._size : 2 * self._size] == packet.ends[self._size : 2 * self._size]
         )
-        opened = Opened(packet.key, request, reply, is_taken)
-        if request.flags & _AT_EGRESS:
-            return self._deliver(packet, request, opened=opened, removed=removed)
-        return self._follow(packet, request, opened=opened, removed=removed)
 
-    def _follow(
-        self,
-        packet: Packet,
-        flow: Flow,
-        *,
-        touched: FlowKey | None = None,
-        opened: Opened | None = None,
-        removed: tuple[FlowKey, ...] = (),
-    ) -> Decision:
-        if flow.flags & _HAIRPIN:
-            return Decision(Act.HAIRPIN, Counter.HAIRPINNED, packet, flow, touched, opened, removed)
-        if not flow.flags & _FORWARD:
-            return self._deliver(packet, flow, touched=touched, opened=opened, removed=removed)
-        if packet.ttl <= 1:
-            return Decision(Act.DROP, Counter.DROP_TTL, packet, None, touched, opened, removed)
-        route = self._route(packet, flow.to[self._size : 2 * self._size])
-        if isinstance(route, Decision):
-            return Decision(route.act, route.counter, packet, None, touched, opened, removed)
-        return Decision(Act.FORWARD, Counter.FORWARDED, packet, flow, touched, opened, removed)
+    def _step_aside(self, work: Work, found: Found | None) -> Decision:
+        packet = work.packet
+        if work.hook is Hook.POD_IN and packet.opens:
+            flags, in_the_way = SNAT, AT_EGRESS
+        elif work.hook is Hook.OUT and (packet.opens or packet.protocol == _UDP):
+            flags, in_the_way = AT_EGRESS | SNAT, FORWARD
+        else:
+            return Decision(Act.PASS, work)
+        other = find(work, reverse(packet.ends) + packet.key[-1:])
+        if other is None or not other.flow.flags & REPLY or not other.flow.flags & in_the_way:
+            return Decision(Act.PASS, work)
+        if found is not None:  # it has done so before
+            return Decision(Act.DELIVER, work, found.flow)
+        flow = other.flow
+        request = Flow(packet.ends, flow.backend_id, flow.generation, flow.service_id, flags, packet.seen)
+        return Decision(Act.DELIVER, work, create(work, request))
 
-    def _deliver(
-        self,
-        packet: Packet,
-        flow: Flow,
-        *,
-        touched: FlowKey | None = None,
-        opened: Opened | None = None,
-        removed: tuple[FlowKey, ...] = (),
-    ) -> Decision:
-        is_restored = flow.flags & _REPLY and flow.flags & _AT_EGRESS
-        counter = Counter.REPLY_RESTORED if is_restored else Counter.DELIVERED
-        return Decision(Act.DELIVER, counter, packet, flow, touched, opened, removed)
+    def _follow_found(self, work: Work, found: Found) -> Decision:
+        note(work, found)
+        return self._follow(work, found.flow)
 
-    def _route(self, packet: Packet, destination: bytes) -> Route | Decision:
-        route = self.world.routes.get(destination)
-        if route is None:
-            return Decision(Act.DROP, Counter.DROP_NO_ROUTE)
-        if len(packet.frame) > route.mtu + 14 + 4:  # the kernel leaves room for a VLAN tag
-            return Decision(Act.DROP, Counter.DROP_TOO_BIG)
-        return route
-
-
-def _reply_flags(request_flags: int) -> int:
-    """Where a request's reply is restored (ADR 0004)."""
-    if request_flags & _HAIRPIN:
-        return _REPLY | _HAIRPIN
-    if request_flags & _FORWARD:
-        return _REPLY | _FORWARD
-    if request_flags & _AT_EGRESS:
-        return _REPLY
-    return _REPLY | _AT_EGRESS
+    def _follow(self, work: Work, flow: Flow) -> Decision:
+        if flow.flags & HAIRPIN:
+            return Decision(Act.HAIRPIN, work, flow)
+        if not flow.flags & FORWARD:
+            return Decision(Act.DELIVER, work, flow)
+        if work.packet.ttl <= 1 and not flow.flags & AT_EGRESS:
+            return Decision(Act.EXPIRED, work)
+        extra = HEADER_BYTES[self.world.family] if flow.flags & DSR else 0
+        size = self._size
+        route = route_to(work, flow.to[:size], flow.to[size : 2 * size], extra)
+        return route if isinstance(route, Decision) else Decision(Act.FORWARD, work, flow, route=route)

@@ -17,6 +17,7 @@ class Hook(StrEnum):
     UPLINK_IN = "lb_uplink_in"
     POD_IN = "lb_pod_in"
     OUT = "lb_out"
+    XDP_IN = "lb_xdp_in"
 
 
 Ends = bytes
@@ -78,6 +79,17 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class Datagram:
+    """A value of ``datagrams``, all but the time."""
+
+    sport: int
+    dport: int
+    is_known: int
+    held: int = 0
+    released: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """A value of ``devices``."""
 
@@ -92,6 +104,8 @@ class Route:
 
     device: int
     mtu: int
+    macs: bytes = b""
+    """Of the next hop and of the device; empty: the neighbour is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +123,14 @@ class World:
     """By destination; what is not there has no route."""
     flows: Mapping[FlowKey, Flow] = field(default_factory=dict)
     pending: Mapping[FlowKey, Flow] = field(default_factory=dict)
+    datagrams: Mapping[bytes, Datagram] = field(default_factory=dict)
+    """By addresses, identifier and protocol."""
+    held: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Frames that wait, by the datagram's key and their number."""
+    local_backends: Mapping[tuple[int, bytes], int] = field(default_factory=dict)
+    """(service id, address) -> backend id."""
+    source_ranges: Mapping[int, tuple[tuple[bytes, int], ...]] = field(default_factory=dict)
+    """Service id -> prefixes: address, bits."""
     affinity: Mapping[tuple[int, bytes], tuple[int, int]] = field(default_factory=dict)
     """(service id, client) -> (backend id, generation), not expired."""
     members: Mapping[tuple[int, int], int] = field(default_factory=dict)

@@ -7,13 +7,13 @@ Needs root. Everything happens in a network namespace without a name and under p
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import NamedTuple
 
 from ebpflb.core.abi import Family
 from tests.fuzz.campaign import Campaign, Mismatch
-from tests.fuzz.kernel import Programs
+from tests.fuzz.kernel import Programs, link_addresses
 from tests.fuzz.rows import Hook
 from tests.fuzz.seeds import seeds_of
 from tests.fuzz.worlds import world_of
@@ -29,39 +29,55 @@ class Result(NamedTuple):
     program: str
     packets: int
     seconds: float
-    mismatch: Mismatch | None
+    mismatches: list[Mismatch]
     acts: str
 
     def __str__(self) -> str:
         """Return a line for people."""
-        found = "1 mismatch" if self.mismatch else "0 mismatches"
+        found = f"{len(self.mismatches)} mismatches"
         rate = self.packets / self.seconds if self.seconds else 0.0
         return f"{self.program}: {self.packets} packets, {found}, {rate:.0f} packets/s ({self.acts})"
 
 
-def fuzz(family: Family, hooks: list[Hook], packets: int, seed: int) -> Iterator[Result]:
-    """Send so many packets through each program; yields a result for each."""
-    world, conversations = world_of(family)
-    seeds = seeds_of(family, conversations)
-    with Namespace() as namespace, namespace.entered(), Programs(world) as programs:
-        for hook in hooks:
-            campaign = Campaign(world, programs, hook, seeds, f"{seed} {hook} {family}")
+class Order(NamedTuple):
+    """What to send."""
+
+    hooks: tuple[Hook, ...] = tuple(Hook)
+    packets: int = 100_000
+    """For each program."""
+    seed: int = 1
+
+
+def fuzz(family: Family, order: Order, told: Callable[[Mismatch], bool] = lambda _found: False) -> Iterator[Result]:
+    """Send packets through the programs of a family; yields a result for each.
+
+    ``told`` hears of a mismatch and says whether to go on.
+    """
+    with Namespace() as namespace, namespace.entered():
+        world, conversations = world_of(family, link_addresses())
+        seeds = seeds_of(family, conversations)
+        with Programs(world) as programs:
+            for hook in order.hooks:
+                campaign = Campaign(world, programs, hook, seeds, f"{order.seed} {hook} {family}")
+                campaign.install()
+                yield _send(campaign, f"{hook}{family.value}", order.packets, told)
+
+
+def _send(campaign: Campaign, program: str, packets: int, told: Callable[[Mismatch], bool]) -> Result:
+    began = last = monotonic()
+    found: list[Mismatch] = []
+    while campaign.sent < packets:
+        mismatch = campaign.run(min(_STEP, packets - campaign.sent))
+        if mismatch is not None:
+            found.append(mismatch)
+            if not told(mismatch):
+                break
             campaign.install()
-            yield _send(campaign, f"{hook}{family.value}", packets)
-
-
-def _send(campaign: Campaign, program: str, packets: int) -> Result:
-    sent, began, told = 0, monotonic(), monotonic()
-    mismatch = None
-    while sent < packets and mismatch is None:
-        step = min(_STEP, packets - sent)
-        mismatch = campaign.run(step)
-        sent += step
-        if monotonic() - told > _PROGRESS_S:
-            told = monotonic()
-            say(f"{program}: {sent} of {packets}, {sent / (told - began):.0f} packets/s")
+        if monotonic() - last > _PROGRESS_S:
+            last = monotonic()
+            say(f"{program}: {campaign.sent} of {packets}, {campaign.sent / (last - began):.0f} packets/s")
     acts = " ".join(f"{act.name.lower()} {count}" for act, count in campaign.acts.most_common())
-    return Result(program, sent, monotonic() - began, mismatch, acts)
+    return Result(program, campaign.sent, monotonic() - began, found, acts)
 
 
 def say(line: str) -> None:
@@ -77,15 +93,24 @@ def main() -> int:
     parser.add_argument("--family", type=int, choices=[4, 6], action="append", help="both when left out")
     parser.add_argument("--packets", type=int, default=100_000, help="for each program")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep-going", action="store_true", help="show one mismatch of each kind, stop at none")
     asked = parser.parse_args()
-    hooks = list(Hook) if asked.programs == "all" else [Hook(stem) for stem in asked.programs.split(",")]
+    kinds: set[str] = set()
+
+    def told(found: Mismatch) -> bool:
+        if str(found.kind) not in kinds:
+            say(str(found))
+        kinds.add(str(found.kind))
+        return bool(asked.keep_going)
+
+    hooks = tuple(Hook) if asked.programs == "all" else tuple(Hook(stem) for stem in asked.programs.split(","))
+    order = Order(hooks, asked.packets, asked.seed)
     for number in asked.family or [4, 6]:
-        for result in fuzz(Family(number), hooks, asked.packets, asked.seed):
+        for result in fuzz(Family(number), order, told):
             say(str(result))
-            if result.mismatch is not None:
-                say(str(result.mismatch))
+            if result.mismatches and not asked.keep_going:
                 return 1
-    return 0
+    return 1 if kinds else 0
 
 
 if __name__ == "__main__":

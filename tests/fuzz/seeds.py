@@ -1,23 +1,27 @@
-"""Valid frames to begin with: every conversation of a world as TCP and UDP packets of several kinds.
+"""Valid frames to begin with: every conversation of a world as packets of several kinds.
 
 Conversation --frames--> Seed(hook, device, frame)
 """
 
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ebpflb.core.abi import Family, Protocol
-from tests.fuzz import checksums
-from tests.fuzz.rows import Ends, Hook
-from tests.fuzz.worlds import Conversation
+from tests.fuzz import segments
+from tests.fuzz.builder import Conversation
+from tests.fuzz.packet import ECHO, ICMP, OUTER
+from tests.fuzz.rows import Hook, reverse
+from tests.fuzz.worlds import KNOWN_DATAGRAM, RELEASING_DATAGRAM, WAITING_DATAGRAM
 from tests.prog.world import Device
 
-MACS = bytes.fromhex("020000000002020000000001")
-ETHERTYPE = {Family.IPV4: b"\x08\x00", Family.IPV6: b"\x86\xdd"}
-PAYLOADS = (b"", b"ebpflb, a packet's inside.", bytes(range(251)), bytes(1240))
+_PAYLOADS = (b"ebpflb, a packet's inside.", bytes(range(151)), bytes(1240))
 """The last one is too big for the narrow device, headers included."""
 _TCP_FLAGS = (0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14)
+_MSS = bytes.fromhex("020405b401030307")
+_CHUNKS = (1, 0, 6, 14)
+_ERRORS = {Family.IPV4: (b"\3\3", b"\3\4", b"\x0b\0", b"\x0c\0"), Family.IPV6: (b"\1\4", b"\2\0", b"\3\0", b"\4\0")}
+_NUMBERS = (b"\x12\x34", KNOWN_DATAGRAM[:2], WAITING_DATAGRAM[:2], RELEASING_DATAGRAM[:2])
+_MORE, _LATER, _LAST = 0x2000, 0x2010, 0x0020
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,51 +34,62 @@ class Seed:
     frame: bytes
 
 
-def frame_of(family: Family, protocol: int, ends: Ends, segment: bytes, ttl: int = 64) -> bytes:
-    """Return a frame around a transport segment whose checksum is in place."""
-    size = family.address_bytes
-    saddr, daddr = ends[:size], ends[size : 2 * size]
-    if family is Family.IPV6:
-        network = struct.pack(">IHBB", 0x64812345, len(segment), protocol, ttl) + saddr + daddr
-    else:
-        start = struct.pack(">BBHHHBB", 0x45, 0x48, 20 + len(segment), 0x1234, 0x4000, ttl, protocol)
-        network = start + checksums.checksum(start + saddr + daddr).to_bytes(2, "big") + saddr + daddr
-    return MACS + ETHERTYPE[family] + network + segment
-
-
-def tcp(ends: Ends, flags: int, payload: bytes, options: bytes = b"") -> bytes:
-    """Return a TCP segment."""
-    offset = (20 + len(options)) // 4 << 4
-    start = ends[-4:] + struct.pack(">IIBBHHH", 1000, 2000, offset, flags, 8192, 0, 0) + options
-    covered = ends[:-4] + struct.pack(">HH", Protocol.TCP, len(start + payload))
-    sum_ = checksums.checksum(covered, start, payload)
-    return start[:16] + sum_.to_bytes(2, "big") + start[18:] + payload
-
-
-def udp(ends: Ends, payload: bytes) -> bytes:
-    """Return a UDP datagram."""
-    length = 8 + len(payload)
-    covered = ends[:-4] + struct.pack(">HH", Protocol.UDP, length)
-    start = ends[-4:] + struct.pack(">H", length)
-    sum_ = checksums.checksum(covered, start + b"\0\0", payload) or 0xFFFF
-    return start + sum_.to_bytes(2, "big") + payload
-
-
-def segments(conversation: Conversation) -> Iterator[bytes]:
-    """Return the transport segments of a conversation."""
+def _transports(conversation: Conversation) -> Iterator[bytes]:
     ends = conversation.ends
     if conversation.protocol is Protocol.TCP:
-        mss = bytes.fromhex("020405b401030307")
-        yield from (tcp(ends, flags, b"", mss if flags & 2 else b"") for flags in _TCP_FLAGS)
-        yield from (tcp(ends, 0x18, payload) for payload in PAYLOADS[1:])
+        yield from (segments.tcp(ends, flags, b"", _MSS if flags & 2 else b"") for flags in _TCP_FLAGS)
+        yield from (segments.tcp(ends, 0x18, payload) for payload in _PAYLOADS)
+    elif conversation.protocol is Protocol.UDP:
+        yield from (segments.udp(ends, payload) for payload in (b"", *_PAYLOADS))
     else:
-        yield from (udp(ends, payload) for payload in PAYLOADS)
+        yield from (segments.sctp(ends, chunk, _PAYLOADS[0]) for chunk in _CHUNKS)
+
+
+def _errors(family: Family, conversation: Conversation, transports: list[bytes]) -> Iterator[bytes]:
+    """Return errors that come the way the conversation's packets come: what they quote went the other way."""
+    back, size = reverse(conversation.ends), 2 * family.address_bytes
+    for number, start in enumerate(_ERRORS[family]):
+        segment = transports[number % len(transports)]
+        turned = segment[2:4] + segment[:2] + segment[4:]
+        quoted = segments.network(family, conversation.protocol, back, turned)
+        quote = quoted[: (20 if family is Family.IPV4 else 40) + (8, 8, 24, 400)[number]]
+        message = segments.icmp(family, conversation.ends[:size], start, bytes(4) + quote)
+        yield segments.network(family, ICMP[family], conversation.ends, message)
+
+
+def _ping(family: Family, conversation: Conversation) -> bytes:
+    start = bytes((ECHO[family], 0))
+    message = segments.icmp(family, conversation.ends[: 2 * family.address_bytes], start, b"\1\2\0\3" + _PAYLOADS[0])
+    return segments.network(family, ICMP[family], conversation.ends, message)
+
+
+def _fragments(family: Family, conversation: Conversation, transports: list[bytes]) -> Iterator[bytes]:
+    for number in _NUMBERS:
+        for place in (_MORE, _LATER, _LAST):
+            segment = transports[0] + bytes(16) if place == _MORE else bytes(range(64))
+            arguments = family, int(conversation.protocol), conversation.ends, segment
+            yield segments.network(*arguments, fragment=place, number=number)
+
+
+def packets_of(family: Family, conversation: Conversation) -> Iterator[bytes]:
+    """Return the packets of a conversation."""
+    transports = list(_transports(conversation))
+    plain = [
+        *(segments.network(family, conversation.protocol, conversation.ends, segment) for segment in transports),
+        *_errors(family, conversation, transports),
+        *_fragments(family, conversation, transports),
+        _ping(family, conversation),
+    ]
+    if not conversation.outer:
+        return iter(plain)
+    return (segments.network(family, OUTER[family], conversation.outer, packet) for packet in plain)
 
 
 def seeds_of(family: Family, conversations: Iterable[Conversation]) -> list[Seed]:
     """Return the seeds of all conversations."""
     return [
-        Seed(item.hook, item.device, item.is_own, frame_of(family, item.protocol, item.ends, segment))
+        Seed(hook, item.device, item.is_own, segments.frame(family, packet))
         for item in conversations
-        for segment in segments(item)
+        for packet in packets_of(family, item)
+        for hook in ((item.hook, Hook.XDP_IN) if item.hook is Hook.UPLINK_IN else (item.hook,))
     ]

@@ -1,0 +1,178 @@
+"""The first packet of a flow: may the client come in, which backend answers, under which source address and port.
+
+    Work, Frontend --open_flow--> Flow (the request's entry; both entries are among the changes), or a Decision
+
+Semantics.md 1.5 and 1.6, ADR 0004, ADR 0007, architecture.md 6.
+"""
+
+from ebpflb.core.abi import Counter, DeviceFlag, Family, FrontendFlag, FrontendKind
+from tests.fuzz.decision import Act, Decision, Work
+from tests.fuzz.flowtable import (
+    AT_EGRESS,
+    DSR,
+    FORWARD,
+    HAIRPIN,
+    REPLY,
+    SNAT,
+    has_partner,
+    is_free,
+    partner_key,
+    partner_of,
+)
+from tests.fuzz.outer import HEADER_BYTES
+from tests.fuzz.rows import Backend, Flow, Frontend, Hook, Route
+
+SNAT_PORTS = range(32768, 65536)
+_DSR_FRONTEND = int(FrontendFlag.DSR)
+
+
+def drop(work: Work, reason: Counter) -> Decision:
+    """Return the decision to drop the packet."""
+    return Decision(Act.DROP, work, reason=reason)
+
+
+def open_flow(work: Work, frontend: Frontend) -> Flow | Decision:
+    """Return the entry of the flow that the packet opens."""
+    packet, world = work.packet, work.world
+    size = world.family.address_bytes
+    backend_id = _named_by_outer_header(work, frontend) if packet.outer_daddr else _chosen(work, frontend)
+    if isinstance(backend_id, Decision):
+        return backend_id
+    backend = world.backends.get(backend_id)
+    if backend is None or not backend.generation:
+        return drop(work, Counter.DROP_DEAD_SLOT)
+    source = _source(work, frontend, backend)
+    if isinstance(source, Decision):
+        return source
+    saddr, flags = source
+    to = saddr + backend.address + packet.ends[2 * size : 2 * size + 2] + backend.port.to_bytes(2, "big")
+    flow = Flow(to, backend_id, backend.generation, frontend.service_id, flags, packet.seen)
+    return create(work, flow)
+
+
+def create(work: Work, flow: Flow) -> Flow:
+    """Add both entries of a flow to ``pending``; the request's alone under DSR."""
+    packet, key = work.packet, work.packet.key
+    if has_partner(flow):
+        reply_flags = _reply_flags(flow.flags) | (DSR if packet.outer_daddr else 0)
+        flow = Flow(flow.to, flow.backend_id, flow.generation, flow.service_id, flow.flags, flow.seen, reply_flags)
+        reply_key = partner_key(key, flow)
+        work.takes_any_port = not is_free(work, reply_key)
+        if not work.takes_any_port:
+            work.changes["pending", reply_key] = partner_of(key, flow)
+    work.changes["pending", key] = flow
+    work.counts.append(Counter.FLOW_CREATED)
+    return flow
+
+
+def _reply_flags(flags: int) -> int:
+    """Where a request's reply is restored: where it comes back to."""
+    if flags & HAIRPIN:
+        return REPLY | HAIRPIN | flags & AT_EGRESS
+    if flags & AT_EGRESS:
+        return REPLY
+    if flags & FORWARD:
+        return REPLY | FORWARD
+    return REPLY | AT_EGRESS
+
+
+def _named_by_outer_header(work: Work, frontend: Frontend) -> int | Decision:
+    """Another node chose. A backend that is none of this Service's here: not sent by one of us."""
+    named = work.world.local_backends.get((frontend.service_id, work.packet.outer_daddr))
+    return Decision(Act.PASS, work) if named is None else named
+
+
+def _chosen(work: Work, frontend: Frontend) -> int | Decision:
+    if frontend.flags & FrontendFlag.SOURCE_RANGES and not _is_admitted(work, frontend):
+        return drop(work, Counter.DROP_SOURCE_RANGE)
+    everyone_bound = frontend.kind is FrontendKind.CLUSTER_IP or work.hook in {Hook.UPLINK_IN, Hook.XDP_IN}
+    local_only = bool(frontend.flags & FrontendFlag.LOCAL_POLICY) and everyone_bound
+    ids = frontend.local if local_only else frontend.cluster
+    if ids:
+        return ids[client_hash(work, frontend) % len(ids)]
+    if frontend.flags & FrontendFlag.HAS_BACKENDS:
+        return drop(work, Counter.DROP_NO_LOCAL_BACKEND)
+    return Decision(Act.REJECT, work)
+
+
+def _is_admitted(work: Work, frontend: Frontend) -> bool:
+    client = int.from_bytes(work.packet.ends[: work.world.family.address_bytes], "big")
+    bits = 8 * work.world.family.address_bytes
+    ranges = work.world.source_ranges.get(frontend.service_id, ())
+    return any((client ^ int.from_bytes(base, "big")) >> (bits - length) == 0 for base, length in ranges)
+
+
+def client_hash(work: Work, frontend: Frontend) -> int:
+    """Return Jenkins' one-at-a-time hash of the client, word by word as a little-endian machine reads the wire."""
+    ends = work.packet.ends
+    words = [int.from_bytes(ends[-2:], "little")]
+    words += [int.from_bytes(ends[at : at + 4], "little") for at in range(0, work.world.family.address_bytes, 4)]
+    if not frontend.affinity_s:
+        words.append(int.from_bytes(ends[-4:-2], "little"))
+    value = work.packet.protocol
+    for word in words:
+        value = (value + word) & 0xFFFFFFFF
+        value = (value + (value << 10)) & 0xFFFFFFFF
+        value ^= value >> 6
+    value = (value + (value << 3)) & 0xFFFFFFFF
+    value ^= value >> 11
+    return (value + (value << 15)) & 0xFFFFFFFF
+
+
+def _source(work: Work, frontend: Frontend, backend: Backend) -> tuple[bytes, int] | Decision:
+    """Return the source address that the backend sees, and the flags of the request's entry."""
+    world, size = work.world, work.world.family.address_bytes
+    own = work.packet.ends[:size]
+    if work.hook is Hook.POD_IN:
+        return (world.hairpin_address, HAIRPIN | SNAT) if backend.address == own else (own, 0)
+    if work.hook is Hook.OUT:
+        if backend.address in world.node_addrs:
+            return world.hairpin_address, AT_EGRESS | HAIRPIN | SNAT
+        return own, AT_EGRESS | FORWARD
+    if work.packet.outer_daddr or backend.is_local:
+        return own, 0
+    return _masqueraded(work, frontend, backend)
+
+
+def _masqueraded(work: Work, frontend: Frontend, backend: Backend) -> tuple[bytes, int] | Decision:
+    """What a remote backend answers must come back here; under DSR the address is the outer header's."""
+    world, size = work.world, work.world.family.address_bytes
+    route = route_to(work, bytes(size), backend.address, 0)
+    if isinstance(route, Decision):
+        return route
+    device = world.devices.get(route.device)
+    if device is None or not any(device.snat_address):
+        return drop(work, Counter.DROP_NO_SNAT_ADDRESS)
+    return device.snat_address, FORWARD | (DSR if frontend.flags & _DSR_FRONTEND else SNAT)
+
+
+def route_to(work: Work, source: bytes, destination: bytes, extra: int) -> Route | Decision:
+    """Return the way to a destination that takes the packet and ``extra`` bytes more."""
+    route = work.world.routes.get(destination)
+    if work.hook is Hook.XDP_IN:
+        return _plain_route(work, source, route, extra)
+    if route is None or _stays_on_link(source):
+        return drop(work, Counter.DROP_NO_ROUTE)
+    packet = work.packet
+    outer = HEADER_BYTES[work.world.family] if packet.outer_daddr else 0
+    frame_limit = route.mtu + 14 + 4  # the kernel leaves room for a VLAN tag
+    if packet.length > route.mtu - extra or len(packet.frame) + outer > frame_limit:
+        return Decision(Act.TOO_BIG, work, mtu=route.mtu - extra)
+    return route
+
+
+def _plain_route(work: Work, source: bytes, route: Route | None, extra: int) -> Route | Decision:
+    """XDP takes the way that is known whole, to a device that takes its frames; all else is tc's."""
+    device = work.world.devices.get(route.device) if route else None
+    takes_frames = device is not None and device.flags & DeviceFlag.XDP
+    if route and route.macs and takes_frames and not _stays_on_link(source) and work.packet.length + extra <= route.mtu:
+        return route
+    work.counts.append(Counter.XDP_TO_TC)
+    return Decision(Act.PASS, work)
+
+
+def _stays_on_link(address: bytes) -> bool:
+    """IPv6: routers forward nothing from multicast, link-local and loopback addresses (RFC 4291, 2.5.3, 2.5.6, 2.7)."""
+    if len(address) == Family.IPV4.address_bytes:
+        return False
+    return address[0] == 0xFF or (address[0] == 0xFE and address[1] >> 6 == 2) or address == bytes(15) + b"\1"
