@@ -89,7 +89,7 @@ def _initial_namespace(family: socket.AddressFamily, names: dict[str, str]) -> l
 
 
 def _bind_node_port(family: socket.AddressFamily, names: dict[str, str]) -> list[object]:
-    """Return the error (0: none) of bind() to the NodePort on every address, and on IPv6's, which are both families'."""
+    """Return the error (0: none) of bind() to the NodePort on every address, and on IPv6's, for both families."""
     ends = ((family, names["any"]), (socket.AF_INET6, "::"))
     return [_bind(kind, address) for kind, address in ends]
 
