@@ -9,6 +9,11 @@
  *
  * and each once more, for devices without an Ethernet header.
  *
+ * A plain packet of TCP or UDP is dealt with there. All else, and answers, by a tail call:
+ *
+ *	lb_slow		ICMP, fragments, SCTP, extension headers, packets in an outer header (DSR)
+ *	lb_finish	what lb_slow decided, and answers
+ *
  * Three steps at each: flow lookup; on a miss frontend lookup; on a hit of that, choice of a backend and
  *creation of the flow's two entries. Decisions are made in lb/translate.h, carried out here, in one switch.
  */
@@ -45,29 +50,22 @@ static __always_inline int lb_make_link_header(lb_ctx *ctx, const struct lb_pack
 	return packet->l3_offset ? 0 : bpf_skb_change_head(ctx, ETH_HLEN, 0);
 }
 
-static __always_inline int lb_change_by_verdict(lb_ctx *ctx, const struct lb_packet *packet,
-						const struct lb_translation *translation,
-						enum lb_verdict verdict)
+static __always_inline bool lb_follows_flow(enum lb_verdict verdict)
 {
-	const struct lb_flow *flow = &translation->flow;
-	int error;
+	return verdict == LB_DELIVER || verdict == LB_FORWARD || verdict == LB_HAIRPIN;
+}
 
-	switch (verdict) {
-	case LB_DELIVER:
-		error = lb_rewrite(ctx, packet, flow, false);
-		if (!error && (flow->flags & LB_FLOW_DSR))
-			error = lb_clamp_mss(ctx, packet);
+/* A packet that its flow changes; then what its way out asks for. */
+static __always_inline int lb_change_by_flow(lb_ctx *ctx, const struct lb_packet *packet,
+					     const struct lb_flow *flow, enum lb_verdict verdict, bool plain)
+{
+	int error = lb_rewrite_by_flow(ctx, packet, flow, verdict == LB_FORWARD, plain);
+
+	if (error || verdict == LB_HAIRPIN)
 		return error;
-	case LB_FORWARD:
-		error = lb_rewrite_forwarded(ctx, packet, flow);
-		return error ? error : lb_make_link_header(ctx, packet);
-	case LB_HAIRPIN:
-		error = lb_rewrite(ctx, packet, flow, false);
-		return error ? error : lb_swap_macs(ctx, packet);
-	default:
-		error = lb_answer(ctx, packet, verdict, translation->hop.mtu);
-		return error ? error : lb_swap_macs(ctx, packet);
-	}
+	if (verdict == LB_FORWARD)
+		return lb_make_link_header(ctx, packet);
+	return flow->flags & LB_FLOW_DSR ? lb_clamp_mss(ctx, packet) : 0;
 }
 
 /* The drop that a question is, when it cannot be answered. */
@@ -85,17 +83,23 @@ static __always_inline u32 lb_failure(enum lb_verdict verdict)
 
 /* Changes the packet as the verdict asks. One that the kernel refuses to change is dropped: it may be half
  * done. */
-static __always_inline enum lb_verdict lb_change(lb_ctx *ctx, const struct lb_packet *packet,
-						 const struct lb_translation *translation,
-						 enum lb_verdict verdict)
+static __always_inline enum lb_verdict lb_change(lb_ctx *ctx, const struct lb_work *item,
+						 enum lb_verdict verdict, bool plain)
 {
+	const struct lb_packet *packet = &item->packet;
+	int error = 0;
+
 	if (verdict == LB_PASS || verdict == LB_DROP)
 		return verdict;
-	if (packet->outer_bytes && lb_decapsulate(ctx, packet))
+	if (!plain && packet->outer_bytes && lb_decapsulate(ctx, packet))
 		return lb_drop(LB_COUNTER_DROP_REWRITE);
-	if (lb_change_by_verdict(ctx, packet, translation, verdict))
-		return lb_drop(lb_failure(verdict));
-	return verdict;
+	if (lb_follows_flow(verdict))
+		error = lb_change_by_flow(ctx, packet, &item->translation.flow, verdict, plain);
+	else if (!plain)
+		error = lb_answer(ctx, packet, verdict, item->translation.hop.mtu);
+	if (!error && verdict != LB_DELIVER && verdict != LB_FORWARD)
+		error = lb_swap_macs(ctx, packet);
+	return error ? lb_drop(lb_failure(verdict)) : verdict;
 }
 
 static __always_inline void lb_count_delivered(const struct lb_packet *packet, const struct lb_flow *flow)
@@ -105,12 +109,15 @@ static __always_inline void lb_count_delivered(const struct lb_packet *packet, c
 	lb_count((flow->flags & restored) == restored ? LB_COUNTER_REPLY_RESTORED : LB_COUNTER_DELIVERED);
 }
 
-/* `back`: the flags of bpf_redirect() that send an answer to where the packet came from. */
-static __always_inline int lb_act(lb_ctx *ctx, const struct lb_packet *packet,
-				  struct lb_translation *translation, enum lb_verdict verdict, u64 back)
+static __always_inline int lb_act(lb_ctx *ctx, struct lb_work *item, enum lb_side side,
+				  enum lb_verdict verdict, bool plain)
 {
-	verdict = lb_change(ctx, packet, translation, verdict);
-	if (packet->kind == LB_ICMP_ERROR && verdict != LB_PASS && verdict != LB_DROP)
+	const struct lb_packet *packet = &item->packet;
+	struct lb_translation *translation = &item->translation;
+	u64 back = side == LB_FROM_NODE ? BPF_F_INGRESS : 0; /* to where the packet came from */
+
+	verdict = lb_change(ctx, item, verdict, plain);
+	if (!plain && packet->kind == LB_ICMP_ERROR && verdict != LB_PASS && verdict != LB_DROP)
 		lb_count(LB_COUNTER_ICMP_TRANSLATED);
 	switch (verdict) {
 	case LB_DELIVER:
@@ -143,62 +150,100 @@ static __always_inline int lb_act(lb_ctx *ctx, const struct lb_packet *packet,
 	}
 }
 
-static __always_inline int lb_ingress(lb_ctx *ctx, u32 l3_offset, enum lb_side side)
-{
-	struct lb_work *item = lb_work_begin();
-	enum lb_verdict verdict;
+/* The long way, shared by all hooks: lb_slow finds out, lb_finish does it. */
+BPF_TABLE_PINNED("prog", u32, u32, tails, 2, LB_TAILS_PIN);
 
-	if (!item)
-		return LB_TC_NEXT;
-	verdict = lb_parse(ctx, l3_offset, &item->packet);
-	if (verdict == LB_CONTINUE)
-		verdict = lb_fragment(ctx, &item->packet, true);
-	if (verdict == LB_CONTINUE)
-		verdict = lb_translate_ingress(ctx, &item->packet, side, &item->translation);
-	return lb_act(ctx, &item->packet, &item->translation, verdict, 0);
+enum lb_tail {
+	LB_TAIL_SLOW = 0,
+	LB_TAIL_FINISH = 1,
+};
+
+static __always_inline bool lb_is_answer(enum lb_verdict verdict)
+{
+	return verdict == LB_REJECT || verdict == LB_TOO_BIG || verdict == LB_EXPIRED ||
+	       verdict == LB_ECHO_ANSWER;
 }
 
-static __always_inline int lb_egress(lb_ctx *ctx, u32 l3_offset)
+static __always_inline int lb_fast(lb_ctx *ctx, u32 l3_offset, enum lb_side side)
 {
 	struct lb_work *item = lb_work_begin();
 	enum lb_verdict verdict;
 
 	if (!item)
 		return LB_TC_NEXT;
-	verdict = lb_parse(ctx, l3_offset, &item->packet);
+	verdict = lb_parse(ctx, l3_offset, &item->packet, true);
 	if (verdict == LB_CONTINUE)
-		verdict = lb_fragment(ctx, &item->packet, false);
+		verdict = lb_translate(ctx, &item->packet, side, !ctx->ingress_ifindex, &item->translation);
 	if (verdict == LB_CONTINUE)
-		verdict = lb_translate_egress(ctx, &item->packet, &item->translation);
-	return lb_act(ctx, &item->packet, &item->translation, verdict, BPF_F_INGRESS);
+		verdict = lb_follow(ctx, &item->packet, &item->translation);
+	if (verdict != LB_UNUSUAL && !lb_is_answer(verdict))
+		return lb_act(ctx, item, side, verdict, true);
+	item->side = side;
+	item->verdict = verdict;
+	if (verdict == LB_UNUSUAL)
+		tails.call(ctx, LB_TAIL_SLOW);
+	else
+		tails.call(ctx, LB_TAIL_FINISH);
+	return TC_ACT_SHOT; /* never reached: the programs are pinned with the array */
+}
+
+/* Fragments, ICMP, SCTP, extension headers, outer headers: parses again, and closely. */
+int LB_NAME(lb_slow)(lb_ctx *ctx)
+{
+	struct lb_work *item = lb_work_current();
+	enum lb_verdict verdict;
+	u32 l3_offset;
+
+	if (!item)
+		return LB_TC_NEXT;
+	l3_offset = item->packet.l3_offset;
+	__builtin_memset(&item->packet, 0, sizeof(item->packet));
+	verdict = lb_parse(ctx, l3_offset, &item->packet, false);
+	if (verdict == LB_CONTINUE)
+		verdict = lb_fragment(ctx, &item->packet, item->side != LB_FROM_NODE);
+	if (verdict == LB_CONTINUE)
+		verdict = lb_translate(ctx, &item->packet, item->side, !ctx->ingress_ifindex,
+				       &item->translation);
+	if (verdict == LB_CONTINUE)
+		verdict = lb_follow(ctx, &item->packet, &item->translation);
+	item->verdict = verdict;
+	tails.call(ctx, LB_TAIL_FINISH);
+	return TC_ACT_SHOT;
+}
+
+int LB_NAME(lb_finish)(lb_ctx *ctx)
+{
+	struct lb_work *item = lb_work_current();
+
+	return item ? lb_act(ctx, item, item->side, item->verdict, false) : LB_TC_NEXT;
 }
 
 int LB_NAME(lb_uplink_in)(lb_ctx *ctx)
 {
-	return lb_ingress(ctx, ETH_HLEN, LB_FROM_UPLINK);
+	return lb_fast(ctx, ETH_HLEN, LB_FROM_UPLINK);
 }
 
 int LB_NAME(lb_pod_in)(lb_ctx *ctx)
 {
-	return lb_ingress(ctx, ETH_HLEN, LB_FROM_POD);
+	return lb_fast(ctx, ETH_HLEN, LB_FROM_POD);
 }
 
 int LB_NAME(lb_out)(lb_ctx *ctx)
 {
-	return lb_egress(ctx, ETH_HLEN);
+	return lb_fast(ctx, ETH_HLEN, LB_FROM_NODE);
 }
 
 int LB_NAME(lb_uplink_l3_)(lb_ctx *ctx)
 {
-	return lb_ingress(ctx, 0, LB_FROM_UPLINK);
+	return lb_fast(ctx, 0, LB_FROM_UPLINK);
 }
 
 int LB_NAME(lb_pod_l3_)(lb_ctx *ctx)
 {
-	return lb_ingress(ctx, 0, LB_FROM_POD);
+	return lb_fast(ctx, 0, LB_FROM_POD);
 }
 
 int LB_NAME(lb_out_l3_)(lb_ctx *ctx)
 {
-	return lb_egress(ctx, 0);
+	return lb_fast(ctx, 0, LB_FROM_NODE);
 }

@@ -5,8 +5,8 @@
  *
  *	lb_xdp_in	remote backends and their replies: sent to the next hop from here
  *			local backends: rewritten and passed up
- *			all that is unusual (no neighbour, answers, fragments, ICMP, SCTP, options): tc sees it as
- *it came
+ *			all that is unusual (no neighbour, answers, fragments, ICMP, SCTP, options): tc sees
+ *it as it came
  *
  * Reached by a tail call from lb_xdp_dispatch.c, by family.
  */
@@ -29,31 +29,30 @@ static __always_inline int lb_send(lb_ctx *ctx, const struct lb_next_hop *hop)
 	return hop->ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(hop->ifindex, 0);
 }
 
-/* One that cannot be changed is dropped: it may be half done. */
 static __always_inline int lb_act(lb_ctx *ctx, const struct lb_packet *packet,
 				  struct lb_translation *translation, enum lb_verdict verdict)
 {
-	const struct lb_flow *flow = &translation->flow;
-	int error;
-
 	switch (verdict) {
-	case LB_DELIVER:
-		error = lb_rewrite(ctx, packet, flow, false);
-		lb_count(error ? LB_COUNTER_DROP_REWRITE : LB_COUNTER_DELIVERED);
-		return error ? XDP_DROP : XDP_PASS;
-	case LB_FORWARD:
-		if (!lb_rewrite_forwarded(ctx, packet, flow))
-			return lb_send(ctx, &translation->hop);
-		lb_count(LB_COUNTER_DROP_REWRITE);
-		return XDP_DROP;
-	case LB_DROP:
-		return XDP_DROP;
 	case LB_PASS:
 		return XDP_PASS;
+	case LB_DROP:
+		return XDP_DROP;
+	case LB_DELIVER:
+	case LB_FORWARD:
+		break;
 	default:
 		lb_leave_to_tc();
 		return XDP_PASS;
 	}
+	/* One that cannot be changed is dropped: it may be half done. */
+	if (lb_rewrite_by_flow(ctx, packet, &translation->flow, verdict == LB_FORWARD, true)) {
+		lb_count(LB_COUNTER_DROP_REWRITE);
+		return XDP_DROP;
+	}
+	if (verdict == LB_FORWARD)
+		return lb_send(ctx, &translation->hop);
+	lb_count(LB_COUNTER_DELIVERED);
+	return XDP_PASS;
 }
 
 int LB_NAME(lb_xdp_in)(lb_ctx *ctx)
@@ -63,8 +62,10 @@ int LB_NAME(lb_xdp_in)(lb_ctx *ctx)
 
 	if (!item)
 		return XDP_PASS;
-	verdict = lb_parse(ctx, ETH_HLEN, &item->packet);
+	verdict = lb_parse(ctx, ETH_HLEN, &item->packet, true);
 	if (verdict == LB_CONTINUE)
-		verdict = lb_translate_ingress(ctx, &item->packet, LB_FROM_UPLINK, &item->translation);
+		verdict = lb_translate(ctx, &item->packet, LB_FROM_UPLINK, false, &item->translation);
+	if (verdict == LB_CONTINUE)
+		verdict = lb_follow(ctx, &item->packet, &item->translation);
 	return lb_act(ctx, &item->packet, &item->translation, verdict);
 }

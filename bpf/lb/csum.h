@@ -49,16 +49,26 @@ static __always_inline u16 lb_csum_update(u16 checksum, u64 difference)
 }
 
 #define LB_CRC32C_POLYNOMIAL  0x82f63b78 /* reflected: bit 31 is the coefficient of x^0 */
-#define LB_CRC32C_X8	      0x00800000 /* x^8 */
 #define LB_CRC32C_LENGTH_BITS 16
 
-/* a * b modulo the polynomial. Without branches: the verifier walks one path. */
-static __always_inline u32 lb_crc32c_multiply(u32 a, u32 b)
-{
-	u32 product = 0;
+/* x^(8 * 2^bit) modulo the polynomial, each the square of the one before. */
+#define LB_CRC32C_POWERS                                                                                     \
+	{                                                                                                    \
+		0x00800000, 0x00008000, 0x82f63b78, 0x6ea2d55c, 0x18b8ea18, 0x510ac59a, 0xb82be955,          \
+			0xb8fdb1e7, 0x88e56f72, 0x74c360a4, 0xe4172b16, 0x0d65762a, 0x35d73a62, 0x28461564,  \
+			0xbf455269, 0xe2ea32dc                                                               \
+	}
 
-	for (int i = 31; i >= 0; i--) {
-		product ^= b & -((a >> i) & 1);
+/* a * b modulo the polynomial. Without branches, and in 64 bits: the verifier walks one path, and a short
+ * one. */
+static __always_inline u64 lb_crc32c_multiply(u64 a, u64 b)
+{
+	u64 product = 0;
+
+#pragma clang loop unroll(disable)
+	for (u64 bit = 0; bit < 32; bit++) {
+		product ^= b & -((a >> 31) & 1);
+		a <<= 1;
 		b = (b >> 1) ^ (LB_CRC32C_POLYNOMIAL & -(b & 1));
 	}
 	return product;
@@ -67,19 +77,19 @@ static __always_inline u32 lb_crc32c_multiply(u32 a, u32 b)
 /*
  * By what a CRC32c over `length` bytes changes when the message's first 4 bytes change by `difference`
  * (exclusive or, little-endian). A CRC is linear: the difference is carried over the bytes behind it by a
- * multiplication with x^(8 * length), whatever these bytes are. Some 10,000 simple instructions, for packets
+ * multiplication with x^(8 * length), whatever these bytes are. Some 5,000 simple instructions, for packets
  * whose ports change only.
  */
-static __always_inline u32 lb_crc32c_difference(u32 difference, u32 length)
+static __always_inline u32 lb_crc32c_difference(u64 difference, u64 length)
 {
-	u32 power = LB_CRC32C_X8;
+	const u32 powers[LB_CRC32C_LENGTH_BITS] = LB_CRC32C_POWERS;
 
+#pragma unroll
 	for (int bit = 0; bit < LB_CRC32C_LENGTH_BITS; bit++) {
-		u32 product = lb_crc32c_multiply(difference, power);
-		u32 is_set = -((length >> bit) & 1);
+		u64 product = lb_crc32c_multiply(difference, powers[bit]);
+		u64 is_set = -((length >> bit) & 1);
 
 		difference = (product & is_set) | (difference & ~is_set);
-		power = lb_crc32c_multiply(power, power);
 	}
 	return difference;
 }

@@ -91,17 +91,21 @@ static __always_inline int lb_encapsulate(lb_ctx *ctx, const struct lb_packet *p
 	return error ? error : lb_store(ctx, LB_L3_OFFSET(packet), &ip, sizeof(ip));
 }
 
-/* A packet that this node sends on: as its flow says, or whole in an outer header. Its own was not routed
- * here: no TTL. */
-static __always_inline int lb_rewrite_forwarded(lb_ctx *ctx, const struct lb_packet *packet,
-						const struct lb_flow *flow)
+/*
+ * Makes the packet what its flow says, or puts it whole into an outer header. What is forwarded was routed
+ * here and has one hop less to go; the node's own was not.
+ */
+static __always_inline int lb_rewrite_by_flow(lb_ctx *ctx, const struct lb_packet *packet,
+					      const struct lb_flow *flow, bool is_forwarded, bool plain)
 {
-	int error;
+	bool is_encapsulated = (flow->flags & LB_FLOW_DSR) && !(flow->flags & LB_FLOW_REPLY);
+	int error = 0;
 
-	if (!(flow->flags & LB_FLOW_DSR) || (flow->flags & LB_FLOW_REPLY))
-		return lb_rewrite(ctx, packet, flow, !(flow->flags & LB_FLOW_AT_EGRESS));
-	error = lb_rewrite_ttl(ctx, packet, packet->ttl - 1);
-	return error ? error : lb_encapsulate(ctx, packet, flow);
+	if (is_forwarded && !(flow->flags & LB_FLOW_AT_EGRESS))
+		error = lb_rewrite_ttl(ctx, packet, packet->ttl - 1);
+	if (error)
+		return error;
+	return is_encapsulated ? lb_encapsulate(ctx, packet, flow) : lb_rewrite(ctx, packet, flow, plain);
 }
 
 #ifndef LB_XDP

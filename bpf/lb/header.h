@@ -23,17 +23,13 @@ static __always_inline void lb_set_addresses(struct lb_tuple *tuple, const lb_ip
 #define LB_IP_FRAGMENT_OFFSET 0x1fff
 
 /* Reads the header at `offset` into `packet`; returns the header's length, or 0 when it is not one. */
-static __always_inline u32 lb_parse_header(lb_ctx *ctx, u32 offset, struct lb_packet *packet)
+static __always_inline u32 lb_parse_header(lb_ctx *ctx, u32 offset, struct lb_packet *packet, bool plain)
 {
 	lb_iphdr ip;
 	u16 fragment;
 
 	if (lb_load(ctx, offset, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5)
 		return 0;
-#ifdef LB_XDP
-	if (ip.ihl != 5)
-		return 0;
-#endif
 	lb_set_addresses(&packet->tuple, &ip);
 	packet->tuple.protocol = ip.protocol;
 	packet->ttl = ip.ttl;
@@ -80,10 +76,10 @@ static __always_inline u32 lb_extension_length(u8 protocol, const struct lb_frag
 	}
 }
 
-/* Walks extension headers, a handful at the most: returns the length of all, or 0 when there are more. */
+/* Walks extension headers, a handful at the most, and adds up their lengths. Returns false when there are
+ * more. */
 static __always_inline bool lb_walk_extensions(lb_ctx *ctx, u32 offset, struct lb_packet *packet, u32 *length)
 {
-#ifndef LB_XDP
 	for (int i = 0; i < LB_MAX_EXTENSIONS; i++) {
 		u8 protocol = packet->tuple.protocol;
 		struct lb_fragment_header extension;
@@ -104,11 +100,10 @@ static __always_inline bool lb_walk_extensions(lb_ctx *ctx, u32 offset, struct l
 		if (extension.offset & bpf_htons(LB_IP_MORE_FRAGMENTS))
 			packet->kind = LB_FIRST_FRAGMENT;
 	}
-#endif
 	return !lb_extension_length(packet->tuple.protocol, &(struct lb_fragment_header){});
 }
 
-static __always_inline u32 lb_parse_header(lb_ctx *ctx, u32 offset, struct lb_packet *packet)
+static __always_inline u32 lb_parse_header(lb_ctx *ctx, u32 offset, struct lb_packet *packet, bool plain)
 {
 	u32 length = sizeof(lb_iphdr);
 	lb_iphdr ip;
@@ -119,31 +114,47 @@ static __always_inline u32 lb_parse_header(lb_ctx *ctx, u32 offset, struct lb_pa
 	packet->tuple.protocol = ip.nexthdr;
 	packet->ttl = ip.hop_limit;
 	packet->length = bpf_ntohs(ip.payload_len) + sizeof(ip);
+	if (plain) /* an extension header is no transport protocol: found unusual by that */
+		return length;
 	return lb_walk_extensions(ctx, offset, packet, &length) ? length : 0;
 }
 
 #endif
 
-/* Reads the network header, and the one within when the first is an outer header. */
-static __always_inline enum lb_verdict lb_parse_l3(lb_ctx *ctx, struct lb_packet *packet)
+/* Is there something behind this header that the long way translates? */
+static __always_inline bool lb_may_be_translated(u8 protocol)
 {
-	u32 length = lb_parse_header(ctx, LB_L3_OFFSET(packet), packet);
+#if FAMILY == 6
+	if (lb_extension_length(protocol, &(struct lb_fragment_header){}))
+		return true;
+#endif
+	return protocol == IPPROTO_SCTP || protocol == LB_IPPROTO_ICMP || protocol == LB_IPPROTO_OUTER;
+}
+
+/*
+ * Reads the network header, and the one within when the first is an outer header. `plain`: whatever is not a
+ * whole packet with its transport header right behind the network header is unusual.
+ */
+static __always_inline enum lb_verdict lb_parse_l3(lb_ctx *ctx, struct lb_packet *packet, bool plain)
+{
+	u32 length = lb_parse_header(ctx, LB_L3_OFFSET(packet), packet, plain);
 
 	if (!length)
 		return LB_PASS;
+	if (plain && packet->kind != LB_WHOLE)
+		return LB_UNUSUAL;
 #ifdef LB_XDP
-	if (packet->kind != LB_WHOLE || packet->tuple.protocol == LB_IPPROTO_OUTER)
-		return LB_PASS;
-#else
-	if (packet->tuple.protocol == LB_IPPROTO_OUTER && packet->kind == LB_WHOLE &&
+	if (length != sizeof(lb_iphdr))
+		return LB_UNUSUAL;
+#endif
+	if (!plain && packet->tuple.protocol == LB_IPPROTO_OUTER && packet->kind == LB_WHOLE &&
 	    length == sizeof(lb_iphdr)) {
 		packet->outer_bytes = length;
 		packet->outer_daddr = packet->tuple.daddr;
-		length = lb_parse_header(ctx, LB_L3_OFFSET(packet) + packet->outer_bytes, packet);
+		length = lb_parse_header(ctx, packet->l3_offset + packet->outer_bytes, packet, false);
 		if (!length)
 			return LB_PASS;
 	}
-#endif
 	packet->l4_offset = LB_L3_OFFSET(packet) + length;
 	return LB_CONTINUE;
 }

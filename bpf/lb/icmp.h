@@ -53,7 +53,7 @@ static __always_inline bool lb_icmp_is_error(u8 type)
 static __always_inline enum lb_verdict lb_parse_quote(lb_ctx *ctx, u32 offset, struct lb_packet *packet)
 {
 	struct lb_packet quoted = {};
-	u32 length = lb_parse_header(ctx, offset, &quoted);
+	u32 length = lb_parse_header(ctx, offset, &quoted, false);
 	u8 protocol = quoted.tuple.protocol;
 	__be16 ports[2];
 

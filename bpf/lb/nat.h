@@ -66,10 +66,6 @@ static __always_inline int lb_rewrite_addresses(lb_ctx *ctx, const struct lb_pac
 	return lb_store(ctx, LB_IP_FIELD(packet, saddr), to, 2 * sizeof(addr_t));
 }
 
-#ifdef LB_XDP
-#define lb_rewrite_sctp(ctx, packet, to) (-1) /* tc's */
-#else
-
 /* No pseudo header: only a change of ports is one of the CRC32c. A fragment does not have all that it covers.
  */
 static __always_inline int lb_rewrite_sctp(lb_ctx *ctx, const struct lb_packet *packet, const __be16 to[2])
@@ -92,7 +88,6 @@ static __always_inline int lb_rewrite_sctp(lb_ctx *ctx, const struct lb_packet *
 	error = lb_store(ctx, offset, &checksum, sizeof(checksum));
 	return error ? error : lb_store(ctx, LB_L4_OFFSET(packet), to, 2 * sizeof(__be16));
 }
-#endif
 
 /* Ports stand first in each transport header. */
 static __always_inline int lb_rewrite_l4(lb_ctx *ctx, const struct lb_packet *packet, u64 addresses,
@@ -101,36 +96,29 @@ static __always_inline int lb_rewrite_l4(lb_ctx *ctx, const struct lb_packet *pa
 	u8 protocol = packet->tuple.protocol;
 	u32 offset = LB_L4_OFFSET(packet) + lb_l4_csum_field(protocol);
 	u64 flags = lb_l4_csum_flags(protocol);
-	int error;
+	int error = lb_csum_l4(ctx, offset, addresses, BPF_F_PSEUDO_HDR | LB_CSUM_IPV6 | flags);
 
-	if (protocol == IPPROTO_SCTP)
-		return lb_rewrite_sctp(ctx, packet, to);
-	error = lb_csum_l4(ctx, offset, addresses, BPF_F_PSEUDO_HDR | LB_CSUM_IPV6 | flags);
 	if (!error)
 		error = lb_csum_l4(ctx, offset, lb_csum_difference(&packet->tuple.sport, to, 1), flags);
 	return error ? error : lb_store(ctx, LB_L4_OFFSET(packet), to, 2 * sizeof(__be16));
 }
 
-#ifndef LB_XDP
 #include "lb/quote.h"
-#endif
 
-/* Makes `packet` what `flow` says. */
+/* Makes `packet` what `flow` says. `plain`: it is a whole packet of TCP or UDP. */
 static __always_inline int lb_rewrite(lb_ctx *ctx, const struct lb_packet *packet, const struct lb_flow *flow,
-				      bool decrement_ttl)
+				      bool plain)
 {
 	const addr_t *from = &packet->tuple.saddr; /* saddr, daddr: adjacent */
 	const addr_t to[2] = {flow->to_saddr, flow->to_daddr};
 	const __be16 ports[2] = {flow->to_sport, flow->to_dport};
 	int error = 0;
 
-	if (decrement_ttl)
-		error = lb_rewrite_ttl(ctx, packet, packet->ttl - 1);
-#ifndef LB_XDP
-	if (!error && packet->kind == LB_ICMP_ERROR)
+	if (!plain && packet->kind == LB_ICMP_ERROR)
 		return lb_rewrite_icmp_error(ctx, packet, flow);
-#endif
-	if (!error && packet->kind != LB_LATER_FRAGMENT)
+	if (!plain && packet->tuple.protocol == IPPROTO_SCTP)
+		error = packet->kind == LB_LATER_FRAGMENT ? 0 : lb_rewrite_sctp(ctx, packet, ports);
+	else if (plain || packet->kind != LB_LATER_FRAGMENT)
 		error = lb_rewrite_l4(ctx, packet, lb_csum_difference(from, to, 2 * LB_ADDR_WORDS), ports);
 	return error ? error : lb_rewrite_addresses(ctx, packet, from, to);
 }

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The first packet of a flow: may the client come in, which backend answers it, and under which source
- * address does the packet go there. The result is the request's entry, and the pair is created.
+ * address does the packet go there. The result is the request's entry.
  */
 #ifndef LB_OPEN_H
 #define LB_OPEN_H
 
 #include "lb/base.h"
 #include "lb/backend.h"
-#include "lb/create.h"
 #include "lb/fib.h"
 #include "lb/flow.h"
 #include "lb/frontend.h"
@@ -171,7 +170,7 @@ static __always_inline enum lb_verdict lb_open(lb_ctx *ctx, struct lb_packet *pa
 	else if (!packet->outer_bytes && !(choice.backend->flags & LB_BACKEND_LOCAL))
 		verdict =
 			lb_choose_uplink_source(ctx, packet, frontend->flags & LB_FRONTEND_DSR, translation);
-	return verdict == LB_CONTINUE ? lb_flow_create(ctx, packet, flow) : verdict;
+	return verdict;
 }
 
 #endif

@@ -11,14 +11,9 @@
 #include "lb/base.h"
 #include "lb/bytes.h"
 #include "lb/header.h"
+#include "lb/icmp.h"
 #include "lb/packet.h"
 #include "lb/verdict.h"
-
-#ifdef LB_XDP
-#define lb_parse_icmp(ctx, offset, packet) LB_PASS
-#else
-#include "lb/icmp.h"
-#endif
 
 static __always_inline enum lb_verdict lb_parse_tcp(lb_ctx *ctx, u32 offset, struct lb_packet *packet)
 {
@@ -82,33 +77,37 @@ static __always_inline enum lb_verdict lb_parse_sctp(lb_ctx *ctx, u32 offset, st
 	return LB_CONTINUE;
 }
 
-static __always_inline enum lb_verdict lb_parse_l4(lb_ctx *ctx, u32 offset, struct lb_packet *packet)
+/* TCP and UDP are all that is plain; what nobody translates is nobody's. */
+static __always_inline enum lb_verdict lb_parse_l4(lb_ctx *ctx, u32 offset, struct lb_packet *packet,
+						   bool plain)
 {
-	switch (packet->tuple.protocol) {
-	case IPPROTO_TCP:
+	u8 protocol = packet->tuple.protocol;
+
+	if (protocol == IPPROTO_TCP)
 		return lb_parse_tcp(ctx, offset, packet);
-	case IPPROTO_UDP:
+	if (protocol == IPPROTO_UDP)
 		return lb_parse_udp(ctx, offset, packet);
-#ifndef LB_XDP
-	case IPPROTO_SCTP:
+	if (plain)
+		return lb_may_be_translated(protocol) ? LB_UNUSUAL : LB_PASS;
+	if (protocol == IPPROTO_SCTP)
 		return lb_parse_sctp(ctx, offset, packet);
-#endif
-	case LB_IPPROTO_ICMP:
-		return packet->kind == LB_WHOLE ? lb_parse_icmp(ctx, offset, packet) : LB_PASS;
-	default:
-		return LB_PASS;
-	}
+	if (protocol == LB_IPPROTO_ICMP && packet->kind == LB_WHOLE)
+		return lb_parse_icmp(ctx, offset, packet);
+	return LB_PASS;
 }
 
-/* `l3_offset`: length of the device's link header. */
-static __always_inline enum lb_verdict lb_parse(lb_ctx *ctx, u32 l3_offset, struct lb_packet *packet)
+/* `l3_offset`: length of the device's link header. `plain`: tell what is unusual, in place of looking
+ * closely. */
+static __always_inline enum lb_verdict lb_parse(lb_ctx *ctx, u32 l3_offset, struct lb_packet *packet,
+						bool plain)
 {
+	enum lb_verdict verdict;
+
 	packet->l3_offset = l3_offset;
-	if (lb_parse_l3(ctx, packet) != LB_CONTINUE)
-		return LB_PASS;
-	if (packet->kind == LB_LATER_FRAGMENT)
-		return LB_CONTINUE;
-	return lb_parse_l4(ctx, LB_L4_OFFSET(packet) + packet->outer_bytes, packet);
+	verdict = lb_parse_l3(ctx, packet, plain);
+	if (verdict != LB_CONTINUE || packet->kind == LB_LATER_FRAGMENT)
+		return verdict;
+	return lb_parse_l4(ctx, LB_L4_OFFSET(packet) + packet->outer_bytes, packet, plain);
 }
 
 #endif

@@ -34,28 +34,25 @@ static __always_inline enum lb_verdict lb_follow(lb_ctx *ctx, const struct lb_pa
 	return verdict == LB_CONTINUE ? LB_FORWARD : verdict;
 }
 
-/* An entry that takes this packet: follow it. */
-static __always_inline enum lb_verdict lb_follow_found(lb_ctx *ctx, struct lb_packet *packet,
-						       struct lb_found found,
-						       struct lb_translation *translation)
-{
-	lb_flow_follow(&packet->tuple, found, packet, &translation->flow);
-	return lb_follow(ctx, packet, translation);
-}
-
 /*
  * A packet that no Service claims, whose replies would go to a client of a flow, since that flow has its
  * port: the packet takes another port from here on. A connection that stands is never in the way: no flow is
- * given the port of a socket. `flags`: where the new flow acts.
+ * given the port of a socket. Fills the flow that is to be created.
  */
-static __always_inline enum lb_verdict lb_step_aside(lb_ctx *ctx, struct lb_packet *packet, u8 flags,
-						     u8 in_the_way, struct lb_translation *translation)
+static __always_inline enum lb_verdict lb_step_aside(struct lb_packet *packet, enum lb_side side,
+						     struct lb_flow *flow)
 {
-	struct lb_flow *flow = &translation->flow;
+	/* Where the new flow acts, and which replies are in its way: those that are restored where its own
+	 * would be. */
+	u8 flags = side == LB_FROM_NODE ? LB_FLOW_AT_EGRESS | LB_FLOW_SNAT : LB_FLOW_SNAT;
+	u8 in_the_way = side == LB_FROM_NODE ? LB_FLOW_FORWARD : LB_FLOW_AT_EGRESS;
 	struct lb_tuple reply_key;
 	struct lb_found other;
-	enum lb_verdict verdict;
 
+	if (side == LB_FROM_UPLINK)
+		return LB_PASS;
+	if (!packet->is_syn && (side == LB_FROM_POD || packet->tuple.protocol != IPPROTO_UDP))
+		return LB_PASS;
 	*flow = (struct lb_flow){
 		.to_saddr = packet->tuple.saddr,
 		.to_daddr = packet->tuple.daddr,
@@ -70,20 +67,16 @@ static __always_inline enum lb_verdict lb_step_aside(lb_ctx *ctx, struct lb_pack
 	flow->backend_id = other.flow->backend_id;
 	flow->generation = other.flow->generation;
 	flow->service_id = other.flow->service_id;
-	verdict = lb_flow_create(ctx, packet, flow);
-	return verdict == LB_CONTINUE ? LB_DELIVER : verdict;
+	return LB_CONTINUE;
 }
 
-/* Nobody claims the destination. */
-static __always_inline enum lb_verdict lb_unclaimed(lb_ctx *ctx, struct lb_packet *packet, enum lb_side side,
-						    struct lb_translation *translation)
+/* The flow in `found` is over for this packet: what follows begins anew. */
+static __always_inline void lb_leave(struct lb_packet *packet, struct lb_found found,
+				     struct lb_translation *translation)
 {
-	if (side == LB_FROM_POD && packet->is_syn)
-		return lb_step_aside(ctx, packet, LB_FLOW_SNAT, LB_FLOW_AT_EGRESS, translation);
-	if (side == LB_FROM_NODE && (packet->is_syn || packet->tuple.protocol == IPPROTO_UDP))
-		return lb_step_aside(ctx, packet, LB_FLOW_AT_EGRESS | LB_FLOW_SNAT, LB_FLOW_FORWARD,
-				     translation);
-	return LB_PASS;
+	translation->flow = *found.flow;
+	lb_flow_remove(&packet->tuple, &translation->flow);
+	lb_count(LB_COUNTER_FLOW_RESELECTED);
 }
 
 /*
@@ -94,6 +87,7 @@ static __always_inline enum lb_verdict lb_claim(lb_ctx *ctx, struct lb_packet *p
 						struct lb_found found, struct lb_translation *translation)
 {
 	struct lb_frontend *frontend;
+	enum lb_verdict verdict;
 
 	if (packet->kind == LB_ICMP_ERROR || packet->kind == LB_LATER_FRAGMENT)
 		return LB_PASS;
@@ -102,62 +96,62 @@ static __always_inline enum lb_verdict lb_claim(lb_ctx *ctx, struct lb_packet *p
 										    : LB_PASS;
 	frontend = lb_frontend_lookup(&packet->tuple.daddr, packet->tuple.dport, packet->tuple.protocol,
 				      packet->outer_bytes ? LB_NODE_ANY : LB_NODE_ADDRESSES);
-	if (!frontend)
-		return lb_unclaimed(ctx, packet, side, translation);
-	if (found.flow && packet->is_syn && found.flow->service_id == frontend->service_id &&
-	    lb_flow_takes_syn(found.flow, packet->tuple.protocol))
-		return lb_follow_found(ctx, packet, found, translation);
-	if (found.flow) {
-		translation->flow = *found.flow;
-		lb_flow_remove(&packet->tuple, &translation->flow);
-		lb_count(LB_COUNTER_FLOW_RESELECTED);
-	} else if (packet->is_rst) {
-		return LB_PASS;
+	if (!frontend) {
+		verdict = lb_step_aside(packet, side, &translation->flow);
+	} else if (found.flow && packet->is_syn && found.flow->service_id == frontend->service_id &&
+		   lb_flow_takes_syn(found.flow, packet->tuple.protocol)) {
+		lb_flow_follow(&packet->tuple, found, packet, &translation->flow);
+		return LB_CONTINUE;
+	} else {
+		if (!found.flow && packet->is_rst)
+			return LB_PASS;
+		if (found.flow)
+			lb_leave(packet, found, translation);
+		verdict = lb_open(ctx, packet, side, frontend, translation);
 	}
-	enum lb_verdict verdict = lb_open(ctx, packet, side, frontend, translation);
-
-	return verdict == LB_CONTINUE ? lb_follow(ctx, packet, translation) : verdict;
+	return verdict == LB_CONTINUE ? lb_flow_create(ctx, packet, &translation->flow) : verdict;
 }
 
-static __always_inline enum lb_verdict lb_translate_ingress(lb_ctx *ctx, struct lb_packet *packet,
-							    enum lb_side side,
-							    struct lb_translation *translation)
+/* Does the packet follow the entry that was found for it? A SYN has to be asked about first. */
+static __always_inline bool lb_is_taken(const struct lb_packet *packet, const struct lb_found *found)
 {
-	struct lb_found found = lb_flow_find(&packet->tuple);
-
-	if (found.flow && (found.flow->flags & LB_FLOW_AT_EGRESS))
-		return LB_PASS;
-	if (found.flow && !packet->is_syn && lb_flow_takes_packet(found.flow, packet))
-		return lb_follow_found(ctx, packet, found, translation);
-	return lb_claim(ctx, packet, side, found, translation);
+	return found->flow && !packet->is_syn && lb_flow_takes_packet(found->flow, packet);
 }
-
-#ifndef LB_XDP
 
 /*
- * Replies of flows that kept their client's address: the stack has routed them, only the source is wrong. And
- * what the node itself sends, which never came in by a device (a masqueraded packet can look the same): the
- * socket hooks have translated most of it; what they left alone is claimed here.
+ * Where packets leave: replies of flows that kept their client's address, which the stack has routed, only
+ * the source is wrong. And what the node itself sends, which never came in by a device (a masqueraded packet
+ * can look the same): the socket hooks have translated most of it; what they left alone is claimed here.
  */
-static __always_inline enum lb_verdict lb_translate_egress(lb_ctx *ctx, struct lb_packet *packet,
-							   struct lb_translation *translation)
+static __always_inline bool lb_leaves_unseen(const struct lb_packet *packet, const struct lb_found *found,
+					     bool is_own)
 {
-	struct lb_found found = lb_flow_find(&packet->tuple);
-	bool is_own = !ctx->ingress_ifindex;
-
-	if (found.flow && !(found.flow->flags & LB_FLOW_AT_EGRESS))
-		return LB_PASS;
-	if (found.flow && (found.flow->flags & LB_FLOW_REPLY))
-		return lb_follow_found(ctx, packet, found, translation);
+	if (found->flow && !(found->flow->flags & LB_FLOW_AT_EGRESS))
+		return true;
+	if (found->flow && (found->flow->flags & LB_FLOW_REPLY))
+		return false;
 	if (!is_own)
-		return LB_PASS;
-	if (found.flow && !packet->is_syn && lb_flow_takes_packet(found.flow, packet))
-		return lb_follow_found(ctx, packet, found, translation);
-	if (packet->tuple.protocol == IPPROTO_TCP && !packet->is_syn)
-		return LB_PASS;
-	return lb_claim(ctx, packet, LB_FROM_NODE, found, translation);
+		return true;
+	return !lb_is_taken(packet, found) && packet->tuple.protocol == IPPROTO_TCP && !packet->is_syn;
 }
 
-#endif
+/* Returns LB_CONTINUE with the flow that the packet follows, or what becomes of it. LB_FROM_NODE: it is
+ * leaving. */
+static __always_inline enum lb_verdict lb_translate(lb_ctx *ctx, struct lb_packet *packet, enum lb_side side,
+						    bool is_own, struct lb_translation *translation)
+{
+	struct lb_found found = lb_flow_find(&packet->tuple);
+	bool is_taken;
+
+	if (side == LB_FROM_NODE ? lb_leaves_unseen(packet, &found, is_own)
+				 : found.flow && (found.flow->flags & LB_FLOW_AT_EGRESS))
+		return LB_PASS;
+	is_taken = lb_is_taken(packet, &found) ||
+		   (side == LB_FROM_NODE && found.flow && (found.flow->flags & LB_FLOW_REPLY));
+	if (!is_taken)
+		return lb_claim(ctx, packet, side, found, translation);
+	lb_flow_follow(&packet->tuple, found, packet, &translation->flow);
+	return LB_CONTINUE;
+}
 
 #endif

@@ -14,14 +14,22 @@
 struct lb_work {
 	struct lb_packet packet;
 	struct lb_translation translation;
+	u8 side;    /* enum lb_side */
+	u8 verdict; /* enum lb_verdict: what the short way found */
 };
 
 BPF_PERCPU_ARRAY(work, struct lb_work, 1);
 
-static __always_inline struct lb_work *lb_work_begin(void)
+static __always_inline struct lb_work *lb_work_current(void)
 {
 	u32 zero = 0;
-	struct lb_work *item = work.lookup(&zero);
+
+	return work.lookup(&zero);
+}
+
+static __always_inline struct lb_work *lb_work_begin(void)
+{
+	struct lb_work *item = lb_work_current();
 
 	if (item)
 		__builtin_memset(item, 0, sizeof(*item));

@@ -187,8 +187,9 @@ def _compile(
         Unit(text, tuple(_program_job(each, spec.family, staging) for each in programs if each.source == source))
         for source, text in texts.items()
     ]
+    tails = f'-DLB_TAILS_PIN="{staging / "tails"}"'  # pinned with the programs: the kernel empties one that is not
     try:
-        sizes = compile_units(f"the {spec.family.name} programs", units, [*spec.flags(), *_DIALECT], shim)
+        sizes = compile_units(f"the {spec.family.name} programs", units, [*spec.flags(), *_DIALECT, tails], shim)
     except BuildError:
         remove_build(staging)
         raise
@@ -197,4 +198,4 @@ def _compile(
 
 def _program_job(program: Program, family: Family, staging: Path) -> ProgramJob:
     name = program.name(family)
-    return ProgramJob(name, program.type, program.attach_type(family), staging / name)
+    return ProgramJob(name, program.type, program.attach_type(family), staging / name, program.tail_call)

@@ -29,6 +29,8 @@ class ProgramJob:
     """``enum bpf_prog_type``."""
     attach_type: int
     pin: Path
+    tail_call: tuple[str, int] | None = None
+    """Prog array of its unit, and index, under which other programs of the unit call it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ def _program(program: ProgramJob) -> dict[str, Any]:
         "type": program.type,
         "attach_type": program.attach_type,
         "pin": str(program.pin),
+        "tail_call": program.tail_call,
     }
 
 

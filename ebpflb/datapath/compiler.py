@@ -34,6 +34,9 @@ def _build_unit(unit: dict[str, Any], cflags: list[str]) -> dict[str, int]:
         function = module.load_func(name, program["type"], attach_type=program["attach_type"])
         if lib.bpf_obj_pin(function.fd, program["pin"].encode()) != 0:
             raise OSError(f"cannot pin {program['name']} at {program['pin']}")
+        if program["tail_call"] is not None:
+            array, index = program["tail_call"]
+            module[array.encode()][ctypes.c_int(index)] = ctypes.c_int(function.fd)
         instructions[program["name"]] = lib.bpf_function_size(module.module, name) // 8
     return instructions
 

@@ -26,6 +26,8 @@ class Program:
     attach_types: Mapping[Family, int] = field(default_factory=dict)
     """``enum bpf_attach_type`` for cgroup programs."""
     families: tuple[Family, ...] = tuple(Family)
+    tail_call: tuple[str, int] | None = None
+    """Prog array and index: it is called by the other programs of its source, and attached nowhere."""
 
     def name(self, family: Family) -> str:
         """Return the name that ``bpftool prog`` shows."""
@@ -76,10 +78,16 @@ OUT_L3 = Program("lb_out_l3_", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
 PACKET_PROGRAMS = (UPLINK_IN, POD_IN, OUT, UPLINK_IN_L3, POD_IN_L3, OUT_L3)
 """Attached by tc: ``UPLINK_IN`` and ``POD_IN`` at the ingress of a device, ``OUT`` at the egress of either."""
 
+TAIL_PROGRAMS = (
+    Program("lb_slow", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS, tail_call=("tails", 0)),
+    Program("lb_finish", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS, tail_call=("tails", 1)),
+)
+"""Called by the packet programs for whatever is not a plain packet of TCP or UDP, and for answers."""
+
 XDP_IN = Program("lb_xdp_in", "lb_xdp.c", BPF_PROG_TYPE_XDP)
 """Reached through the dispatcher on an uplink, by family."""
 
-PROGRAMS = SOCKET_PROGRAMS + PACKET_PROGRAMS + (XDP_IN,)
+PROGRAMS = SOCKET_PROGRAMS + PACKET_PROGRAMS + TAIL_PROGRAMS + (XDP_IN,)
 
 
 def programs_of(family: Family, programs: Iterable[Program] = PROGRAMS) -> tuple[Program, ...]:

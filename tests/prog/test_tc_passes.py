@@ -7,7 +7,7 @@ from operator import truediv
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import (
-    ICMPv6EchoRequest,
+    ICMPv6EchoReply,
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
     IPv6ExtHdrHopByHop,
@@ -54,7 +54,7 @@ def ipv6_with(header: Packet) -> Packet:
 
 
 STRANGERS = [
-    (Family.IPV4, "ICMP echo", addressed(Family.IPV4) / ICMP() / Raw(b"echo")),
+    (Family.IPV4, "an ICMP echo reply", addressed(Family.IPV4) / ICMP(type=0) / Raw(b"echo")),
     (Family.IPV4, "SCTP", addressed(Family.IPV4) / SCTP(sport=4000, dport=80) / SCTPChunkInit()),
     (Family.IPV4, "UDP-Lite", ipv4(proto=136)),
     (Family.IPV4, "ESP", ipv4(proto=50)),
@@ -65,7 +65,7 @@ STRANGERS = [
     (Family.IPV4, "a header length of 16", ipv4(ihl=4)),
     (Family.IPV4, "a header length beyond the frame", Ether(bytes(ipv4(ihl=15))[:60])),
     (Family.IPV4, "version 5", ipv4(version=5)),
-    (Family.IPV6, "ICMPv6 echo", addressed(Family.IPV6) / ICMPv6EchoRequest(data=b"echo")),
+    (Family.IPV6, "an ICMPv6 echo reply", addressed(Family.IPV6) / ICMPv6EchoReply(data=b"echo")),
     (Family.IPV6, "SCTP", addressed(Family.IPV6) / SCTP(sport=4000, dport=80) / SCTPChunkInit()),
     (Family.IPV6, "seven extension headers", ipv6_with(reduce(truediv, [IPv6ExtHdrDestOpt() for _ in range(7)]))),
     (Family.IPV6, "no next header", ipv6_with(IPv6ExtHdrDestOpt(nh=59))),
