@@ -17,7 +17,7 @@ from typing import Any
 
 from ebpflb.errors import BuildError
 
-_COMPILE_SECONDS = 120
+_COMPILE_SECONDS = 300
 _MULTIARCH: str | None = sysconfig.get_config_var("MULTIARCH")
 """Asked at import: families are built in threads, and Python 3.11 shows the second asker a table half filled."""
 
