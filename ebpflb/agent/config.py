@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ebpflb.core.abi import Family
 from ebpflb.core.opt_out import RUNTIME_CLASSES
+from ebpflb.core.options import Forwarding
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.stale import TcpSockets
@@ -36,6 +37,8 @@ class AgentConfig:
     """Glob patterns of device names."""
     pod_devices: tuple[str, ...] = ()
     acceleration: Acceleration = Acceleration.AUTO
+    forwarding: Forwarding = Forwarding.SNAT
+    """Which way replies go to clients outside, of Services that do not say otherwise."""
     cgroup: Path | None = None
     """cgroup v2 folder whose processes the socket hooks cover; ``None``: no socket hooks."""
     socket_opt_outs: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from ebpflb.agent.hooks import Hooks
 from ebpflb.agent.opt_outs import HostFacts, OptOuts
 from ebpflb.agent.sweeping import Sweeping
 from ebpflb.core.abi import Family
+from ebpflb.core.options import Options
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
 from ebpflb.datapath.cgroup import require_cgroup
 from ebpflb.datapath.clock import JiffiesClock
@@ -99,6 +100,7 @@ def _serve(
             on_applied=sweeping.on_applied,
             on_status=_StatusReport(StatusFile(config.status_path)),
             node_status=board.node_status,
+            options=Options(config.forwarding),
         )
         remove_other_builds(config, builds)
         _run_together(

@@ -29,6 +29,7 @@ from ebpflb.cli.signals import stop_on_signals
 from ebpflb.cli.sizes import map_size_option
 from ebpflb.cli.verbs import is_debugging
 from ebpflb.core.abi import Family
+from ebpflb.core.options import Forwarding
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.stale import TcpSockets
 from ebpflb.errors import PrerequisiteError
@@ -70,6 +71,15 @@ _FAMILIES: Final = {"ipv4": (Family.IPV4,), "ipv6": (Family.IPV6,), "dual": (Fam
     "with a warning (native), in the stack (generic: for drivers without XDP; slow), or not at all (off). A card may "
     "pause for a moment when XDP is switched on or off.",
 )
+@click.option(
+    "--forwarding",
+    type=click.Choice([each.value for each in Forwarding]),
+    default=Forwarding.SNAT.value,
+    show_default=True,
+    help="Which way replies go to clients outside: back through the node that they dialled (snat), or directly from "
+    "the backend's node (dsr; hybrid: TCP only), which all nodes must be told, and the network must let pass. The "
+    "annotation ebpflb.io/forwarding of a Service comes first.",
+)
 @cgroup_option
 @socket_opt_out_option
 @opt_out_runtime_class_option
@@ -106,6 +116,7 @@ def command(
     uplink_devices: tuple[str, ...],
     pod_devices: tuple[str, ...],
     acceleration: str,
+    forwarding: str,
     cgroup: Path | None,
     socket_opt_outs: tuple[str, ...],
     opt_out_runtime_classes: tuple[str, ...],
@@ -130,6 +141,7 @@ def command(
         uplink_devices=uplink_devices,
         pod_devices=pod_devices,
         acceleration=Acceleration(acceleration),
+        forwarding=Forwarding(forwarding),
         cgroup=cgroup or _cgroup_root(),
         socket_opt_outs=socket_opt_outs,
         opt_out_runtime_classes=opt_out_runtime_classes,

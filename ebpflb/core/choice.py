@@ -1,8 +1,8 @@
-"""Decides which sets and which algorithm a frontend uses, and what its ranges contain then.
+"""Decides which sets, flags and algorithm a frontend has, and what its ranges contain then.
 
 Knows policies, selections, backend ids and Maglev; knows nothing of positions in ``slots`` or of limits.
 
-    Exposure --needs_of, algorithm_of--> Needs, Algorithm
+    Exposure --needs_of, flags_of, algorithm_of--> Needs, FrontendFlag, Algorithm
     Selection, backend ids --contents_for--> Contents --> Arena.place
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ebpflb.core.abi import Algorithm, FrontendKind
+from ebpflb.core.abi import Algorithm, FrontendFlag, FrontendKind
 from ebpflb.core.expand import Exposure
 from ebpflb.core.maglev import maglev_table, table_size
 from ebpflb.core.tables import BackendKey, Slots
@@ -45,6 +45,18 @@ def union_of(needs: Iterable[Needs]) -> Needs:
     """Return the sets that at least one of several frontends reads."""
     needs = list(needs)
     return Needs(any(need.cluster for need in needs), any(need.local for need in needs))
+
+
+def flags_of(exposure: Exposure, kind: FrontendKind, *, has_any: bool) -> FrontendFlag:
+    """Return the flags of a frontend; ``has_any``: its service port has backends somewhere."""
+    flags = FrontendFlag.HAS_BACKENDS if has_any else FrontendFlag(0)
+    if exposure.is_local_policy(kind):
+        flags |= FrontendFlag.LOCAL_POLICY
+    if exposure.is_direct and kind is not FrontendKind.CLUSTER_IP:
+        flags |= FrontendFlag.DSR
+    if exposure.sources.is_restricted and kind is FrontendKind.LOAD_BALANCER:
+        flags |= FrontendFlag.SOURCE_RANGES
+    return flags
 
 
 def algorithm_of(exposure: Exposure, kind: FrontendKind) -> Algorithm:

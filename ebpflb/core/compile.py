@@ -3,11 +3,11 @@
 Knows the whole snapshot, the limits and what was allocated before; knows nothing of what the maps hold now, of
 syscalls or of time. Never raises for what a snapshot contains: what does not fit is refused, Service by Service.
 
-    Snapshot, Allocation --compile_tables--> Tables, Allocation', Refusals --> diff, reconcile loop
+    Snapshot, Allocation, Options --compile_tables--> Tables, Allocation', Refusals --> diff, reconcile loop
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from ebpflb.core.abi import DeviceFlag, Family
@@ -19,12 +19,15 @@ from ebpflb.core.expand import (
     settle_claims,
     slices_by_service,
 )
+from ebpflb.core.forwarding import unknown_forwarding
 from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.kept import services_of
-from ebpflb.core.model import EndpointSlice, Host, Node, Snapshot
+from ebpflb.core.model import EndpointSlice, Host, Node, Service, Snapshot
+from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.placement import Placement
-from ebpflb.core.refusal import Refusal, unserved
+from ebpflb.core.refusal import Refusal
+from ebpflb.core.source_ranges import SourceRanges
 from ebpflb.core.tables import DeviceRow, Tables
 from ebpflb.core.topology import select
 
@@ -42,7 +45,13 @@ class Compiled:
 
 
 def compile_tables(
-    snapshot: Snapshot, family: Family, previous: Allocation, limits: Limits, kept: Tables | None = None
+    snapshot: Snapshot,
+    family: Family,
+    previous: Allocation,
+    limits: Limits,
+    kept: Tables | None = None,
+    *,
+    options: Options = DEFAULTS,
 ) -> Compiled:
     """Compile the snapshot. Pure: equal arguments, equal results; no argument is changed.
 
@@ -52,21 +61,40 @@ def compile_tables(
     aside = services_of(kept)
     services = [service for key, service in snapshot.services.items() if key not in aside]
     slices = slices_by_service(snapshot.slices.values(), family)
-    draft = Draft(family, previous, limits, Placement.of(snapshot.node, snapshot.host, family))
+    node = snapshot.node
+    draft = Draft(family, previous, limits, Placement.of(node, snapshot.host, family))
     taken = draft.keep(kept)
-    exposures, refused = settle_claims(
-        (exposure for service in services for exposure in expand_service(service, family)), previous.owners, taken
-    )
-    left_out = (refusal for service in services for refusal in unserved(service, family))
-    refused += sorted(left_out, key=lambda refusal: (refusal.service, refusal.field))
+    expanded = (exposure for service in services for exposure in expand_service(service, family, node, options))
+    exposures, refused = settle_claims(expanded, previous.owners, taken)
+    misread = (refusal for service in services for refusal in _misread(service, family, node, options))
+    refused += sorted(misread, key=lambda refusal: (refusal.service, refusal.field))
     for group in _by_service(exposures, previous):
         listed = slices.get(group[0].service.key, ())
-        refusal = draft.add_service([_member(exposure, listed, family, snapshot.node) for exposure in group])
+        refusal = draft.add_service([_member(exposure, listed, family, node) for exposure in group])
         if refusal is not None:
             refused.append(refusal)
-    draft.add_draining()
-    tables, allocation = draft.finish(_node_addrs(snapshot.host, family), _devices(snapshot.host, family))
+    tables, allocation = draft.finish()
+    host = snapshot.host
+    tables = replace(
+        tables,
+        node_addrs=_node_addrs(host, family),
+        devices=_devices(host, family),
+        opt_outs=dict.fromkeys(sorted(host.opt_outs), 0),
+    )
     return Compiled(tables, allocation, tuple(refused))
+
+
+def _misread(service: Service, family: Family, node: Node, options: Options) -> Iterator[Refusal]:
+    """Yield what a Service says and nobody understands; the rest of it is served all the same."""
+    if not _has_address(service.cluster_ips, family):
+        return
+    yield from unknown_forwarding(service, options)
+    if _has_address(service.load_balancer_ips, family):
+        yield from SourceRanges.of(service, family, node).refusals(service)
+
+
+def _has_address(addresses: Iterable[bytes], family: Family) -> bool:
+    return any(len(address) == family.address_bytes for address in addresses)
 
 
 def _by_service(exposures: Iterable[Exposure], previous: Allocation) -> list[list[Exposure]]:

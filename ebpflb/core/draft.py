@@ -4,33 +4,30 @@ Knows what a frontend's row says and how much fits; knows nothing of slices, hin
 
     rows to keep --keep--> |
     Members of a Service --add_service--> rows, or a Refusal; in the end --finish--> Tables, Allocation
+
+The node's own tables are not made here.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from ebpflb.core.abi import Algorithm, BackendFlag, BackendState, Family, FrontendFlag, MemberSet
-from ebpflb.core.choice import Needs, algorithm_of, contents_for, needs_of, union_of
+from ebpflb.core.abi import Algorithm, BackendFlag, BackendState, Family
+from ebpflb.core.addresses import address_rows, addresses_of
+from ebpflb.core.choice import Needs, algorithm_of, contents_for, flags_of, needs_of, union_of
 from ebpflb.core.expand import Exposure
+from ebpflb.core.forwarding import here, local_backend_rows
 from ebpflb.core.holdings import FullError, Holdings, Limits
 from ebpflb.core.ids import Allocation
+from ebpflb.core.kept import carried_over
 from ebpflb.core.members import has_members, member_rows, most_members
 from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal, service_text
-from ebpflb.core.tables import (
-    EMPTY_RANGE,
-    Backend,
-    BackendKey,
-    DeviceRow,
-    Frontend,
-    FrontendKey,
-    MemberKey,
-    Range,
-    TableName,
-    Tables,
-)
+from ebpflb.core.room import Need, Room
+from ebpflb.core.source_ranges import source_range_rows
+from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, Range, TableName, Tables
 from ebpflb.core.topology import Candidate, Selection
 
 
@@ -43,20 +40,19 @@ class Member(NamedTuple):
 
 
 class Draft:
-    """Rows in the making. ``keep``, ``add_service`` for each Service, ``add_draining``, then ``finish``."""
+    """Rows in the making. ``keep``, ``add_service`` for each Service, then ``finish``."""
 
     def __init__(self, family: Family, previous: Allocation, limits: Limits, placement: Placement) -> None:
         self._family = family
         self._placement = placement
         self._known = previous.backends
-        self._limits = limits
+        self._room = Room(limits)
         self._holdings = Holdings(previous, limits)
         self._frontends: dict[FrontendKey, Frontend] = {}
         self._owners: dict[FrontendKey, str] = {}
         self._leaving: list[BackendKey] = []
         self._local: set[BackendKey] = set()
-        self._with_members: list[Member] = []
-        self._most_members = 0
+        self._added: list[Member] = []
         self._kept = Tables(family)
 
     def keep(self, kept: Tables) -> Mapping[FrontendKey, str]:
@@ -67,7 +63,6 @@ class Draft:
         To be called once, before any Service.
         """
         self._kept = kept
-        self._most_members = len(kept.members)
         for key, frontend in kept.frontends.items():
             self._holdings.begin()
             try:
@@ -76,6 +71,8 @@ class Draft:
                 self._holdings.undo()
             else:
                 self._owners[key] = kept.services[frontend.service_id]
+        addresses = addresses_of((key, row.kind) for key, row in self._frontends.items())
+        self._room.take(Need({table: len(kept.rows(table)) for table in _COUNTED}, addresses))
         self._leaving += [backend.key for backend in kept.backends.values()]
         self._local.update(backend.key for backend in kept.backends.values() if backend.flags & BackendFlag.LOCAL)
         return dict(self._owners)
@@ -84,52 +81,56 @@ class Draft:
         """Add all ports of one Service, or none and say why."""
         self._holdings.begin()
         try:
-            most_members = self._check_room(members)
+            need = self._need(members)
+            self._room.check(need)
             rows = [self._rows(member) for member in members]
         except FullError as full:
             self._holdings.undo()
             return _refusal(members[0].exposure, full)
-        self._most_members = most_members
+        self._room.take(need)
         for member, frontends in zip(members, rows, strict=True):
             self._frontends.update(frontends)
             self._owners.update(dict.fromkeys(frontends, member.exposure.name))
             self._note(member)
         return None
 
-    def add_draining(self) -> None:
-        """Keep the backends that only flows still use; to be called once, after the last Service."""
+    def finish(self) -> tuple[Tables, Allocation]:
+        """Return the rows, and the allocation with everything retired that is not used any more."""
         for key in self._leaving:
             self._holdings.drain(key)
-
-    def finish(self, node_addrs: Mapping[bytes, int], devices: Mapping[int, DeviceRow]) -> tuple[Tables, Allocation]:
-        """Return the rows, and the allocation with everything retired that is not used any more."""
         allocation = self._holdings.allocation(self._owners)
-        tables = Tables(
-            family=self._family,
-            frontends=self._frontends,
+        tables = replace(
+            self._naming_rows(allocation),
+            frontends=self._frontends | address_rows(self._frontends, self._placement.addresses),
             backends=self._backend_rows(),
             services={service_id: name for name, service_id in allocation.services.items()},
-            members=self._member_rows(allocation),
-            node_addrs=node_addrs,
-            devices=devices,
             slots=self._holdings.contents,
         )
         return tables, allocation
 
-    def _check_room(self, members: Sequence[Member]) -> int:
-        """Return how many rows of ``members`` all Services may need, this one included. Raises ``FullError``."""
-        if len(self._frontends) + sum(len(member.exposure.claims) for member in members) > self._limits.frontends:
-            raise FullError(TableName.FRONTENDS, self._limits.frontends)
-        most = self._most_members + sum(most_members(member.exposure, member.candidates) for member in members)
-        if most > self._limits.members:
-            raise FullError(TableName.MEMBERS, self._limits.members)
-        return most
+    def _need(self, members: Sequence[Member]) -> Need:
+        """Return how many rows a Service needs at most, before it is known which backends have rows."""
+        rows = dict.fromkeys(_COUNTED, 0)
+        addresses: set[bytes] = set()
+        for exposure, candidates, _ in members:
+            rows[TableName.FRONTENDS] += len(exposure.claims)
+            rows[TableName.MEMBERS] += most_members(exposure, candidates)
+            addresses |= addresses_of(exposure.claims)
+            if exposure.has_direct:
+                rows[TableName.LOCAL_BACKENDS] += len({each.key.address for each in self._here(candidates)})
+            if exposure.has_restricted:
+                rows[TableName.SOURCE_RANGES] += len(exposure.sources.prefixes)
+        return Need(rows, frozenset(addresses))
+
+    def _here(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        return here(candidates, self._placement.is_here)
 
     def _rows(self, member: Member) -> dict[FrontendKey, Frontend]:
         """Return the frontends of one service port; ids and ranges are taken on the way."""
         exposure, _, selection = member
         service_id = self._holdings.service_id(exposure.name)
         needs = {kind: needs_of(exposure, kind) for _, kind in exposure.claims}
+        flags = {kind: flags_of(exposure, kind, has_any=selection.has_any) for kind in needs}
         algorithms = {kind: algorithm_of(exposure, kind) for kind in needs}
         ranges = {
             algorithm: self._ranges(
@@ -137,7 +138,6 @@ class Draft:
             )
             for algorithm in algorithms.values()
         }
-        has_any = FrontendFlag.HAS_BACKENDS if selection.has_any else FrontendFlag(0)
         rows = {}
         for key, kind in exposure.claims:
             cluster, local = ranges[algorithms[kind]]
@@ -145,7 +145,7 @@ class Draft:
                 service_id=service_id,
                 kind=kind,
                 algorithm=algorithms[kind],
-                flags=has_any | FrontendFlag.LOCAL_POLICY if needs[kind].local else has_any,
+                flags=flags[kind],
                 affinity_timeout_s=exposure.service.affinity_timeout_s,
                 cluster=cluster if needs[kind].cluster else EMPTY_RANGE,
                 local=local if needs[kind].local else EMPTY_RANGE,
@@ -182,31 +182,35 @@ class Draft:
     def _note(self, member: Member) -> None:
         """Take down what is derived from a service port that was accepted.
 
-        Endpoints that no range names and that flows may still use are leaving: those that terminate, and those
-        that serve, are left out by hints or a policy now, and have a row from before.
+        Endpoints that no range names and that flows may still use are leaving: those that terminate, and all that
+        have a row from before. Left out by hints or a policy, or failing its readiness probe, a pod goes on with the
+        TCP connections it has: without a row their sockets would be closed.
         """
         exposure, candidates, selection = member
-        for key, is_local, endpoint in candidates:
+        for key, is_local, _endpoint in candidates:
             if is_local:
                 self._local.add(key)
-            if key in self._known and (endpoint.ready or endpoint.serving) and key not in self._holdings.active:
+            if key in self._known and key not in self._holdings.active:
                 self._leaving.append(key)
         self._leaving += [candidate.key for candidate in selection.draining]
-        if has_members(exposure):
-            self._with_members.append(member)
+        if exposure.has_direct:
+            # Other nodes choose by their own hints and policies: what they send here needs a row.
+            self._leaving += [candidate.key for candidate in self._here(candidates)]
+        self._added.append(member)
 
-    def _member_rows(self, allocation: Allocation) -> dict[MemberKey, MemberSet]:
-        kept = self._kept
-        rows: dict[MemberKey, MemberSet] = {}
-        for (service_id, backend_id), sets in kept.members.items():
-            name, backend = kept.services[service_id], kept.backends.get(backend_id)
-            if name in allocation.services and backend is not None:
-                place = allocation.backends[backend.key]
-                rows[MemberKey(allocation.services[name], place.backend_id)] = sets
-        for exposure, candidates, selection in self._with_members:
+    def _naming_rows(self, allocation: Allocation) -> Tables:
+        """Return the rows that name service ports, and backends of theirs."""
+        kept = carried_over(self._kept, allocation)
+        members, local_backends, source_ranges = dict(kept.members), dict(kept.local_backends), dict(kept.source_ranges)
+        for exposure, candidates, selection in self._added:
             service_id = allocation.services[exposure.name]
-            rows |= member_rows(service_id, exposure, candidates, selection, allocation.backends)
-        return rows
+            if has_members(exposure):
+                members |= member_rows(service_id, exposure, candidates, selection, allocation.backends)
+            if exposure.has_direct:
+                local_backends |= local_backend_rows(service_id, self._here(candidates), allocation.backends)
+            if exposure.has_restricted:
+                source_ranges |= source_range_rows(service_id, exposure.sources.prefixes)
+        return Tables(self._family, members=members, local_backends=local_backends, source_ranges=source_ranges)
 
     def _backend_rows(self) -> dict[int, Backend]:
         holdings = ((self._holdings.active, BackendState.ACTIVE), (self._holdings.draining, BackendState.DRAINING))
@@ -221,11 +225,14 @@ class Draft:
         return BackendFlag.LOCAL if is_here else BackendFlag(0)
 
 
+_COUNTED = (TableName.FRONTENDS, TableName.MEMBERS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES)
 _FIELDS = {
     TableName.FRONTENDS: "spec.ports",
     TableName.SERVICES: "spec.ports",
     TableName.BACKENDS: "endpoints",
     TableName.MEMBERS: "endpoints",
+    TableName.LOCAL_BACKENDS: "endpoints",
+    TableName.SOURCE_RANGES: "spec.loadBalancerSourceRanges",
     "slots": "endpoints",
 }
 

@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ebpflb.core.abi import Family, FrontendKind
-from ebpflb.core.model import EndpointSlice, ObjectKey, Service, ServicePort, ServiceType, format_endpoint
-from ebpflb.core.refusal import Refusal, is_open, is_served, service_text
+from ebpflb.core.forwarding import is_direct
+from ebpflb.core.model import EndpointSlice, Node, ObjectKey, Service, ServicePort, ServiceType, format_endpoint
+from ebpflb.core.options import Options
+from ebpflb.core.refusal import Refusal, service_text
+from ebpflb.core.source_ranges import EVERYBODY, SourceRanges
 from ebpflb.core.tables import BackendKey, FrontendKey
 from ebpflb.core.topology import Candidate
 
@@ -36,6 +39,20 @@ class Exposure:
     service: Service
     port: ServicePort
     claims: tuple[Claim, ...]
+    is_direct: bool = False
+    """The backends' nodes answer clients outside themselves."""
+    sources: SourceRanges = EVERYBODY
+    """Who may use the load-balancer frontends."""
+
+    @property
+    def has_direct(self) -> bool:
+        """Whether some frontend is for clients that are answered directly."""
+        return self.is_direct and any(kind is not FrontendKind.CLUSTER_IP for _, kind in self.claims)
+
+    @property
+    def has_restricted(self) -> bool:
+        """Whether some frontend is not for everybody."""
+        return self.sources.is_restricted and any(kind is FrontendKind.LOAD_BALANCER for _, kind in self.claims)
 
     def is_local_policy(self, kind: FrontendKind) -> bool:
         """Return whether the traffic policy that governs frontends of this kind is Local."""
@@ -46,23 +63,24 @@ class Exposure:
         return service.external_local and bool(may_be_local)
 
 
-def expand_service(service: Service, family: Family) -> tuple[Exposure, ...]:
+def expand_service(service: Service, family: Family, node: Node, options: Options) -> tuple[Exposure, ...]:
     """Return the service's ports with their frontends of one family.
 
     A Service without a ClusterIP of the family has none at all, whatever its other addresses say. Ports that
-    repeat a name and protocol repeat an identity: the first one stands, as the API server allows only one. What
-    is not served yet (``refusal.py``) is left out.
+    repeat a name and protocol repeat an identity: the first one stands, as the API server allows only one.
     """
     cluster_ip = next((address for address in service.cluster_ips if len(address) == family.address_bytes), None)
     if cluster_ip is None or service.type is ServiceType.EXTERNAL_NAME:
         return ()
     exposures: dict[str, Exposure] = {}
-    for port in filter(is_served, service.ports):
+    sources = SourceRanges.of(service, family, node)
+    for port in service.ports:
         label = f":{port.name}" if port.name else ""
         name = f"{service.namespace}/{service.name}{label}/{port.protocol.name}"
         if name not in exposures:
             claims = {claim.key: claim for claim in reversed([*_claims(service, port, family, cluster_ip)])}
-            exposures[name] = Exposure(name, service, port, tuple(reversed(claims.values())))
+            is_dsr = is_direct(service, port.protocol, options)
+            exposures[name] = Exposure(name, service, port, tuple(reversed(claims.values())), is_dsr, sources)
     return tuple(exposures.values())
 
 
@@ -70,7 +88,7 @@ def _claims(service: Service, port: ServicePort, family: Family, cluster_ip: byt
     """Yield what the port asks for; of two claims to one key the first counts."""
     yield Claim(FrontendKey(cluster_ip, port.port, port.protocol), FrontendKind.CLUSTER_IP)
     for addresses, kind in (
-        (service.load_balancer_ips if is_open(service, family) else (), FrontendKind.LOAD_BALANCER),
+        (service.load_balancer_ips, FrontendKind.LOAD_BALANCER),
         (service.external_ips, FrontendKind.EXTERNAL_IP),
     ):
         for address in addresses:

@@ -22,6 +22,8 @@ class Limits:
     services: int
     slots: int
     members: int
+    local_backends: int
+    source_ranges: int
 
 
 class FullError(Exception):

@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 
 from ebpflb.core.abi import BackendState
 from ebpflb.core.ranges import RangeMap, Retired, ranges_of
-from ebpflb.core.tables import BackendKey, FrontendKey, Tables
+from ebpflb.core.tables import NO_SERVICE, BackendKey, FrontendKey, Tables
 
 
 class BackendId(NamedTuple):
@@ -78,7 +78,7 @@ class Allocation:
                 if frontend.service_id in tables.services
             },
             max_generation=max(chain((max_generation,), generations)),
-            retired_services=dict.fromkeys((tables.services.keys() | named) - kept_services, 0),
+            retired_services=dict.fromkeys(_named_services(tables) - kept_services, 0),
             retired_backends=dict.fromkeys(_named_backends(tables) - kept_backends, 0),
             retired_ranges=retired_ranges,
         )
@@ -93,9 +93,16 @@ class Allocation:
         )
 
 
+def _named_services(tables: Tables) -> set[int]:
+    """Return every service id that a row names; rows may outlive the name of their service after a crash."""
+    naming = (tables.members, tables.local_backends, tables.source_ranges)
+    frontends = (frontend.service_id for frontend in tables.frontends.values())
+    return {*tables.services, *frontends, *(key.service_id for rows in naming for key in rows)} - {NO_SERVICE}
+
+
 def _named_backends(tables: Tables) -> set[int]:
-    """Return every backend id that a row or a slot names; slots may outlive their backends after a crash."""
-    named = set(tables.backends)
+    """Return every backend id that a row or a slot names; what names them may outlive backends after a crash."""
+    named = {*tables.backends, *tables.local_backends.values()}
     for contents in tables.slots.values():
         named.update(contents.tolist())
     named.discard(0)

@@ -4,7 +4,7 @@ An agent that starts adopts the maps of its predecessor. A Service that its sour
 only what is known to be gone may be removed. Knows rows, and what could not be read; knows nothing of files and API
 servers, nor of what becomes of the rows that stay.
 
-    adopted Tables, Snapshot, Unread --rows_to_keep--> Tables --> compile
+    adopted Tables, Snapshot, Unread --rows_to_keep--> Tables --> compile --carried_over--> rows under their new ids
 
 Once a Service has been compiled, or is known to be gone, its adopted rows are not asked for again: the caller hands in
 what this returned the last time. A Service whose EndpointSlices were read in part is compiled from that part.
@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ebpflb.core.abi import BackendState
+from ebpflb.core.ids import Allocation
 from ebpflb.core.model import ObjectKey, Snapshot
-from ebpflb.core.tables import Tables
+from ebpflb.core.tables import LocalBackendKey, MemberKey, Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,10 @@ def rows_to_keep(adopted: Tables, snapshot: Snapshot, unread: Unread) -> Tables:
     members = {key: row for key, row in adopted.members.items() if key.service_id in services}
     offsets = {where.offset for row in frontends.values() for where in (row.cluster, row.local)}
     slots = {where: ids for where, ids in adopted.slots.items() if where.offset in offsets}
-    named = {key.backend_id for key in members}.union(*(np.unique(ids).tolist() for ids in slots.values()))
+    local_backends = {key: row for key, row in adopted.local_backends.items() if key.service_id in services}
+    named = {key.backend_id for key in members}.union(
+        local_backends.values(), *(np.unique(ids).tolist() for ids in slots.values())
+    )
     return Tables(
         family=adopted.family,
         frontends=frontends,
@@ -68,7 +72,42 @@ def rows_to_keep(adopted: Tables, snapshot: Snapshot, unread: Unread) -> Tables:
         },
         services=services,
         members=members,
+        local_backends=local_backends,
+        source_ranges={key: row for key, row in adopted.source_ranges.items() if key.service_id in services},
         slots=slots,
+    )
+
+
+def carried_over(kept: Tables, allocation: Allocation) -> Tables:
+    """Return the rows that name kept service ports, and backends of theirs, under the ids that those have now.
+
+    After a crash a name or an address may have been there under two ids; and what had no room is gone.
+    """
+    services = {
+        number: allocation.services[name] for number, name in kept.services.items() if name in allocation.services
+    }
+    backends = {
+        number: allocation.backends[row.key].backend_id
+        for number, row in kept.backends.items()
+        if row.key in allocation.backends
+    }
+    return Tables(
+        kept.family,
+        members={
+            MemberKey(services[key.service_id], backends[key.backend_id]): sets
+            for key, sets in kept.members.items()
+            if key.service_id in services and key.backend_id in backends
+        },
+        local_backends={
+            LocalBackendKey(services[key.service_id], key.address): backends[number]
+            for key, number in kept.local_backends.items()
+            if key.service_id in services and number in backends
+        },
+        source_ranges={
+            key._replace(service_id=services[key.service_id]): row
+            for key, row in kept.source_ranges.items()
+            if key.service_id in services
+        },
     )
 
 

@@ -16,6 +16,7 @@ HEADLESS_LABEL = "service.kubernetes.io/headless"
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 ALGORITHM_ANNOTATION = "ebpflb.io/algorithm"
+FORWARDING_ANNOTATION = "ebpflb.io/forwarding"
 DEFAULT_NAMESPACE = "default"
 
 NO_METADATA = Metadata()

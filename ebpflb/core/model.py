@@ -87,6 +87,8 @@ class Service:
     """0: ``sessionAffinity: None``."""
     algorithm: Algorithm | None = None
     """From the annotation ``ebpflb.io/algorithm``; ``None``: random for ClusterIP, Maglev for external frontends."""
+    forwarding: str = ""
+    """The annotation ``ebpflb.io/forwarding`` as written, without blanks around; empty: as the node is configured."""
 
     @property
     def key(self) -> ObjectKey:

@@ -10,6 +10,7 @@ from ebpflb.core.abi import Algorithm
 from ebpflb.core.decode import FieldError
 from ebpflb.core.metadata import (
     ALGORITHM_ANNOTATION,
+    FORWARDING_ANNOTATION,
     HEADLESS_LABEL,
     NO_METADATA,
     PROXY_NAME_LABEL,
@@ -54,6 +55,7 @@ def read_service(raw: RawService) -> Service | Invisible:
         external_local=external_local and takes_external,
         affinity_timeout_s=_affinity_timeout_s(spec),
         algorithm=_algorithm(metadata),
+        forwarding=(metadata.annotations or {}).get(FORWARDING_ANNOTATION, "").strip(),
     )
 
 

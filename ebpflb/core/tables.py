@@ -46,6 +46,8 @@ class Range(NamedTuple):
 
 
 EMPTY_RANGE = Range(0, 0)
+NO_SERVICE = 0
+"""The service id of an address row (``FrontendKind.ADDRESS``): many Services may share an address."""
 
 
 class Frontend(NamedTuple):

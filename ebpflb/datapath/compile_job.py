@@ -17,7 +17,9 @@ from typing import Any
 
 from ebpflb.errors import BuildError
 
-_COMPILE_SECONDS = 120
+_COMPILE_SECONDS = 300
+_MULTIARCH: str | None = sysconfig.get_config_var("MULTIARCH")
+"""Asked at import: families are built in threads, and Python 3.11 shows the second asker a table half filled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,8 @@ def compile_units(subject: str, units: Sequence[Unit], flags: Sequence[str], shi
 def include_flags() -> list[str]:
     """UAPI headers come after the shim's: the distribution's linux-libc-dev is all that is needed."""
     folders = ["/usr/include"]
-    multiarch = sysconfig.get_config_var("MULTIARCH")
-    if multiarch:
-        folders.append(f"/usr/include/{multiarch}")
+    if _MULTIARCH:
+        folders.append(f"/usr/include/{_MULTIARCH}")
     return [flag for folder in folders for flag in ("-idirafter", folder)]
 
 

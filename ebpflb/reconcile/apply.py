@@ -151,6 +151,9 @@ class _Application:
             case TableName.BACKENDS:
                 needed = self._needed_backends()
                 return {key: row for key, row in step.rows.items() if key not in needed or not self._closes(key, row)}
+            case TableName.LOCAL_BACKENDS:
+                failed = self._failed_keys[TableName.BACKENDS]
+                return {key: backend_id for key, backend_id in step.rows.items() if backend_id not in failed}
             case _:
                 return step.rows
 
@@ -206,7 +209,7 @@ class _Application:
         """Return the keys of the step that no frontend left behind by a failure still needs."""
         match step.table:
             case TableName.BACKENDS:
-                backends = self._needed_backends()
+                backends = self._needed_backends().union(self._rows(TableName.LOCAL_BACKENDS).values())
                 return tuple(key for key in step.keys if key not in backends)
             case TableName.SERVICES:
                 services = self._services_left_behind()

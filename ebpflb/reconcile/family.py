@@ -17,6 +17,7 @@ from ebpflb.core.diff import diff
 from ebpflb.core.ids import Allocation
 from ebpflb.core.kept import Unread, rows_to_keep
 from ebpflb.core.model import Snapshot
+from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.tables import TableName, Tables
 from ebpflb.reconcile.backoff import Backoff
 from ebpflb.reconcile.believed import Believed, Vanished
@@ -28,6 +29,10 @@ from ebpflb.reconcile.ports import MapStore, RowFailure
 from ebpflb.reconcile.status import FailedRow, FamilyStatus, RefusedObject, Usage
 
 logger = logging.getLogger(__name__)
+
+
+_NAMING = frozenset({TableName.FRONTENDS, TableName.MEMBERS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES})
+"""The tables whose rows name service ports, backends or ranges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,12 @@ class Settings:
 class FamilyReconciler:
     """Keeps the maps of one family. ``round`` does whatever is due; not thread-safe."""
 
-    def __init__(self, store: MapStore, clock: Clock, settings: Settings) -> None:
+    def __init__(self, store: MapStore, clock: Clock, settings: Settings, options: Options = DEFAULTS) -> None:
         self.family: Family = store.family
         self._store = store
         self._clock = clock
         self._settings = settings
+        self._options = options
         self._limits = limits_of(store)
         self._believed = Believed(store)
         self._allocation = Allocation()
@@ -182,7 +188,9 @@ class FamilyReconciler:
     def _compile(self, snapshot: Snapshot) -> Tables:
         if self._desired is None:
             self._keep(snapshot)
-            compiled = compile_tables(snapshot, self.family, self._allocation, self._limits, self._kept)
+            compiled = compile_tables(
+                *(snapshot, self.family, self._allocation, self._limits, self._kept), options=self._options
+            )
             for refusal in set(compiled.refused) - set(self._refused):
                 logger.warning(
                     "refused family=%s service=%s field=%s reason=%r remedy=%r",
@@ -236,10 +244,11 @@ class FamilyReconciler:
             self._next_retry_at = self._clock.today() + timedelta(seconds=self._retry.due_at - now)
 
     def _plan_release(self, desired: Tables, now: float) -> None:
-        """Let the grace period begin, unless a frontend that could not be changed still names what was retired."""
+        """Let the grace period begin, unless a row that could not be changed still names what was retired."""
         is_left_behind = any(
-            failure.table is TableName.FRONTENDS
-            and self._believed.tables.frontends.get(failure.key) not in {None, desired.frontends.get(failure.key)}
+            failure.table in _NAMING
+            and self._believed.tables.rows(failure.table).get(failure.key)
+            not in {None, desired.rows(failure.table).get(failure.key)}
             for failure in self._failures
         )
         retired = self._allocation

@@ -11,13 +11,20 @@ from ebpflb.reconcile.ports import MapStore
 def limits_of(store: MapStore) -> Limits:
     """Return what the store has room for.
 
-    A Service's new members come before its old ones go, and its frontends wait for them: a sixteenth stays free.
+    What names a service port (its members, say) is written before the frontends change, and removed afterwards: of
+    those maps a sixteenth stays free.
     """
-    members = store.capacity(TableName.MEMBERS)
+
+    def with_spare(table: TableName) -> int:
+        capacity = store.capacity(table)
+        return capacity - capacity // 16
+
     return Limits(
         frontends=store.capacity(TableName.FRONTENDS),
         backends=store.capacity(TableName.BACKENDS),
         services=store.capacity(TableName.SERVICES),
         slots=store.slot_capacity(),
-        members=members - members // 16,
+        members=with_spare(TableName.MEMBERS),
+        local_backends=with_spare(TableName.LOCAL_BACKENDS),
+        source_ranges=with_spare(TableName.SOURCE_RANGES),
     )

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 
 from ebpflb.core.abi import Family
+from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.tables import Tables
 from ebpflb.errors import EbpflbError
 from ebpflb.reconcile.believed import Vanished
@@ -49,6 +50,7 @@ class ReconcileLoop:
         node_status: Callable[[], NodeStatus] = NodeStatus,
         clock: Clock | None = None,
         settings: Settings | None = None,
+        options: Options = DEFAULTS,
     ) -> None:
         self._clock = clock or Clock()
         self._inbox = inbox
@@ -56,7 +58,9 @@ class ReconcileLoop:
         self._on_applied = on_applied
         self._on_status = on_status
         self._node_status = node_status
-        self._families = [FamilyReconciler(store, self._clock, settings or Settings()) for store in stores.values()]
+        self._families = [
+            FamilyReconciler(store, self._clock, settings or Settings(), options) for store in stores.values()
+        ]
         self._started_at = self._clock.today()
         self._received_at: datetime | None = None
         self._applied_at: datetime | None = None

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ebpflb.core.abi import BackendState, Family
+from ebpflb.core.abi import BackendState, Family, FrontendKind
 from ebpflb.core.tables import Delete, Frontend, Plan, Put, Range, Slots, Step, TableName, Tables, WriteSlots
 
 
@@ -34,10 +34,14 @@ class Maps:
             self.assert_safe()
 
     def assert_safe(self) -> None:
-        """Every frontend names only slots whose backends take new flows, and a service."""
+        """Every frontend names only slots whose backends take new flows, and a service; packets sent whole arrive."""
         backends = self.rows[TableName.BACKENDS].items()
         alive = {number for number, backend in backends if backend.state is BackendState.ACTIVE}
+        assert set(self.rows[TableName.LOCAL_BACKENDS].values()) <= self.rows[TableName.BACKENDS].keys()
         for key, frontend in self.rows[TableName.FRONTENDS].items():
+            if frontend.kind is FrontendKind.ADDRESS:
+                assert (frontend.cluster, frontend.local, frontend.service_id) == ((0, 0), (0, 0), 0)
+                continue
             assert frontend.service_id in self.rows[TableName.SERVICES], key
             for where in (frontend.cluster, frontend.local):
                 assert alive.issuperset(self.at(where).tolist()), (key, where)

@@ -1,13 +1,17 @@
 """What Services mean, written again: slowly, frontend by frontend, from the rules and not from ``ebpflb.core``.
 
-No ids, ranges or tables: for each frontend key, its kind and the backends that each policy may choose.
+No ids, ranges or tables: for each frontend key, its kind, its clients and the backends that each policy may choose.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from ebpflb.core.abi import Family, FrontendKind
 from ebpflb.core.model import Endpoint, Service, ServicePort, Snapshot
+from ebpflb.core.options import Forwarding, Options
 from ebpflb.core.tables import BackendKey, FrontendKey
+
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
@@ -21,22 +25,89 @@ class Meaning:
     has_any: bool
     staying: frozenset[BackendKey]
     """Where UDP of this service port may stay: the usable, and what serves though it is used no more."""
+    is_direct: bool = False
+    """A backend's node answers the client itself."""
+    clients: frozenset[Network] | None = None
+    """``None``: everybody."""
 
 
-def meaning(snapshot: Snapshot, family: Family) -> dict[FrontendKey, Meaning]:
-    """Return every frontend of an empty node that takes on this snapshot."""
+def meaning(snapshot: Snapshot, family: Family, options: Options) -> dict[FrontendKey, Meaning]:
+    """Return every frontend of an empty node that takes on this snapshot, addresses as such left out."""
     found: dict[FrontendKey, Meaning] = {}
     owned: dict[str, tuple[Service, ServicePort]] = {}
     for _, service in sorted(snapshot.services.items()):
         for port in service.ports:
             owned.setdefault(owner_of(service, port), (service, port))
     for _, (service, port) in sorted(owned.items(), key=lambda item: item[0]):
-        if service.type == "ExternalName" or port.protocol.name == "SCTP":
+        if service.type == "ExternalName":
             continue
         for key, kind in keys_of(service, port, family):
             if key not in found:
-                found[key] = meaning_of(snapshot, service, port, kind, family)
+                found[key] = replace(
+                    meaning_of(snapshot, service, port, kind, family),
+                    is_direct=kind != FrontendKind.CLUSTER_IP and answers_directly(service, port, options),
+                    clients=clients_of(snapshot, service, family) if kind == FrontendKind.LOAD_BALANCER else None,
+                )
     return found
+
+
+def answers_directly(service: Service, port: ServicePort, options: Options) -> bool:
+    if service.forwarding in ("snat", "dsr"):
+        return service.forwarding == "dsr"
+    if options.forwarding == Forwarding.HYBRID:
+        return port.protocol.name == "TCP"
+    return options.forwarding == Forwarding.DSR
+
+
+def clients_of(snapshot: Snapshot, service: Service, family: Family) -> frozenset[Network] | None:
+    """The list, and the load-balancer addresses if this node is in it. Only a list without a word is open."""
+    good: set[Network] = set()
+    says_something = False
+    for text in service.source_ranges:
+        try:
+            network = ip_network(text.strip(), strict=False)
+        except ValueError:
+            looks = {4: "." in text, 6: ":" in text}
+            says_something |= looks[family] or not (looks[4] or looks[6])
+        else:
+            if network.version == family:
+                good.add(network)
+    if not good:
+        return frozenset() if says_something else None
+    own = [ip_address(address) for address in snapshot.node.addresses if ip_address(address).version == family]
+    if own and any(own[0] in network for network in good):
+        good |= {ip_network(address) for address in service.load_balancer_ips if ip_network(address).version == family}
+    return frozenset(good)
+
+
+def answering(found: dict[FrontendKey, Meaning], snapshot: Snapshot) -> dict[bytes, bool]:
+    """Every address that Services have of their own, and whether a ping to it is answered for them."""
+    answers: dict[bytes, bool] = {}
+    for key, each in found.items():
+        if any(key.address):
+            is_ours = key.address in snapshot.host.addresses
+            answers[key.address] = answers.get(key.address, False) or (each.has_any and not is_ours)
+    return answers
+
+
+def unwrapping(
+    snapshot: Snapshot, found: dict[FrontendKey, Meaning], family: Family
+) -> dict[str, dict[bytes, BackendKey]]:
+    """For each service port with a direct frontend, the backend that stands for a pod of this node."""
+    direct = {each.owner for each in found.values() if each.is_direct}
+    chosen: dict[str, dict[bytes, BackendKey]] = {}
+    owned: dict[str, tuple[Service, ServicePort]] = {}
+    for _, service in sorted(snapshot.services.items()):
+        for port in service.ports:
+            owned.setdefault(owner_of(service, port), (service, port))
+    for owner in direct:
+        rivals: dict[bytes, list[tuple[bool, int, BackendKey]]] = {}
+        for key, pod in pods_of(snapshot, *owned[owner], family).items():
+            is_here = snapshot.node.name not in ("", None) and pod.node_name == snapshot.node.name
+            if (pod.ready or pod.serving) and (is_here or key.address in snapshot.host.addresses):
+                rivals.setdefault(key.address, []).append((not pod.ready, key.port, key))
+        chosen[owner] = {address: min(candidates)[-1] for address, candidates in rivals.items()}
+    return {owner: rows for owner, rows in chosen.items() if rows}
 
 
 def owner_of(service: Service, port: ServicePort) -> str:
@@ -51,9 +122,8 @@ def keys_of(service: Service, port: ServicePort, family: Family) -> list[tuple[F
     if not mine(service.cluster_ips):
         return []
     keys = [(FrontendKey(mine(service.cluster_ips)[0], port.port, port.protocol), FrontendKind.CLUSTER_IP)]
-    restricted = any(("." if family == Family.IPV4 else ":") in text for text in service.source_ranges)
     for addresses, kind in (
-        (() if restricted else service.load_balancer_ips, FrontendKind.LOAD_BALANCER),
+        (service.load_balancer_ips, FrontendKind.LOAD_BALANCER),
         (service.external_ips, FrontendKind.EXTERNAL_IP),
     ):
         keys += [(FrontendKey(address, port.port, port.protocol), kind) for address in mine(addresses)]

@@ -19,13 +19,16 @@ from ebpflb.core.model import (
     ServiceType,
     Snapshot,
 )
+from ebpflb.core.options import Forwarding, Options
 
 NODES = ("n1", "n2", "n3")
 ZONES = ("", "z1", "z2")
 NAMESPACES = ("blue", "red")
 NAMES = ("a", "b", "c")
 PORT_NAMES = ("", "http")
-ROOMY = Limits(frontends=4096, backends=4096, services=4096, slots=1 << 18, members=4096)
+ROOMY = Limits(
+    frontends=4096, backends=4096, services=4096, slots=1 << 18, members=4096, local_backends=4096, source_ranges=4096
+)
 
 families = st.sampled_from((*[Family.IPV4] * 4, Family.IPV6))
 mostly = st.sampled_from((True, True, True, False))
@@ -43,6 +46,15 @@ def either_family(prefix: int) -> st.SearchStrategy[bytes]:
     return families.flatmap(lambda family: addresses(family, prefix))
 
 
+options = st.builds(Options, forwarding=st.sampled_from(Forwarding))
+source_ranges = st.lists(
+    st.sampled_from(
+        # The first two hold the nodes' own addresses; the last three are no ranges.
+        ("40.0.0.0/8", "2800::/8", "192.0.2.0/24", " 192.0.2.7/24", "fd00::/8", "everybody", "192.0.2.0/99", "::/x")
+    ),
+    min_size=1,
+    max_size=3,
+).map(tuple)
 service_ports = st.lists(
     st.builds(
         ServicePort,
@@ -68,11 +80,12 @@ def services(draw: st.DrawFn, namespace: str, name: str) -> Service:
         cluster_ips=draw(st.sampled_from((dual, dual, dual[::-1], dual[:1], dual[:1], dual[1:], ()))),
         external_ips=draw(external),
         load_balancer_ips=draw(external),
-        source_ranges=draw(st.sampled_from(((), (), (), ("192.0.2.0/24",), ("fd00::/8",)))),
+        source_ranges=draw(st.just(()) | source_ranges),
         internal_local=draw(st.booleans()),
         external_local=draw(st.booleans()),
         affinity_timeout_s=draw(st.sampled_from((0, 60))),
         algorithm=draw(st.sampled_from((None, Algorithm.RANDOM, Algorithm.MAGLEV))),
+        forwarding=draw(st.sampled_from(("", "", "", "snat", "dsr", "tunnel"))),
     )
 
 
@@ -111,15 +124,21 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     keys = draw(st.sets(st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(NAMES)), min_size=1, max_size=4))
     owners = {key: draw(services(*key)) for key in sorted(keys)}
     listed = [draw(slices(number, tuple(owners.values()))) for number in range(draw(st.integers(1, 5)))]
-    host_addresses = st.frozensets(either_family(40), max_size=3)
+    host_addresses = st.frozensets(either_family(40) | either_family(30) | either_family(20), max_size=4)
     devices = st.builds(
         Device, ifindex=st.integers(1, 3), name=st.just("eth"), addresses=st.lists(either_family(40)).map(tuple)
     )
     return Snapshot(
-        node=Node(draw(st.sampled_from(("", *NODES))), draw(st.sampled_from(ZONES))),
+        node=Node(
+            draw(st.sampled_from(("", *NODES))),
+            draw(st.sampled_from(ZONES)),
+            draw(st.lists(either_family(40) | either_family(41), max_size=3).map(tuple)),
+        ),
         services=owners,
         slices={each.key: each for each in draw(st.permutations(listed))},
-        host=Host(draw(host_addresses), tuple(draw(st.lists(devices, max_size=2)))),
+        host=Host(
+            draw(host_addresses), tuple(draw(st.lists(devices, max_size=2))), draw(st.frozensets(st.integers(1, 3)))
+        ),
     )
 
 
@@ -148,9 +167,11 @@ def lives(draw: st.DrawFn) -> list[Snapshot]:
 
 limits = st.builds(
     Limits,
-    frontends=st.integers(0, 8),
+    frontends=st.integers(0, 16),
     backends=st.integers(0, 8),
     services=st.integers(0, 8),
     slots=st.sampled_from((0, 16, 40, 320, 600, 1 << 12)),
     members=st.integers(0, 12),
+    local_backends=st.integers(0, 6),
+    source_ranges=st.integers(0, 8),
 )

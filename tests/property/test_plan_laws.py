@@ -9,24 +9,25 @@ from ebpflb.core.diff import diff
 from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.model import Snapshot
+from ebpflb.core.options import Options
 from ebpflb.core.tables import Plan, Range, TableName, Tables
 from tests.property.kernel import Maps
-from tests.property.strategies import ROOMY, families, limits, lives, snapshots
+from tests.property.strategies import ROOMY, families, limits, lives, options, snapshots
 
 SLOTS = ROOMY.slots
 afterwards = st.lists(st.sampled_from(("keep", "keep", "release", "restart", "crash")), min_size=6, max_size=6)
 
 
-@given(lives(), afterwards, families, limits | st.just(ROOMY) | st.just(ROOMY))
+@given(lives(), afterwards, families, limits | st.just(ROOMY) | st.just(ROOMY), options)
 @settings(max_examples=120)
 def test_every_step_of_a_life_is_safe(
-    life: list[Snapshot], events: list[str], family: Family, any_limits: Limits
+    life: list[Snapshot], events: list[str], family: Family, any_limits: Limits, configured: Options
 ) -> None:
     maps = Maps(family, SLOTS)
     allocation = Allocation()
     for snapshot, then in zip(life, events, strict=False):
         before = maps.read()
-        compiled = compile_tables(snapshot, family, allocation, any_limits)
+        compiled = compile_tables(snapshot, family, allocation, any_limits, options=configured)
         assert_nothing_reused(allocation, compiled, before)
         plan = diff(compiled.tables, before)
         if then == "crash":

@@ -10,6 +10,7 @@ from ebpflb.agent import AgentConfig
 from ebpflb.agent.config import Acceleration
 from ebpflb.cli import main, run
 from ebpflb.core.abi import Family
+from ebpflb.core.options import Forwarding
 from ebpflb.datapath.build import MapSizes
 from ebpflb.errors import InstanceBusyError
 
@@ -67,7 +68,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             "/bpf",
         ),
         *("--instance", "blue-2", "--state-dir", tmp_path / "state", "--ip-family", "ipv6"),
-        *("--map-size", "flows=2048", "--map-size", "slots=64", "--no-protect-node-ports"),
+        *("--map-size", "flows=2048", "--map-size", "slots=64", "--no-protect-node-ports", "--forwarding", "hybrid"),
     )
     assert (result.exit_code, result.stderr) == (0, "")
     assert agent.configs == [
@@ -77,6 +78,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             uplink_devices=("eth*", "ens3", "bond0"),
             pod_devices=("veth*",),
             acceleration=Acceleration.GENERIC,
+            forwarding=Forwarding.HYBRID,
             cgroup=tmp_path,
             bpffs=Path("/bpf"),
             instance="blue-2",

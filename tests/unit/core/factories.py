@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ebpflb.core.abi import Family, Protocol
+from ebpflb.core.abi import Family, FrontendKind, Protocol
+from ebpflb.core.expand import Exposure, expand_service
 from ebpflb.core.holdings import Limits
 from ebpflb.core.model import (
     Endpoint,
@@ -17,11 +18,14 @@ from ebpflb.core.model import (
     Snapshot,
     parse_address,
 )
-from ebpflb.core.tables import BackendKey, FrontendKey
+from ebpflb.core.options import DEFAULTS, Options
+from ebpflb.core.tables import BackendKey, Frontend, FrontendKey, Tables
 from ebpflb.core.topology import Candidate
 
 HERE = "n1"
-ROOMY = Limits(frontends=1024, backends=1024, services=1024, slots=1 << 20, members=4096)
+ROOMY = Limits(
+    frontends=1024, backends=1024, services=1024, slots=1 << 20, members=4096, local_backends=1024, source_ranges=1024
+)
 HTTP = ServicePort("http", Protocol.TCP, 80)
 NODE_HTTP = ServicePort("http", Protocol.TCP, 80, 30080)
 
@@ -60,6 +64,17 @@ def backend(ip: str, port: int = 8080) -> BackendKey:
 
 def frontend(ip: str, port: int = 80) -> FrontendKey:
     return FrontendKey(parse_address(ip), port, Protocol.TCP)
+
+
+def expanded(
+    each: Service, family: Family = Family.IPV4, node: Node | None = None, options: Options = DEFAULTS
+) -> tuple[Exposure, ...]:
+    return expand_service(each, family, node or Node(HERE), options)
+
+
+def dialled(tables: Tables) -> dict[FrontendKey, Frontend]:
+    """The frontends of service ports, without the rows of addresses as such."""
+    return {key: row for key, row in tables.frontends.items() if row.kind is not FrontendKind.ADDRESS}
 
 
 def candidate(ip: str, *, local: bool = False, **rest: Any) -> Candidate:

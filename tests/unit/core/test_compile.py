@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from ebpflb.core.abi import (
     FrontendFlag,
     FrontendKind,
     MemberSet,
+    Protocol,
 )
 from ebpflb.core.compile import Allocation, Compiled, Limits, compile_tables
 from ebpflb.core.diff import diff
@@ -24,13 +27,14 @@ from ebpflb.core.model import (
     Snapshot,
     parse_address,
 )
-from ebpflb.core.tables import EMPTY_RANGE, Backend, DeviceRow, Frontend, MemberKey, Range, Tables
+from ebpflb.core.tables import EMPTY_RANGE, Backend, DeviceRow, Frontend, FrontendKey, MemberKey, Range, Tables
 from tests.unit.core.factories import (
     HERE,
     HTTP,
     NODE_HTTP,
     ROOMY,
     backend,
+    dialled,
     endpoint,
     endpoint_slice,
     frontend,
@@ -59,7 +63,10 @@ def test_a_cluster_ip_is_a_list_with_local_backends_first() -> None:
         frontends={
             CLUSTER_IP: Frontend(
                 1, FrontendKind.CLUSTER_IP, Algorithm.RANDOM, FrontendFlag.HAS_BACKENDS, 0, Range(16, 2), EMPTY_RANGE
-            )
+            ),
+            FrontendKey(parse_address("10.96.0.1"), 0, Protocol.ANY): Frontend(
+                0, FrontendKind.ADDRESS, Algorithm.RANDOM, FrontendFlag.HAS_BACKENDS, 0, EMPTY_RANGE, EMPTY_RANGE
+            ),
         },
         backends={
             1: Backend(backend("10.0.0.2"), BackendState.ACTIVE, BackendFlag.LOCAL, 1),
@@ -90,7 +97,7 @@ def test_the_service_s_algorithm_applies_to_all_its_frontends() -> None:
     listed = endpoint_slice(endpoint("10.0.0.1"))
     for algorithm in Algorithm:
         web = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, algorithm=algorithm)
-        rows = compiled(snapshot(web, listed)).tables.frontends
+        rows = dialled(compiled(snapshot(web, listed)).tables)
         assert {row.algorithm for row in rows.values()} == {algorithm}
         assert rows[NODE_PORT].cluster == rows[CLUSTER_IP].cluster
 
@@ -180,7 +187,7 @@ def test_members_are_written_for_affinity() -> None:
         MemberKey(1, 1): MemberSet.CLUSTER | MemberSet.LOCAL | MemberSet.SERVING,
         MemberKey(1, 2): MemberSet.CLUSTER | MemberSet.SERVING,
     }
-    assert {row.affinity_timeout_s for row in tables.frontends.values()} == {60}
+    assert {row.affinity_timeout_s for row in dialled(tables).values()} == {60}
 
 
 def test_terminating_backends_drain_while_they_serve() -> None:
@@ -190,23 +197,37 @@ def test_terminating_backends_drain_while_they_serve() -> None:
     second = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), leaving)), first.allocation)
     assert second.tables.backends[2] == first.tables.backends[2]._replace(state=BackendState.DRAINING)
     assert ids_at(second.tables, second.tables.frontends[CLUSTER_IP].cluster) == [1]
-    gone = endpoint("10.0.0.2", ready=False, serving=False, terminating=True)
-    third = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), gone)), second.allocation)
+    third = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"))), second.allocation)
     assert third.tables.backends.keys() == {1}
+
+
+@pytest.mark.parametrize("terminating", [False, True])
+def test_a_backend_that_stops_serving_keeps_its_row_while_a_slice_lists_it(terminating: bool) -> None:
+    """What has no row is gone, and its TCP sockets are closed: a failed readiness probe must not do that."""
+    both = snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), endpoint("10.0.0.2")))
+    first = compiled(both)
+    dumb = endpoint("10.0.0.2", ready=False, serving=False, terminating=terminating)
+    second = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), dumb)), first.allocation)
+    assert second.tables.backends[2] == first.tables.backends[2]._replace(state=BackendState.DRAINING)
+    assert ids_at(second.tables, second.tables.frontends[CLUSTER_IP].cluster) == [1]
+    assert compiled(both, second.allocation).tables.backends == first.tables.backends
+    assert compiled(snapshot(service(), endpoint_slice(dumb))).tables.backends == {}
 
 
 def test_the_last_backend_s_removal_empties_everything() -> None:
     web = service(ports=[NODE_HTTP], type=ServiceType.NODE_PORT, external_local=True, affinity_timeout_s=60)
     first = compiled(snapshot(web, endpoint_slice(endpoint("10.0.0.1", HERE))))
-    assert {row.algorithm for row in first.tables.frontends.values()} == set(Algorithm)
+    assert {row.algorithm for row in dialled(first.tables).values()} == set(Algorithm)
     leaving = endpoint("10.0.0.1", HERE, ready=False, serving=False, terminating=True)
-    for slices in ([], [endpoint_slice()], [endpoint_slice(leaving)]):
+    states = {BackendState.DRAINING}
+    for slices, left in (([], set()), ([endpoint_slice()], set()), ([endpoint_slice(leaving)], states)):
         tables = compiled(snapshot(web, *slices), first.allocation).tables
         assert tables.frontends.keys() == first.tables.frontends.keys()
-        for row in tables.frontends.values():
+        for row in dialled(tables).values():
             assert row.cluster == row.local == EMPTY_RANGE
             assert not row.flags & FrontendFlag.HAS_BACKENDS
-        assert (tables.slots, tables.members, tables.backends) == ({}, {}, {})
+        assert (tables.slots, tables.members) == ({}, {})
+        assert {row.state for row in tables.backends.values()} == left
 
 
 def test_a_last_backend_that_drains_takes_no_new_flows() -> None:
@@ -217,8 +238,8 @@ def test_a_last_backend_that_drains_takes_no_new_flows() -> None:
     assert {row.state for row in tables.backends.values()} == {BackendState.DRAINING}
     assert set(tables.members.values()) == {MemberSet.SERVING}
     assert tables.slots == {}
-    assert {row.cluster for row in tables.frontends.values()} == {EMPTY_RANGE}
-    assert not any(row.flags & FrontendFlag.HAS_BACKENDS for row in tables.frontends.values())
+    assert {row.cluster for row in dialled(tables).values()} == {EMPTY_RANGE}
+    assert not any(row.flags & FrontendFlag.HAS_BACKENDS for row in dialled(tables).values())
 
 
 def test_one_service_s_draining_backend_is_another_s_active_one() -> None:
@@ -238,7 +259,7 @@ def test_one_service_s_draining_backend_is_another_s_active_one() -> None:
 def test_a_draining_backend_without_room_is_left_out() -> None:
     leaving = endpoint("10.0.0.2", ready=False, terminating=True)
     state = snapshot(service(), endpoint_slice(endpoint("10.0.0.1"), leaving))
-    result = compiled(state, limits=Limits(8, 2, 8, 1024, 64))
+    result = compiled(state, limits=replace(ROOMY, backends=2))
     assert result.tables.backends.keys() == {1}
     assert result.refused == ()
 
@@ -269,10 +290,10 @@ def test_ids_stay_and_new_backends_get_new_generations() -> None:
 @pytest.mark.parametrize(
     ("limits", "field", "table"),
     [
-        (Limits(1, 64, 64, 4096, 64), "spec.ports", "frontends"),
-        (Limits(64, 3, 64, 4096, 64), "endpoints", "backends"),
-        (Limits(64, 64, 1, 4096, 64), "spec.ports", "services"),
-        (Limits(64, 64, 64, 16 + 256, 64), "endpoints", "slots"),
+        (replace(ROOMY, frontends=2), "spec.ports", "frontends"),
+        (replace(ROOMY, backends=3), "endpoints", "backends"),
+        (replace(ROOMY, services=1), "spec.ports", "services"),
+        (replace(ROOMY, slots=16 + 256), "endpoints", "slots"),
     ],
 )
 def test_a_service_that_does_not_fit_is_refused_alone(limits: Limits, field: str, table: str) -> None:
@@ -299,7 +320,7 @@ def test_a_service_that_does_not_fit_is_refused_alone(limits: Limits, field: str
 
 
 def test_those_already_programmed_fit_first() -> None:
-    tight = Limits(1, 64, 64, 4096, 64)
+    tight = replace(ROOMY, frontends=2)
     zoo = snapshot(service("zoo"))
     first = compiled(zoo, limits=tight)
     second = compiled(snapshot(service("ant", ip="10.96.0.2"), service("zoo")), first.allocation, tight)
@@ -308,7 +329,7 @@ def test_those_already_programmed_fit_first() -> None:
 
 
 def test_a_programmed_service_that_outgrows_its_map_gives_nothing_back_twice() -> None:
-    tight = Limits(64, 3, 64, 4096, 64)
+    tight = replace(ROOMY, backends=3)
     first = compiled(snapshot(service(), endpoint_slice(endpoint("10.0.0.1"))), limits=tight)
     grown = snapshot(service(), endpoint_slice(*(endpoint(f"10.0.0.{host}") for host in range(1, 5))))
     second = compiled(grown, first.allocation, tight)
@@ -319,7 +340,7 @@ def test_a_programmed_service_that_outgrows_its_map_gives_nothing_back_twice() -
 
 def test_conflicts_are_reported_with_what_did_not_fit() -> None:
     state = snapshot(service("ant"), service("zoo"))
-    assert [refusal.service for refusal in compiled(state, limits=Limits(0, 0, 0, 0, 0)).refused] == [
+    assert [refusal.service for refusal in compiled(state, limits=replace(ROOMY, frontends=0)).refused] == [
         "shop/zoo",
         "shop/ant",
     ]

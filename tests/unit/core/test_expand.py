@@ -3,7 +3,6 @@ import pytest
 from ebpflb.core.abi import Family, FrontendKind, Protocol
 from ebpflb.core.expand import (
     Claim,
-    expand_service,
     merge_candidates,
     settle_claims,
     slices_by_service,
@@ -17,6 +16,7 @@ from tests.unit.core.factories import (
     backend,
     endpoint,
     endpoint_slice,
+    expanded,
     frontend,
     service,
 )
@@ -33,7 +33,7 @@ def test_a_service_has_one_frontend_for_each_way_in() -> None:
         load_balancer_ips=(VIP, parse_address("fd00::1")),
         external_ips=(EXTERNAL, parse_address("fd00::2")),
     )
-    (exposure,) = expand_service(full, V4)
+    (exposure,) = expanded(full, V4)
     assert exposure.name == "shop/web:http/TCP"
     assert exposure.claims == (
         Claim(frontend("10.96.0.1"), FrontendKind.CLUSTER_IP),
@@ -49,13 +49,13 @@ def test_each_port_stands_alone() -> None:
         ServicePort("dns", Protocol.UDP, 53),
         ServicePort("dns", Protocol.UDP, 54),
     ]
-    exposures = expand_service(service(ports=ports), V4)
+    exposures = expanded(service(ports=ports), V4)
     assert [exposure.name for exposure in exposures] == ["shop/web/TCP", "shop/web:dns/UDP"]
     assert [exposure.port.port for exposure in exposures] == [53, 53]
 
 
 def test_an_address_that_is_listed_twice_is_one_frontend() -> None:
-    (exposure,) = expand_service(service(external_ips=(parse_address("10.96.0.1"), EXTERNAL, EXTERNAL)), V4)
+    (exposure,) = expanded(service(external_ips=(parse_address("10.96.0.1"), EXTERNAL, EXTERNAL)), V4)
     assert [claim.kind for claim in exposure.claims] == [FrontendKind.CLUSTER_IP, FrontendKind.EXTERNAL_IP]
 
 
@@ -63,12 +63,12 @@ def test_a_dual_stack_service_has_frontends_of_both_families() -> None:
     dual = Service(
         "shop", "web", ServiceType.NODE_PORT, (NODE_HTTP,), (parse_address("10.96.0.1"), parse_address("fd00::1"))
     )
-    assert [claim.key.address for claim in expand_service(dual, V6)[0].claims] == [parse_address("fd00::1"), bytes(16)]
+    assert [claim.key.address for claim in expanded(dual, V6)[0].claims] == [parse_address("fd00::1"), bytes(16)]
 
 
 def test_without_a_cluster_ip_of_the_family_there_is_nothing() -> None:
-    assert expand_service(service(), V6) == ()
-    assert expand_service(service(type=ServiceType.EXTERNAL_NAME), V4) == ()
+    assert expanded(service(), V6) == ()
+    assert expanded(service(type=ServiceType.EXTERNAL_NAME), V4) == ()
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_each_policy_governs_its_own_frontends(
     kind_of_service: ServiceType, external_ips: tuple[bytes, ...], expected: bool
 ) -> None:
     outside = service(type=kind_of_service, external_ips=external_ips, external_local=True)
-    (exposure,) = expand_service(outside, V4)
+    (exposure,) = expanded(outside, V4)
     assert exposure.is_local_policy(FrontendKind.NODE_PORT) is expected
     assert exposure.is_local_policy(FrontendKind.CLUSTER_IP) is False
-    (exposure,) = expand_service(service(type=kind_of_service, internal_local=True), V4)
+    (exposure,) = expanded(service(type=kind_of_service, internal_local=True), V4)
     assert exposure.is_local_policy(FrontendKind.CLUSTER_IP) is True
     assert exposure.is_local_policy(FrontendKind.EXTERNAL_IP) is False
 
@@ -97,7 +97,7 @@ def claimants() -> list[Service]:
 
 
 def test_of_two_newcomers_the_first_name_keeps_a_frontend() -> None:
-    exposures = [exposure for each in claimants() for exposure in expand_service(each, V4)]
+    exposures = [exposure for each in claimants() for exposure in expanded(each, V4)]
     settled, refused = settle_claims(exposures, {}, {})
     assert {exposure.name: len(exposure.claims) for exposure in settled} == {
         "shop/ant:http/TCP": 2,
@@ -114,7 +114,7 @@ def test_of_two_newcomers_the_first_name_keeps_a_frontend() -> None:
 
 
 def test_the_owner_keeps_a_frontend_whatever_its_name() -> None:
-    exposures = [exposure for each in claimants() for exposure in expand_service(each, V4)]
+    exposures = [exposure for each in claimants() for exposure in expanded(each, V4)]
     settled, refused = settle_claims(exposures, {frontend("203.0.113.1"): "shop/zoo:http/TCP"}, {})
     assert {exposure.name: len(exposure.claims) for exposure in settled} == {
         "shop/ant:http/TCP": 1,
@@ -124,7 +124,7 @@ def test_the_owner_keeps_a_frontend_whatever_its_name() -> None:
 
 
 def test_a_port_left_without_frontends_is_dropped() -> None:
-    exposures = [*expand_service(service("ant"), V4), *expand_service(service("zoo"), V4)]
+    exposures = [*expanded(service("ant"), V4), *expanded(service("zoo"), V4)]
     settled, refused = settle_claims(exposures, {}, {})
     assert [exposure.name for exposure in settled] == ["shop/ant:http/TCP"]
     assert [refusal.field for refusal in refused] == ["spec.clusterIPs"]

@@ -9,13 +9,14 @@ from ebpflb.core.abi import BackendFlag, BackendState, Family, Protocol
 from ebpflb.core.compile import Allocation, Compiled, Limits, compile_tables
 from ebpflb.core.diff import diff
 from ebpflb.core.kept import Unread, rows_to_keep, service_of
-from ebpflb.core.model import EndpointPort, EndpointSlice, Service, ServicePort, ServiceType, Snapshot
+from ebpflb.core.model import EndpointPort, EndpointSlice, Service, ServicePort, ServiceType, Snapshot, parse_address
 from ebpflb.core.tables import Backend, Tables
 from tests.unit.core.factories import (
     HERE,
     NODE_HTTP,
     ROOMY,
     backend,
+    dialled,
     endpoint,
     endpoint_slice,
     frontend,
@@ -73,7 +74,7 @@ def test_what_is_known_to_be_gone_goes() -> None:
 
 
 def service_of_rows(tables: Tables) -> set[tuple[str, str]]:
-    return {service_of(tables.services[row.service_id]) for row in tables.frontends.values()}
+    return {service_of(tables.services[row.service_id]) for row in dialled(tables).values()}
 
 
 def test_a_service_none_of_whose_slices_was_read_keeps_its_backends() -> None:
@@ -123,6 +124,47 @@ def test_members_without_a_row_or_a_frontend_are_not_kept() -> None:
     assert result.tables.members == {}
 
 
+def restricted() -> list[Service | EndpointSlice]:
+    """A Service whose clients are known and answered directly, with a backend on this node and a draining one."""
+    pods = (endpoint("10.0.0.1", HERE), endpoint("10.0.0.2", HERE, ready=False, terminating=True))
+    vips, ranges = (parse_address("203.0.113.9"),), ("192.0.2.0/24",)
+    balanced = service(type=ServiceType.LOAD_BALANCER, load_balancer_ips=vips, source_ranges=ranges, forwarding="dsr")
+    return [balanced, endpoint_slice(*pods)]
+
+
+def test_who_may_connect_and_what_is_sent_here_whole_are_kept() -> None:
+    tables = adopted(*restricted(), *api("10.0.0.9"))
+    assert (len(tables.source_ranges), len(tables.local_backends)) == (1, 2)
+    assert not diff(compiled(snapshot(*api("10.0.0.9")), tables, UNKNOWN).tables, tables)
+    gone = compiled(snapshot(*api("10.0.0.9")), tables, Unread()).tables
+    assert (gone.source_ranges, gone.local_backends) == ({}, {})
+
+
+def test_they_follow_their_service_and_backend_to_other_ids() -> None:
+    before = adopted(*restricted())
+    renamed = replace(
+        before,
+        services={1: before.services[1], 7: before.services[1]},
+        frontends={key: row._replace(service_id=row.service_id and 7) for key, row in before.frontends.items()},
+        source_ranges={key._replace(service_id=1): row for key, row in before.source_ranges.items()},
+        local_backends={key._replace(service_id=1): row for key, row in before.local_backends.items()},
+    )
+    kept = compiled(snapshot(), renamed, UNKNOWN).tables
+    assert kept.services == {7: before.services[1]}
+    assert {key.service_id for key in kept.source_ranges} == {key.service_id for key in kept.local_backends} == {7}
+    assert len(kept.local_backends) == 2
+
+
+def test_they_are_not_kept_without_service_or_backend() -> None:
+    before = adopted(*restricted())
+    broken = replace(before, slots={})
+    kept = compiled(snapshot(), broken, UNKNOWN).tables
+    assert (kept.source_ranges, kept.local_backends) == ({}, {})
+    draining = {key: row for key, row in before.backends.items() if row.state is BackendState.ACTIVE}
+    kept = compiled(snapshot(), replace(before, backends=draining), UNKNOWN).tables
+    assert list(kept.local_backends.values()) == list(draining)
+
+
 def twice(tables: Tables) -> Tables:
     """The frontend names backend 7, and an older row of the same backend is there, as a crash may leave it."""
     (row,) = tables.backends.values()
@@ -134,7 +176,7 @@ def twice(tables: Tables) -> Tables:
 
 def test_of_two_ids_of_one_backend_the_chosen_one_stands() -> None:
     result = compiled(snapshot(), twice(adopted(*api("10.0.0.9"))), UNKNOWN)
-    (row,) = result.tables.frontends.values()
+    (row,) = dialled(result.tables).values()
     assert result.tables.slots[row.cluster].tolist() == [1]
     assert result.tables.backends.keys() == {1}
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebpflb.core.abi import SERVICE_NAME_BYTES, Algorithm, Family, Protocol
-from ebpflb.core.expand import expand_service
 from ebpflb.core.manifest import (
     Invisible,
     convert,
@@ -23,6 +22,7 @@ from ebpflb.core.manifest import (
 )
 from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, Node, Pod, Service, ServicePort, ServiceType
 from ebpflb.errors import ObjectError
+from tests.unit.core.factories import expanded
 
 
 def ip(text: str) -> bytes:
@@ -284,7 +284,7 @@ class TestService:
         assert error.remedy == "use letters a-z, digits and '-', at most 63 of them"
         longest = "a" * 63
         document = service(metadata={"name": longest, "namespace": longest}, ports=[{"port": 80, "name": longest}])
-        (exposure,) = expand_service(read_service(document), Family.IPV4)
+        (exposure,) = expanded(read_service(document))
         assert len(exposure.name) < SERVICE_NAME_BYTES
 
     def test_wrong_ingress_address(self) -> None:

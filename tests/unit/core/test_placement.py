@@ -3,7 +3,7 @@
 import pytest
 
 from ebpflb.core.abi import BackendFlag, Family, Protocol
-from ebpflb.core.compile import Limits, compile_tables
+from ebpflb.core.compile import compile_tables
 from ebpflb.core.ids import Allocation
 from ebpflb.core.model import (
     Endpoint,
@@ -18,6 +18,7 @@ from ebpflb.core.model import (
     parse_address,
 )
 from ebpflb.core.placement import Placement
+from tests.unit.core.factories import ROOMY, dialled
 
 NODE = Node("n", pod_cidrs=("10.244.1.0/24", "fd00:1::/64"))
 HOST = Host(frozenset({parse_address("192.168.0.1"), parse_address("fd00::1")}))
@@ -63,8 +64,8 @@ def test_an_endpoint_without_a_node_name_is_delivered_here_but_is_not_local() ->
         {("default", "s"): EndpointSlice("default", "s", "kubernetes", Family.IPV4, ports, endpoints)},
         HOST,
     )
-    tables = compile_tables(snapshot, Family.IPV4, Allocation(), Limits(8, 8, 8, 256, 64)).tables
+    tables = compile_tables(snapshot, Family.IPV4, Allocation(), ROOMY).tables
     flags = {backend.key.address: backend.flags for backend in tables.backends.values()}
     assert flags == {endpoints[0].address: BackendFlag.LOCAL, endpoints[1].address: BackendFlag(0)}
-    (frontend,) = tables.frontends.values()
+    (frontend,) = dialled(tables).values()
     assert frontend.local.length == 0

@@ -1,10 +1,10 @@
 """What the compiler's child is told of this machine."""
 
 import platform
-import sysconfig
 
 import pytest
 
+from ebpflb.datapath import compile_job
 from ebpflb.datapath.compile_job import include_flags, kernel_version_code
 
 
@@ -25,7 +25,7 @@ def test_kernel_version_code(monkeypatch: pytest.MonkeyPatch, release: str, code
 
 def test_headers_of_the_architecture_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = ["-idirafter", "/usr/include"]
-    monkeypatch.setattr(sysconfig, "get_config_var", lambda _name: "aarch64-linux-gnu")
+    monkeypatch.setattr(compile_job, "_MULTIARCH", "aarch64-linux-gnu")
     assert include_flags() == [*plain, "-idirafter", "/usr/include/aarch64-linux-gnu"]
-    monkeypatch.setattr(sysconfig, "get_config_var", lambda _name: None)
+    monkeypatch.setattr(compile_job, "_MULTIARCH", None)
     assert include_flags() == plain

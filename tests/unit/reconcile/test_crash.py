@@ -8,12 +8,21 @@ from random import Random
 
 import pytest
 
-from ebpflb.core.abi import Family
-from ebpflb.core.tables import FrontendKey
+from ebpflb.core.abi import Family, FrontendFlag
+from ebpflb.core.tables import FrontendKey, TableName
 from ebpflb.reconcile.fake import Capacities, FakeMapStore, SimulatedCrash
-from tests.unit.reconcile.world import Agent, Cluster, Meaning, endpoint_slice, meaning, service
+from tests.unit.reconcile.world import (
+    Agent,
+    Cluster,
+    Meaning,
+    accepted,
+    endpoint_slice,
+    meaning,
+    service,
+    unwrapped,
+)
 
-ROOMY = Capacities(slots=2048)
+ROOMY = Capacities(slots=8192)
 HANDMADE = [
     Cluster(),
     Cluster((service("web"),), (endpoint_slice("web", [1, 2, 3], local=[2]),)),
@@ -24,6 +33,10 @@ HANDMADE = [
     ),
     Cluster((service("api", 1), service("web", 2)), (endpoint_slice("api", [1]), endpoint_slice("web", []))),
     Cluster((service("api", 1),), ()),
+    Cluster((service("api", 1, accepts=[2, 3]),), (endpoint_slice("api", [1, 2], local=[1]),)),
+    Cluster((service("api", 1, accepts=[3, 4]),), (endpoint_slice("api", [1, 2, 3], local=[2, 3]),)),
+    Cluster((service("web", 1, accepts=[3]),), (endpoint_slice("web", [3], local=[3], terminating=[3]),)),
+    Cluster((service("web", 1),), (endpoint_slice("web", [3], local=[3]),)),
     Cluster(),
 ]
 
@@ -38,6 +51,7 @@ def random_cluster(random: Random) -> Cluster:
                 number,
                 node_port=random.choice([0, 30000 + number]),
                 affinity_timeout_s=random.choice([0, 0, 60]),
+                accepts=random.choice([(), (), (2,), (2, 3)]),
             )
             for name, number in zip(names, numbers, strict=True)
         ),
@@ -70,17 +84,31 @@ class Transition:
         self.store = FakeMapStore(Family.IPV4, ROOMY)
         Agent(self.store).apply(before)
         self.old = meaning(self.store.read())
+        self.accepted = [accepted(self.store.read())]
         finished = copy.deepcopy(self.store)
         agent = Agent(finished)
         agent.apply(after)
         assert agent.status.healthy
         self.new = meaning(finished.read())
+        self.accepted.append(accepted(finished.read()))
         self.operations = finished.operations - self.store.operations
 
-    def check_no_frontend_is_broken(self, store: FakeMapStore) -> None:
+    def check_no_frontend_is_broken(self, store: FakeMapStore, *, must_write: bool = False) -> None:
         """Each frontend does what it did before or what it should do now: nothing between, nothing else."""
-        for key, found in meaning(store.read()).items():
+        tables = store.read()
+        for key, found in meaning(tables).items():
             assert found in self.expected(key)
+            if found.flags & FrontendFlag.SOURCE_RANGES:
+                self.check_clients(found.service, accepted(tables)[found.service], must_write=must_write)
+        assert all(address == backend.address for address, backend in unwrapped(tables))
+
+    def check_clients(self, name: str, found: set[str], *, must_write: bool) -> None:
+        """Nobody can connect who never was to. Whoever was to and still is can: unless a new range failed."""
+        before, after = (state.get(name, set()) for state in self.accepted)
+        assert found <= before | after
+        assert found >= (before & after)
+        if must_write and not before:
+            assert found == after
 
     def expected(self, key: FrontendKey) -> list[Meaning]:
         return [state[key] for state in (self.old, self.new) if key in state]
@@ -97,7 +125,7 @@ def test_a_crash_at_any_operation_breaks_nothing_and_a_restart_heals(transition:
         store.crash_after(survived)
         with pytest.raises(SimulatedCrash):
             Agent(store).apply(transition.after)
-        transition.check_no_frontend_is_broken(store)
+        transition.check_no_frontend_is_broken(store, must_write=True)
         store.heal()
         restarted = Agent(store)
         restarted.apply(transition.after)
@@ -181,5 +209,10 @@ def rows_that_nobody_needs(store: FakeMapStore) -> list[str]:
     services = {frontend.service_id for frontend in tables.frontends.values()}
     return [
         *(f"service {number}" for number in tables.services if number not in services),
-        *(f"member {key}" for key in tables.members if key.service_id not in services),
+        *(
+            f"{table.value} {key}"
+            for table in (TableName.MEMBERS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES)
+            for key in tables.rows(table)
+            if key.service_id not in services
+        ),
     ]

@@ -38,7 +38,7 @@ def test_status_counts_objects_and_rows(agent: Agent) -> None:
     assert (family.family, family.service_ports) == (4, 2)
     used = {name: usage.used for name, usage in family.maps.items()}
     assert used == {
-        "frontends": 2,
+        "frontends": 4,
         "backends": 3,
         "services": 2,
         "members": 0,

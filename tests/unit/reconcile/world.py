@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ebpflb.core.abi import BackendState, Family, Protocol
+from ebpflb.core.abi import BackendState, Family, FrontendFlag, FrontendKind, Protocol
 from ebpflb.core.model import (
     Device,
     Endpoint,
@@ -16,6 +16,7 @@ from ebpflb.core.model import (
     Service,
     ServicePort,
     ServiceType,
+    format_address,
 )
 from ebpflb.core.tables import Backend, BackendKey, FrontendKey, MemberKey, Range, Tables
 from ebpflb.reconcile.believed import Vanished
@@ -45,14 +46,22 @@ class StandingClock:
         return Clock(monotonic=lambda: self.seconds, wall=lambda: START.timestamp() + self.seconds - 1000.0)
 
 
-def service(name: str, number: int = 1, *, node_port: int = 0, affinity_timeout_s: int = 0) -> Service:
+def service(
+    name: str, number: int = 1, *, node_port: int = 0, affinity_timeout_s: int = 0, accepts: Iterable[int] = ()
+) -> Service:
+    """``accepts``: it has a load-balancer address for clients in 192.0.<number>.0/24, and answers them directly."""
+    ranges = tuple(f"192.0.{third}.0/24" for third in accepts)
+    simple_type = ServiceType.NODE_PORT if node_port else ServiceType.CLUSTER_IP
     return Service(
         namespace="default",
         name=name,
-        type=ServiceType.NODE_PORT if node_port else ServiceType.CLUSTER_IP,
+        type=ServiceType.LOAD_BALANCER if ranges else simple_type,
         ports=(ServicePort("http", Protocol.TCP, 80, node_port),),
         cluster_ips=(bytes([10, 96, 0, number]),),
+        load_balancer_ips=(bytes([203, 0, 113, number]),) if ranges else (),
+        source_ranges=ranges,
         affinity_timeout_s=affinity_timeout_s,
+        forwarding="dsr" if ranges else "",
     )
 
 
@@ -133,6 +142,8 @@ class Meaning(NamedTuple):
     """What a frontend does, whatever ids and positions it uses."""
 
     service: str
+    """Empty: an address as such."""
+    flags: FrontendFlag
     cluster: tuple[BackendKey, ...]
     local: tuple[BackendKey, ...]
 
@@ -149,9 +160,28 @@ def meaning(tables: Tables) -> dict[FrontendKey, Meaning]:
         return tuple(row.key for row in rows)
 
     return {
-        key: Meaning(tables.services[frontend.service_id], backends(frontend.cluster), backends(frontend.local))
+        key: Meaning(
+            "" if frontend.kind is FrontendKind.ADDRESS else tables.services[frontend.service_id],
+            frontend.flags,
+            backends(frontend.cluster),
+            backends(frontend.local),
+        )
         for key, frontend in tables.frontends.items()
     }
+
+
+def accepted(tables: Tables) -> dict[str, set[str]]:
+    """The source ranges of each service port."""
+    found: dict[str, set[str]] = {name: set() for name in tables.services.values()}
+    for key in tables.source_ranges:
+        if key.service_id in tables.services:
+            found[tables.services[key.service_id]].add(f"{format_address(key.address)}/{key.prefix_length}")
+    return found
+
+
+def unwrapped(tables: Tables) -> list[tuple[bytes, BackendKey]]:
+    """Where packets that other nodes send whole to a pod's address go. Fails when a backend is not there."""
+    return [(key.address, tables.backends[number].key) for key, number in tables.local_backends.items()]
 
 
 WEB = Cluster((service("web"),), (endpoint_slice("web", [1, 2]),))
