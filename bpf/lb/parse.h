@@ -23,7 +23,7 @@ static __always_inline enum lb_verdict lb_parse_tcp(lb_ctx *ctx, u32 offset, str
 		return LB_PASS;
 	packet->tuple.sport = tcp.source;
 	packet->tuple.dport = tcp.dest;
-	packet->is_syn = tcp.syn && !tcp.ack;
+	packet->is_syn = tcp.syn && !tcp.ack && !tcp.rst;
 	packet->is_syn_ack = tcp.syn && tcp.ack;
 	packet->is_rst = tcp.rst;
 	packet->seen = packet->is_syn ? LB_SEEN_SYN : LB_SEEN_DATA;

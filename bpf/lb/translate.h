@@ -70,6 +70,18 @@ static __always_inline enum lb_verdict lb_step_aside(struct lb_packet *packet, e
 	return LB_CONTINUE;
 }
 
+/* Did the packets of this entry step aside? They still go where they went. */
+static __always_inline bool lb_flow_steps_aside(const struct lb_flow *flow, const struct lb_packet *packet)
+{
+	return !(flow->flags & LB_FLOW_REPLY) && lb_addr_equal(&flow->to_daddr, &packet->tuple.daddr);
+}
+
+/* A ping that another node sent here in an outer header is nobody's: no node of ours would. */
+static __always_inline bool lb_is_answered(const struct lb_packet *packet)
+{
+	return LB_ANSWER_PING && !packet->outer_bytes && lb_address_is_served(&packet->tuple.daddr);
+}
+
 /* The flow in `found` is over for this packet: what follows begins anew. */
 static __always_inline void lb_leave(struct lb_packet *packet, struct lb_found found,
 				     struct lb_translation *translation)
@@ -88,27 +100,28 @@ static __always_inline enum lb_verdict lb_claim(lb_ctx *ctx, struct lb_packet *p
 {
 	struct lb_frontend *frontend;
 	enum lb_verdict verdict;
+	bool is_ours;
 
 	if (packet->kind == LB_ICMP_ERROR || packet->kind == LB_LATER_FRAGMENT)
 		return LB_PASS;
 	if (packet->kind == LB_ECHO)
-		return LB_ANSWER_PING && lb_address_is_served(&packet->tuple.daddr) ? LB_ECHO_ANSWER
-										    : LB_PASS;
+		return lb_is_answered(packet) ? LB_ECHO_ANSWER : LB_PASS;
 	frontend = lb_frontend_lookup(&packet->tuple.daddr, packet->tuple.dport, packet->tuple.protocol,
 				      packet->outer_bytes ? LB_NODE_ANY : LB_NODE_ADDRESSES);
-	if (!frontend) {
-		verdict = lb_step_aside(packet, side, &translation->flow);
-	} else if (found.flow && packet->is_syn && found.flow->service_id == frontend->service_id &&
-		   lb_flow_takes_syn(found.flow, packet->tuple.protocol)) {
+	if (!frontend && packet->outer_bytes)
+		return LB_PASS;
+	is_ours = found.flow && (frontend || lb_flow_steps_aside(found.flow, packet));
+	if (is_ours && packet->is_syn && (!frontend || found.flow->service_id == frontend->service_id) &&
+	    lb_flow_takes_syn(found.flow, packet->tuple.protocol)) {
 		lb_flow_follow(&packet->tuple, found, packet, &translation->flow);
 		return LB_CONTINUE;
-	} else {
-		if (!found.flow && packet->is_rst)
-			return LB_PASS;
-		if (found.flow)
-			lb_leave(packet, found, translation);
-		verdict = lb_open(ctx, packet, side, frontend, translation);
 	}
+	if (is_ours)
+		lb_leave(packet, found, translation);
+	else if (packet->is_rst)
+		return LB_PASS;
+	verdict = frontend ? lb_open(ctx, packet, side, frontend, translation)
+			   : lb_step_aside(packet, side, &translation->flow);
 	return verdict == LB_CONTINUE ? lb_flow_create(ctx, packet, &translation->flow) : verdict;
 }
 

@@ -98,11 +98,10 @@ def _serve(
             inbox,
             config.node_name,
             on_applied=sweeping.on_applied,
-            on_status=_StatusReport(StatusFile(config.status_path)),
+            on_status=_StatusReport(StatusFile(config.status_path), lambda: remove_other_builds(config, builds)),
             node_status=board.node_status,
             options=Options(config.forwarding),
         )
-        remove_other_builds(config, builds)
         _run_together(
             stop,
             {
@@ -205,16 +204,21 @@ def _build(config: AgentConfig, family: Family, hz: int) -> Build:
 
 
 class _StatusReport:
-    """Writes each status to its file, and says once when the first snapshot is in the maps."""
+    """Writes each status to its file, and says once when the first snapshot is in the maps.
 
-    def __init__(self, file: StatusFile) -> None:
+    Until then a predecessor's programs may be at work on some device: they need what is pinned with them.
+    """
+
+    def __init__(self, file: StatusFile, on_ready: Callable[[], None]) -> None:
         self._file = file
+        self._on_ready = on_ready
         self._is_ready = False
 
     def __call__(self, status: Status) -> None:
         self._file.write(status)
         if status.last_change_applied_at is not None and not self._is_ready:
             self._is_ready = True
+            self._on_ready()
             log.info("ready node=%s services=%d", status.node_name, status.objects.get("Service", 0))
 
 
