@@ -11,7 +11,6 @@ import functools
 import logging
 import socket
 from collections.abc import Collection, Iterable
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,44 +38,53 @@ def destroy_sockets(stale: Collection[StaleSocket], netns_paths: Iterable[Path] 
     Searches the given network namespaces, by default all that can be found. A kernel that cannot destroy sockets of a
     protocol is named in one warning, and none of that protocol is destroyed.
     """
-    if not stale:
+    wanted = set(stale)
+    searches = [_Search(protocol, {each for each in wanted if each.protocol is protocol}) for protocol in Protocol]
+    searches = [search for search in searches if search.missing]
+    if not searches:
         return set()
-    missing = set(stale)
     namespaces = network_namespaces() if netns_paths is None else netns_paths
-    for found in in_each(namespaces, functools.partial(_destroy_here, missing)):
-        missing -= found
-        if not missing:
+    for is_done in in_each(namespaces, functools.partial(_search_here, searches)):
+        if is_done:
             break
-    log.debug("stale_sockets wanted=%d destroyed=%d", len(stale), len(stale) - len(missing))
-    return set(stale) - missing
+    found = wanted.difference(*(search.missing for search in searches))
+    log.debug("stale_sockets wanted=%d destroyed=%d", len(wanted), len(found))
+    return found
 
 
-def _destroy_here(wanted: Collection[StaleSocket]) -> set[StaleSocket]:
-    """Destroy the sockets that live in the calling thread's namespace."""
-    found: set[StaleSocket] = set()
+class _Search:
+    """The search for sockets of one protocol, namespace by namespace."""
+
+    def __init__(self, protocol: Protocol, missing: set[StaleSocket]) -> None:
+        self.protocol = protocol
+        self.missing = missing
+        """Those that were not found yet."""
+        ports = {each.port for each in missing}
+        self._only_port = ports.pop() if len(ports) == 1 else 0
+        # An IPv6 socket may talk IPv4 (v4-mapped), never the other way round.
+        has_ipv4 = any(len(each.address) == Family.IPV4.address_bytes for each in missing)
+        self._families = (socket.AF_INET, socket.AF_INET6) if has_ipv4 else (socket.AF_INET6,)
+
+    def look(self, diag: SockDiag) -> None:
+        """Destroy those that live in the namespace of ``diag``."""
+        for family in self._families:
+            for candidate in diag.connected(self.protocol, family, self._only_port):
+                match = as_stale(candidate)
+                if match in self.missing and diag.destroy(candidate):
+                    self.missing.discard(match)
+
+
+def _search_here(searches: Collection[_Search]) -> bool:
+    """Search the calling thread's namespace; return whether all have been found."""
     with SockDiag() as diag:
-        for protocol in {each.protocol for each in wanted}:
+        for search in searches:
             try:
-                found |= _destroy_of(protocol, {each for each in wanted if each.protocol is protocol}, diag)
+                search.look(diag)
             except NotSupportedError as error:
-                _warn_unsupported(protocol, str(error))
+                _warn_unsupported(search.protocol, str(error))
             except OSError as error:  # of one namespace: the others are searched all the same
-                log.warning("socket_destroy_failed protocol=%s error=%r", protocol.name, str(error))
-    return found
-
-
-def _destroy_of(protocol: Protocol, wanted: AbstractSet[StaleSocket], diag: SockDiag) -> set[StaleSocket]:
-    ports = {each.port for each in wanted}
-    only_port = ports.pop() if len(ports) == 1 else 0
-    # An IPv6 socket may talk IPv4 (v4-mapped), never the other way round.
-    has_ipv4 = any(len(each.address) == Family.IPV4.address_bytes for each in wanted)
-    found: set[StaleSocket] = set()
-    for family in (socket.AF_INET, socket.AF_INET6) if has_ipv4 else (socket.AF_INET6,):
-        for candidate in diag.connected(protocol, family, only_port):
-            match = as_stale(candidate)
-            if match in wanted and diag.destroy(candidate):
-                found.add(match)
-    return found
+                log.warning("socket_destroy_failed protocol=%s error=%r", search.protocol.name, str(error))
+    return not any(search.missing for search in searches)
 
 
 def as_stale(found: ConnectedSocket) -> StaleSocket:

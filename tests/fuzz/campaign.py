@@ -72,7 +72,7 @@ class Campaign:
         self._seeds = [seed for seed in seeds if seed.hook is hook]
         self._random = Random(random_seed)
         self._mutator = Mutator(world, self._random)
-        self._counted: Bag[Counter] = Bag()
+        self._counted = [0] * len(Counter)
         self._recent: list[tuple[Seed, bytes]] = []
         self.acts: Bag[Act] = Bag()
         self.sent = 0
@@ -81,7 +81,7 @@ class Campaign:
         """Have the maps hold the world, and no other flows."""
         self._state.install()
         self._baseline = self._state.counters()
-        self._counted.clear()
+        self._counted = [0] * len(Counter)
         self._recent.clear()
 
     def run(self, packets: int) -> Mismatch | None:
@@ -102,12 +102,12 @@ class Campaign:
 
     def check(self, seed: Seed, frame: bytes) -> Mismatch | None:
         """Send one frame and compare all that comes of it; afterwards the rows are as before."""
-        runner = self._runner
-        runner.enter_by(seed.device, 0 if seed.is_own else seed.device)
-        returned = runner.run(frame)
+        returned = self._runner.run(frame, seed.device, is_own=seed.is_own)
         decision = self._reference.decide(seed.hook, frame, is_own=seed.is_own)
         counts = settle(decision, seed.hook, self._world.family)
-        self._counted.update(counts)
+        counted = self._counted
+        for counter in counts:
+            counted[counter] += 1
         self.acts[decision.act] += 1
         what = self._difference(seed, frame, returned, decision)
         if decision.work is not None and decision.work.changes:

@@ -115,6 +115,7 @@ class Runner:
 
     def __init__(self, program: libbpf.Handle, *, is_xdp: bool) -> None:
         self._fd, self._is_xdp = program.fileno(), is_xdp
+        self._place = (0, False)
         self._in = (ctypes.c_char * FRAME_BYTES)()
         self._out = (ctypes.c_char * (FRAME_BYTES + 256))()
         self._ctx = (ctypes.c_char * _CTX_BYTES)()
@@ -129,16 +130,21 @@ class Runner:
         self._pointer = ctypes.byref(self._options)
         self._test_run = libbpf.library().bpf_prog_test_run_opts
 
-    def enter_by(self, device: int, came_in_by: int) -> None:
-        """Have the frames that follow show up at a device; what came in by 0 is the node's own."""
+    def _enter(self, device: int, came_in_by: int) -> None:
         if self._is_xdp:
             _XDP_MD.pack_into(self._ctx, 0, 0, 0, 0, device, 0, 0)
         else:
             _TWO.pack_into(self._ctx, _CTX_INGRESS_IFINDEX, came_in_by, device)
 
-    def run(self, frame: bytes) -> int:
-        """Run the program; return what it returned, or a negative errno when the kernel refused the frame."""
+    def run(self, frame: bytes, device: int, *, is_own: bool) -> int:
+        """Run the program on a frame that shows up at a device; what did not come in by one is the node's own.
+
+        Returns what the program returned, or a negative errno when the kernel refused the frame.
+        """
         options, size = self._options, len(frame)
+        if (device, is_own) != self._place:
+            self._enter(device, 0 if is_own else device)
+            self._place = device, is_own
         ctypes.memmove(self._in, frame, size)
         options.data_size_in = size
         if self._is_xdp:

@@ -24,6 +24,9 @@ _WORDS = (b"\0\0", b"\0\1", b"\0\7", b"\0\x08", b"\0\x14", b"\0\x1c", b"\x05\xdc
 _PROTOCOLS = bytes((0, 1, 4, 6, 6, 17, 17, 41, 43, 44, 47, 50, 51, 58, 59, 60, 132, 132, 255))
 _EXTENSIONS = bytes((0, 43, 44, 51, 60))
 
+_MUTATIONS = (0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 4)
+"""How many there are at a time."""
+
 Mutation = Callable[[bytearray], None]
 
 
@@ -60,10 +63,11 @@ class Mutator:
     def mutate(self, frame: bytes) -> bytes:
         """Return a changed frame: one to four mutations, rarely none."""
         changed = bytearray(frame)
-        bits, mutations = self._bits, self._mutations
-        number = bits(4)
-        for _ in range(0 if not number else 1 if number < 10 else 2 if number < 14 else 4):
-            mutations[bits(16) % len(mutations)](changed)
+        mutations, number = self._mutations, self._bits(68)
+        for _ in range(_MUTATIONS[number & 15]):
+            number >>= 4
+            mutations[(number & 0xFFFF) % len(mutations)](changed)
+            number >>= 12
         return bytes(changed)
 
     def _position(self, frame: bytearray) -> int:

@@ -64,11 +64,13 @@ def _ping(family: Family, conversation: Conversation) -> bytes:
 
 
 def _fragments(family: Family, conversation: Conversation, transports: list[bytes]) -> Iterator[bytes]:
-    for number in _NUMBERS:
-        for place in (_MORE, _LATER, _LAST):
-            segment = transports[0] + bytes(16) if place == _MORE else bytes(range(64))
-            arguments = family, int(conversation.protocol), conversation.ends, segment
-            yield segments.network(*arguments, fragment=place, number=number)
+    """Return two fragments of one of the datagrams; which one differs by the conversation."""
+    number = _NUMBERS[conversation.ends[-3] % len(_NUMBERS)]
+    first, later = transports[0] + bytes(16), bytes(range(64))
+    arguments = family, int(conversation.protocol), conversation.ends
+    yield segments.network(*arguments, first, fragment=_MORE, number=number)
+    yield segments.network(*arguments, later, fragment=_LATER, number=number)
+    yield segments.network(*arguments, later, fragment=_LAST, number=_NUMBERS[0])
 
 
 def packets_of(family: Family, conversation: Conversation) -> Iterator[bytes]:

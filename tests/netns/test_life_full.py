@@ -12,11 +12,12 @@ from tests.netns.life_helpers import LifeAgent, agent_on, slice_of, tcp_service,
 
 pytestmark = pytest.mark.root
 
-TINY = "frontends=4 backends=32 services=32 members=32 slots=1024 flows=64 affinity=16 sockets=64"
+TINY = "frontends=8 backends=32 services=32 members=32 slots=1024 flows=64 affinity=16 sockets=64"
 FLOWS = 32
 """Each takes two entries."""
 NODE_PORT = 30080
 ROOM = 4
+"""A ClusterIP takes two frontends: its port, and the address as such."""
 WISHED = 6
 ADDRESSES = {f"web-{number}": f"10.96.1.{number}" for number in range(WISHED)}
 
@@ -85,7 +86,7 @@ def test_a_full_flow_table_refuses_new_flows_and_nothing_else(lab: Lab, agent: L
         file.unlink()
     node_port = tcp_service("web-0", ADDRESSES["web-0"], NODE_PORT)
     write_objects(folder, **{"web-0": [node_port, slice_of("web-0", lab.pod(1, 1))]})
-    until(lambda: len(agent.tables().frontends) == 2)
+    until(lambda: len(agent.tables().frontends) == 3)
     outside = [f"{lab.node(1).address}:{NODE_PORT}", "--timeout", "0.2"]
     report = measure(lab.client, "tcp", *outside, "--count", str(FLOWS + 4))
     assert report.failures.keys() == {"timeout"}
@@ -94,20 +95,20 @@ def test_a_full_flow_table_refuses_new_flows_and_nothing_else(lab: Lab, agent: L
     assert refused_flows >= report.failed
     assert is_answered(lab, "web-0")
     write_objects(folder, **{"web-1": on_pod_1(lab, "web-1")})
-    until(lambda: len(agent.tables().frontends) == 3)
+    until(lambda: len(agent.tables().frontends) == 5)
     assert is_answered(lab, "web-1")
     assert agent.ebpflb("status").returncode == 0
 
 
 def test_another_size_waits_for_a_cleanup_and_says_so(agent: LifeAgent, folder: Path) -> None:
     agent.kill()
-    agent.source = ("--manifests", str(folder), "--map-size", "frontends=8")
+    agent.source = ("--manifests", str(folder), "--map-size", "frontends=16")
     agent.restart()
-    warning = "map frontends has 4 entries, 8 wanted: run `ebpflb cleanup` (interrupts traffic) to have it made anew"
-    assert agent.logged("map frontends has 4 entries")
+    warning = "map frontends has 8 entries, 16 wanted: run `ebpflb cleanup` (interrupts traffic) to have it made anew"
+    assert agent.logged("map frontends has 8 entries")
     assert warning in until(lambda: agent.status().node.warnings)
     assert f"  warning: {warning}" in agent.ebpflb("status").stdout.splitlines()
     agent.cleanup()
     agent.restart()
     assert agent.status().node.warnings == ()
-    assert agent.status().families[0].maps["frontends"].capacity == 8
+    assert agent.status().families[0].maps["frontends"].capacity == 16

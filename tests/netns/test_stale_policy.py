@@ -89,6 +89,27 @@ def test_tcp_sockets_are_closed_when_the_user_says(
         assert [ended(each) for each in kept.values()] == [ALIVE] * len(ENDED)
 
 
+def test_a_pod_that_fails_its_readiness_probe_keeps_its_connections(
+    world: StaleWorld, caller: Caller, dialled: str
+) -> None:
+    staying, failing, other = world.lab.node(2).pods[:3]
+    world.agent.process.stop()
+    start(world.agent)
+    world.write(staying, failing, other)
+    until(lambda: len(states(world)) == 3 * len(KINDS))
+    with conversations(caller, dialled, failing) as kept:
+        with conversation_with(caller, "udp-connected", dialled, other.name) as witness:
+            world.write(staying, unready=[failing])
+            wait_for_end(witness, "udp-connected")
+        wait_for_end(kept["udp-connected"], "udp-connected")  # it has left the Service, and others are there
+        assert ended(kept["tcp"]) == ALIVE
+        world.write(staying, failing)
+        until(lambda: states(world).count(BackendState.DRAINING) == 0)
+        assert ended(kept["tcp"]) == ALIVE
+        world.write(staying)
+        wait_for_end(kept["tcp"], "tcp")
+
+
 def test_a_service_that_is_deleted_and_created_again_loses_its_old_sockets_only(
     world: StaleWorld, caller: Caller, dialled: str
 ) -> None:

@@ -8,7 +8,7 @@ The Service has TCP and UDP on one port, as DNS does, and an address of each fam
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,18 +31,27 @@ TARGET_PORT = 5353
 KINDS = ("tcp", "udp")
 VICTIMS = 6
 
+Conditions = Mapping[str, bool]
+READY: Conditions = {"ready": True, "serving": True, "terminating": False}
+TERMINATING: Conditions = {"ready": False, "serving": True, "terminating": True}
+UNREADY: Conditions = {"ready": False, "serving": False, "terminating": False}
+"""Of a pod that fails its readiness probe."""
+
 _SOCKETS_ONLY = """
-from functools import partial
+from dataclasses import replace
 import ebpflb.agent.run as agent
-import ebpflb.cli.run as cli
-from ebpflb.core.abi import Family
-from ebpflb.datapath.programs import SOCKET_PROGRAMS
-cli.AgentConfig = partial(cli.AgentConfig, families=tuple(Family))
-agent.build_programs = partial(agent.build_programs, programs=SOCKET_PROGRAMS)
+from ebpflb.datapath.build import build_programs
+from ebpflb.datapath.programs import PROGRAMS, SOCKET_PROGRAMS
+
+def build_sockets(spec):
+    build = build_programs(spec, SOCKET_PROGRAMS)
+    return replace(build, pins={each.stem: spec.progs / each.stem for each in PROGRAMS} | dict(build.pins))
+
+agent.build_programs = build_sockets
 from ebpflb.cli import main
 main()
 """
-"""An agent of both families that compiles no packet programs: no packet is translated here, and they take longest."""
+"""An agent that compiles no packet programs, which takes longest: it has no devices for them."""
 
 
 @dataclass
@@ -64,9 +73,11 @@ class StaleWorld:
         self._next += 1
         return self.lab.pod(2, self._next)
 
-    def write(self, *backends: Pod, terminating: Sequence[Pod] = ()) -> float:
+    def write(self, *backends: Pod, terminating: Sequence[Pod] = (), unready: Sequence[Pod] = ()) -> float:
         """Give the Service these backends; return when."""
-        write_objects(self.manifests, dns=[service(), *slices(backends, terminating)])
+        conditions = dict.fromkeys(backends, READY) | dict.fromkeys(terminating, TERMINATING)
+        conditions |= dict.fromkeys(unready, UNREADY)
+        write_objects(self.manifests, dns=[service(), *slices(conditions)])
         return time.monotonic()
 
     def delete(self) -> None:
@@ -103,21 +114,18 @@ def service() -> Object:
     return make_service(SERVICE, NAMESPACE, clusterIP=addresses[0], ports=ports, **families)
 
 
-def slices(backends: Sequence[Pod], terminating: Sequence[Pod]) -> list[Object]:
+def slices(conditions: Mapping[Pod, Conditions]) -> list[Object]:
     """Return an EndpointSlice of each family."""
     ports = [{"name": kind, "port": TARGET_PORT, "protocol": kind.upper()} for kind in KINDS]
     found = []
     for family in Family:
-        endpoints = [_endpoint(pod, family, ready=True) for pod in backends]
-        endpoints += [_endpoint(pod, family, ready=False) for pod in terminating]
+        endpoints = [
+            {"addresses": [pod.address_of(family)], "nodeName": f"node-{pod.node}", "conditions": dict(each)}
+            for pod, each in conditions.items()
+        ]
         fields: dict[str, Any] = {"addressType": f"IPv{family.value}", "ports": ports, "endpoints": endpoints}
         found.append(make_slice(f"{SERVICE}-{family.value}", NAMESPACE, service=SERVICE, **fields))
     return found
-
-
-def _endpoint(pod: Pod, family: Family, *, ready: bool) -> Object:
-    conditions = {"ready": ready, "serving": True, "terminating": not ready}
-    return {"addresses": [pod.address_of(family)], "nodeName": f"node-{pod.node}", "conditions": conditions}
 
 
 def vanish(pod: Pod) -> None:

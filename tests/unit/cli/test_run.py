@@ -12,6 +12,7 @@ from ebpflb.cli import main, run
 from ebpflb.core.abi import Family
 from ebpflb.core.options import Forwarding
 from ebpflb.datapath.build import MapSizes
+from ebpflb.datapath.stale import TcpSockets
 from ebpflb.errors import InstanceBusyError
 
 
@@ -69,6 +70,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
         ),
         *("--instance", "blue-2", "--state-dir", tmp_path / "state", "--ip-family", "ipv6"),
         *("--map-size", "flows=2048", "--map-size", "slots=64", "--no-protect-node-ports", "--forwarding", "hybrid"),
+        *("--close-tcp-sockets", "draining"),
     )
     assert (result.exit_code, result.stderr) == (0, "")
     assert agent.configs == [
@@ -86,6 +88,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             families=(Family.IPV6,),
             sizes=MapSizes(flows=2048, slots=64),
             protect_node_ports=False,
+            close_tcp_sockets=TcpSockets.DRAINING,
         )
     ]
 
