@@ -109,7 +109,7 @@ class Datapath:
         self.family = family
         self.clock = clock
         self.pins = Pins(BPFFS, f"progtest-{uuid4().hex[:12]}")
-        self._namespace = namespace
+        self.namespace = namespace
         self._open = ExitStack()
         keep = self._open.enter_context
         try:
@@ -172,7 +172,7 @@ class Datapath:
         if takes_ingress_ifindex():
             struct.pack_into("=I", ctx, _SKB_INGRESS_IFINDEX, came_in_by)
         struct.pack_into("=I", ctx, _SKB_IFINDEX, device)
-        with self._namespace.entered():
+        with self.namespace.entered():
             result = libbpf.prog_test_run(self._programs[hook], frame, ctx=bytes(ctx))
         return Outcome(Verdict(ctypes.c_int32(result.retval).value), result.data)
 
@@ -209,6 +209,14 @@ class Datapath:
             for name, column in zip(names, zip(*source, strict=True), strict=True):
                 array[name] = pack_addresses(column) if name.endswith("addr") else column
         assert not self._maps["flows"].update(keys, values)
+
+    def held_fragments(self) -> int:
+        """Return how many fragments wait."""
+        return len(self._maps["held_fragments"].read()[0])
+
+    def age_datagrams(self, jiffies: int) -> None:
+        """Have every datagram last seen that long ago."""
+        self._age("datagrams", "last_seen", jiffies)
 
     def affinities(self) -> list[Affinity]:
         """Return the rows of ``affinity``."""

@@ -24,7 +24,7 @@ def socket_on_the_node(lab: Lab, port: int) -> Iterator[None]:
     """Have the node listen on a port, in the namespace that the programs run in."""
     family = socket.AF_INET if lab.family is Family.IPV4 else socket.AF_INET6
     kind = socket.SOCK_STREAM if lab.protocol is Protocol.TCP else socket.SOCK_DGRAM
-    with lab.datapath._namespace.entered():
+    with lab.datapath.namespace.entered():
         listener = socket.socket(family, kind)
     with listener:
         listener.bind(("", port))
