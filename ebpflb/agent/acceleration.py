@@ -29,9 +29,7 @@ _NO_CHECKSUMS: Final = (
     "a {kind} may carry packets whose checksums are left to a network card, which XDP cannot tell: native XDP on it "
     "only with --acceleration native, when all that send through it have `ethtool -K DEVICE tx off`"
 )
-_DEAF_PEER: Final = (
-    "the other end of this veth would lose what XDP sends (switch it on there: ethtool -K PEER gro on): tc forwards"
-)
+_DEAF_PEER: Final = "the other end of this veth runs no XDP program, and would lose what XDP sends: tc forwards"
 _NO_TRANSMIT: Final = "the driver takes no frames from XDP: tc forwards"
 
 

@@ -71,7 +71,9 @@ class FloodReport:
             if not report.requests:
                 yield f"{name}: nothing was asked"
             elif each.kept and (report.failed or report.breaks):
-                yield f"{name}: {report.failed} of {report.requests} messages lost {report.failures or ''}".rstrip()
+                broken = f", {report.breaks} connections broken" if report.breaks else ""
+                failures = f" {report.failures}" if report.failures else ""
+                yield f"{name}: {report.failed} of {report.requests} messages lost{failures}{broken}"
             elif not each.kept and report.answered < NEW_CLIENTS * report.requests:
                 share = 100 * report.answered / report.requests
                 yield f"{name}: {share:.1f} % of {report.requests} were answered {report.failures}"

@@ -19,6 +19,7 @@ Timeouts, with what Linux' conntrack does where kube-proxy runs on it:
 * closed by both sides, 60 s: as long as Linux hosts stay in TIME_WAIT, so that a source port of ours is not given to
   another client while the backend still remembers the last one (conntrack: 120 s).
 * reset, 10 s: conntrack's CLOSE. If we chose the source, 60 s, as above: an RST may be forged, or cross a FIN.
+* moved, 10 s: what a confirmed flow left in ``pending``. Programs see that mark and look in ``flows``; it is no flow.
 * UDP without reply 30 s, with replies 120 s: conntrack's defaults. SCTP counts as UDP here. No port of theirs rests:
   there is no TIME_WAIT that a next flow could meet, and kube-proxy, too, deletes at once.
 """
@@ -48,6 +49,8 @@ class FlowState(IntEnum):
     RESET = 4
     UNREPLIED = 5
     REPLIED = 6
+    MOVED = 7
+    """Of entries in ``pending``: the flow is confirmed, and has its own in ``flows``."""
 
     @property
     def words(self) -> str:
@@ -66,6 +69,7 @@ class Timeouts:
     reset: int = 10
     unreplied: int = 30
     replied: int = 120
+    moved: int = 10
 
     def of(self, state: FlowState) -> int:
         """Return the timeout of one state."""
@@ -163,7 +167,8 @@ def judge(keys: Rows, values: Rows, serving: Serving, *, now_jiffies: int, hz: i
     age = np.where(paired, np.minimum(age, age[partner]), age)
     limits = np.array([timeouts.of(each) * hz for each in FlowState], np.int64)[state]
     limits[(state == FlowState.RESET) & are_masqueraded(values)] = max(timeouts.reset, timeouts.closed) * hz
-    return Judgement(state, partner, age >= limits, serving.are_orphaned(keys, values))
+    orphaned = serving.are_orphaned(keys, values) & (state != FlowState.MOVED)
+    return Judgement(state, partner, age >= limits, orphaned)
 
 
 def are_masqueraded(values: Rows) -> Mask:
@@ -207,6 +212,7 @@ def flow_states(keys: Rows, values: Rows, partner: Positions) -> npt.NDArray[np.
 def _states(is_tcp: Mask, request: _Bits, reply: _Bits) -> npt.NDArray[np.uint8]:
     either, both = request | reply, request & reply
     rules = (
+        ((either & FlowSeen.MOVED) != 0, FlowState.MOVED),
         (~is_tcp & ((reply & FlowSeen.DATA) != 0), FlowState.REPLIED),
         (~is_tcp, FlowState.UNREPLIED),
         ((either & FlowSeen.RST) != 0, FlowState.RESET),

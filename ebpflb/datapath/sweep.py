@@ -46,7 +46,7 @@ class SweepResult(NamedTuple):
     removed: Mapping[str, int]
     """By reason: the state in which a flow timed out, or ``backend-gone``."""
     flows: Mapping[FlowState, int]
-    """What stays, by state."""
+    """What stays, by state. ``MOVED`` are no flows of their own: their flow is counted where it moved to."""
 
 
 class FlowMaps(NamedTuple):

@@ -18,6 +18,7 @@ from typing import Final, Self
 from ebpflb.host.inventory import Link
 from ebpflb.host.rtnetlink import OverrunError
 from ebpflb.host.xdp import has_unfinished_checksums
+from ebpflb.host.xdp_messages import peer_runs_xdp
 
 _GENERIC: Final = 16  # NETLINK_GENERIC
 _SOL_NETLINK: Final = 270
@@ -48,8 +49,8 @@ class XdpFeature(IntFlag):
     BASIC = 1
     """Drop, pass, abort; transmit, too, but on veth see ``TRANSMIT``."""
     TRANSMIT = 4
-    """NETDEV_XDP_ACT_NDO_XMIT: takes frames that XDP sends out. A veth has it while its peer runs NAPI; without, what
-    is sent out of it vanishes."""
+    """NETDEV_XDP_ACT_NDO_XMIT: takes frames that XDP redirects to it. A veth has it while its peer runs NAPI; without,
+    what is sent out of it vanishes."""
 
 
 class NetdevFeatures:
@@ -129,11 +130,18 @@ class NetdevFeatures:
 def can_transmit(device: Link) -> bool:
     """Say whether XDP may send frames out of a device that has our native program.
 
-    Kernels before 6.3 do not say: then hardware is trusted to, and veth, whose peer is out of sight, is not.
+    Kernels before 6.3 do not say: then hardware is trusted to. A veth hands frames to its peer: XDP_TX wakes it up only
+    if that runs an XDP program, too, and with GRO alone the frames lie there until something else does.
     """
     with NetdevFeatures() as features:
         known = features.read(device.ifindex)
-    return not has_unfinished_checksums(device) if known is None else XdpFeature.TRANSMIT in known
+    if known is not None and XdpFeature.TRANSMIT not in known:
+        return False
+    return (
+        peer_runs_xdp(device.ifindex)
+        if device.kind == "veth"
+        else not (known is None and has_unfinished_checksums(device))
+    )
 
 
 def _number(value: bytes) -> int:

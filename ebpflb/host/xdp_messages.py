@@ -2,7 +2,7 @@
 
 Decides how they are packed and read. Must not know whose a program is.
 
-    xdp.py -> read_state, ask_why -> rtnetlink        link_messages.py -> parse_state
+    xdp.py, netdev.py -> read_state, ask_why, peer_runs_xdp -> rtnetlink        link_messages.py -> parse_state
 """
 
 from contextlib import suppress
@@ -66,6 +66,24 @@ def read_state(netlink: Rtnetlink, ifindex: int) -> XdpState:
     request["index"] = ifindex
     (answer,) = netlink.get(request, RTM_GETLINK)
     return parse_state(answer)
+
+
+def peer_runs_xdp(ifindex: int) -> bool:
+    """Say whether the other end of a veth has a native program; no, where that end is out of sight."""
+    request = ifinfmsg()
+    request["index"] = ifindex
+    try:
+        with Rtnetlink() as netlink:
+            (link,) = netlink.get(request, RTM_GETLINK)
+            namespace = link.get_attr("IFLA_LINK_NETNSID")
+            question = ifinfmsg()
+            question["index"] = link.get_attr("IFLA_LINK")
+            if namespace is not None:
+                question["attrs"] = [["IFLA_IF_NETNSID", namespace]]
+            (peer,) = netlink.get(question, RTM_GETLINK)
+    except NetlinkError:  # gone, or in a namespace that we may not look into
+        return False
+    return parse_state(peer).mode is XdpMode.NATIVE
 
 
 def ask_why(netlink: Rtnetlink, ifindex: int, program: int, mode: XdpMode) -> str:

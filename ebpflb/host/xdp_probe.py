@@ -43,12 +43,10 @@ def check_device(device: Link) -> Finding:
 
 
 def _limits(device: Link) -> str:
-    limits = []
-    if has_unfinished_checksums(device):
-        limits.append(f"only used with --acceleration native: a {device.kind} may carry unfinished checksums")
-    if not can_transmit(device):
-        limits.append("as it is, XDP could not send frames out of it")
-    return "".join(f"; {limit}" for limit in limits)
+    if not has_unfinished_checksums(device):  # a card may take frames only while it has a program: nothing is known yet
+        return ""
+    limits = f"; only used with --acceleration native: a {device.kind} may carry unfinished checksums"
+    return limits if can_transmit(device) else f"{limits}; as it is, XDP could not send frames out of it"
 
 
 def _links() -> Iterator[Link]:

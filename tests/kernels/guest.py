@@ -36,6 +36,7 @@ _COMPILER = "ebpflb.datapath.compiler"
 _OBSERVED_COMPILER = "tests.kernels.verifier"
 _PACKET_TESTS = ("tests/prog/test_tc_translate.py", "tests/prog/test_tc_reject.py")
 _SOCKET_TESTS = ("tests/kernels/test_smoke.py", "tests/prog/test_store.py")
+_DEVICE_TESTS = ("tests/kernels/test_devices.py",)
 _SECONDS = 400
 """For one build, one test: a guest is emulated."""
 _BPFFS = Path("/sys/fs/bpf")
@@ -78,6 +79,8 @@ def _checks() -> Iterator[tuple[str, Check]]:
     yield "doctor", _doctor
     yield "packet tests", partial(_tests, _PACKET_TESTS, _packet_tests(can_set_retval=can_set_retval))
     yield "socket tests", partial(_tests, _SOCKET_TESTS, "")
+    # IPv6 differs by nothing but its build, which takes minutes here; the machine's own kernel does it.
+    yield "device tests", partial(_tests, _DEVICE_TESTS, "IPV4")
 
 
 def _packet_tests(*, can_set_retval: bool) -> str:

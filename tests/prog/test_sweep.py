@@ -205,14 +205,15 @@ def test_both_maps_are_swept_alike_and_counted_together(
     assert (len(flows.read()[0]), len(pending.read()[0])) == (6, 0)
 
 
-def test_the_same_flow_in_both_maps_is_no_partner_of_itself(
+def test_what_a_confirmed_flow_left_behind_goes_soon_and_is_no_flow(
     flows: BpfMap, pending: BpfMap, sweeper: FlowSweeper, clock: HandClock
 ) -> None:
-    """What was confirmed while its old entries are still pending loses those, and nothing else."""
-    write(pending, 2, clock.jiffies, protocol=Protocol.TCP, seen=FlowSeen.SYN)
-    clock.pass_seconds(60)
+    write(pending, 2, clock.jiffies, protocol=Protocol.TCP, seen=FlowSeen.DATA | FlowSeen.MOVED)
     write(flows, 2, clock.jiffies, protocol=Protocol.TCP)
-    assert sweeper.sweep().removed == {"unconfirmed": 2}
+    result = sweeper.sweep()
+    assert (result.flows[FlowState.ESTABLISHED], result.flows[FlowState.MOVED]) == (2, 2)
+    clock.pass_seconds(10)
+    assert sweeper.sweep().removed == {"moved": 2}
     assert (len(flows.read()[0]), len(pending.read()[0])) == (4, 0)
 
 

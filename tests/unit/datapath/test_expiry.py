@@ -23,7 +23,7 @@ from ebpflb.datapath.layout import layout_of
 
 HZ = 250
 NOW = 1_000_000
-SYN, DATA, FIN, RST = FlowSeen.SYN, FlowSeen.DATA, FlowSeen.FIN, FlowSeen.RST
+SYN, DATA, FIN, RST, MOVED = FlowSeen.SYN, FlowSeen.DATA, FlowSeen.FIN, FlowSeen.RST, FlowSeen.MOVED
 BACKENDS = Backends(
     np.array([BackendState.NONE, BackendState.ACTIVE, BackendState.DRAINING, BackendState.NONE], np.uint8),
     np.array([0, 7, 8, 9], np.uint32),
@@ -112,6 +112,9 @@ STATES: list[Row] = [
     (Protocol.UDP, DATA, DATA, FlowState.REPLIED, 120),
     (Protocol.SCTP, DATA, 0, FlowState.UNREPLIED, 30),
     (Protocol.SCTP, DATA, DATA, FlowState.REPLIED, 120),
+    (Protocol.TCP, SYN | DATA | MOVED, DATA | MOVED, FlowState.MOVED, 10),
+    (Protocol.TCP, SYN | DATA | MOVED, DATA, FlowState.MOVED, 10),  # the marks are set one after the other
+    (Protocol.UDP, DATA | MOVED, DATA | MOVED, FlowState.MOVED, 10),
 ]
 
 
@@ -201,6 +204,12 @@ def test_a_dsr_request_stands_for_both_directions(row: tuple[Protocol, int, Flow
     assert alone(0).leads.tolist() == [True]
     assert not alone(timeout - 1 / HZ).is_over.any()
     assert alone(timeout).is_over.all()
+
+
+def test_what_has_moved_leaves_no_backend() -> None:
+    """Its flow does, once; counting it here, too, would count it twice."""
+    gone = pair(DATA | MOVED, DATA | MOVED, protocol=Protocol.UDP, generation=6)
+    assert not judged(gone).is_over.any()
 
 
 def test_a_dsr_reply_at_the_backends_node_has_a_partner() -> None:

@@ -22,9 +22,11 @@ from ebpflb.core.tables import (
     DeviceRow,
     Frontend,
     FrontendKey,
+    LocalBackendKey,
     MemberKey,
     Range,
     Slots,
+    SourceRangeKey,
     TableName,
     Tables,
 )
@@ -261,3 +263,50 @@ def test_a_row_that_could_not_be_deleted_stays_in_what_is_believed(store: FakeMa
     assert [failure.table for failure in applied.failures] == [TableName.DEVICES]
     assert applied.actual.devices == BEFORE.devices
     assert heals(store, applied)
+
+
+POD = LocalBackendKey(1, bytes([10, 0, 0, 1]))
+RANGE = SourceRangeKey(1, bytes([192, 0, 2, 0]), 24)
+DIRECT = replace(BEFORE, local_backends={POD: 1}, source_ranges={RANGE: 0})
+
+
+def test_a_packet_is_never_unwrapped_for_a_backend_that_could_not_be_written(store: FakeMapStore) -> None:
+    """The old row stays instead, and so does the backend that it names."""
+    go(store, DIRECT)
+    desired = replace(AFTER, local_backends={POD: 4})
+    store.fail_when(lambda operation, target, key: (operation, target, key) == (Operation.PUT, "backends", 4))
+    applied = apply(diff(desired, DIRECT), store, DIRECT)
+    assert applied.actual.local_backends == {POD: 1}
+    assert store.read().local_backends == {POD: 1}
+    assert heals(store, applied, desired)
+
+
+def test_a_backend_stays_while_a_row_that_names_it_cannot_go(store: FakeMapStore) -> None:
+    go(store, DIRECT)
+    store.fail_when(lambda operation, target, _: (operation, target) == (Operation.DELETE, "local_backends"))
+    applied = apply(diff(Tables(Family.IPV4), DIRECT), store, DIRECT)
+    assert [failure.key for failure in applied.failures] == [POD]
+    assert applied.actual.backends.keys() == {1}
+    assert store.read().backends.keys() == {1}
+    assert heals(store, applied, Tables(Family.IPV4))
+
+
+def test_ranges_stay_while_the_frontend_that_reads_them_cannot_change(store: FakeMapStore) -> None:
+    go(store, DIRECT)
+    open_to_all = replace(
+        BEFORE, frontends={**BEFORE.frontends, WEB: BEFORE.frontends[WEB]._replace(flags=FrontendFlag(0))}
+    )
+    store.fail_when(lambda operation, target, _: (operation, target) == (Operation.PUT, "frontends"))
+    applied = apply(diff(open_to_all, DIRECT), store, DIRECT)
+    assert (applied.actual.source_ranges, applied.actual.local_backends) == ({RANGE: 0}, {POD: 1})
+    assert heals(store, applied, open_to_all)
+
+
+def test_a_range_that_could_not_be_written_closes_and_does_not_hold_its_frontend_back(store: FakeMapStore) -> None:
+    restricted = BEFORE.frontends[WEB]._replace(flags=FrontendFlag.SOURCE_RANGES)
+    desired = replace(DIRECT, frontends={**BEFORE.frontends, WEB: restricted})
+    store.fail_next(TableName.SOURCE_RANGES)
+    applied = apply(diff(desired, BEFORE), store, BEFORE)
+    assert [failure.table for failure in applied.failures] == [TableName.SOURCE_RANGES]
+    assert store.read().frontends[WEB] == restricted
+    assert heals(store, applied, desired)

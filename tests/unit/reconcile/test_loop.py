@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from ebpflb.core.abi import DeviceFlag, Family
+from ebpflb.core.abi import DeviceFlag, Family, FrontendFlag
+from ebpflb.core.options import Forwarding, Options
 from ebpflb.core.tables import DeviceRow, MemberKey, TableName
-from ebpflb.reconcile.fake import Capacities, FakeMapStore
+from ebpflb.reconcile.fake import Capacities, FakeMapStore, Operation
 from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.loop import ReconcileLoop
 from ebpflb.reconcile.ports import Kind
@@ -21,6 +22,7 @@ from tests.unit.reconcile.world import (
     WEB_SCALED,
     Agent,
     Cluster,
+    StandingClock,
     backend_id,
     endpoint_slice,
     pods,
@@ -167,6 +169,42 @@ def test_what_a_frontend_that_cannot_change_names_is_not_freed(agent: Agent) -> 
     assert backend_id(agent, 1) == freed
     assert pods(agent) == [1, 2]
     assert pods(agent, API_KEY) == [7]
+
+
+def test_a_service_id_that_a_range_still_names_is_not_given_to_another(agent: Agent) -> None:
+    """Its clients would be let in there."""
+    agent.apply(Cluster((service("web", accepts=[2]),), WEB.slices))
+    (stale,) = agent.store.read().source_ranges
+    agent.store.fail_when(lambda operation, target, _: (operation, target) == (Operation.DELETE, "source_ranges"))
+    agent.apply(Cluster())
+    for _ in range(10):
+        agent.time.advance(60)
+        agent.loop.step()
+    agent.apply(Cluster((service("api", accepts=[3]),), ()))
+    assert list(agent.store.read().services) != [stale.service_id]
+    restarted = Agent(agent.store)
+    restarted.apply(Cluster((service("other", accepts=[3]),), ()))
+    tables = agent.store.read()
+    assert stale in tables.source_ranges
+    assert stale.service_id not in tables.services
+    agent.store.heal()
+    restarted.time.advance(60)
+    restarted.loop.step()
+    assert stale not in agent.store.read().source_ranges
+
+
+def test_the_node_s_options_reach_the_maps() -> None:
+    store = FakeMapStore(Family.IPV4)
+    time = StandingClock()
+    inbox = Inbox(NODE.name, time.clock())
+    loop = ReconcileLoop({Family.IPV4: store}, inbox, NODE.name, clock=time.clock(), options=Options(Forwarding.DSR))
+    node_port = Cluster((service("web", node_port=30080),), (endpoint_slice("web", [1], local=[1]),))
+    node_port.deliver(inbox)
+    time.advance(0.01)
+    loop.step()
+    direct = {key.port for key, row in store.read().frontends.items() if row.flags & FrontendFlag.DSR}
+    assert direct == {30080}
+    assert [key.address[-1] for key in store.read().local_backends] == [1]
 
 
 def test_a_service_refused_for_lack_of_room_is_programmed_when_there_is_room() -> None:
