@@ -23,7 +23,7 @@ from ebpflb.datapath import libbpf
 from ebpflb.datapath.build import Build, BuildSpec, MapSizes, build_programs, remove_build
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.pins import Pins
-from ebpflb.datapath.programs import BPF_PROG_TYPE_SCHED_CLS
+from ebpflb.datapath.programs import BPF_PROG_TYPE_SCHED_CLS, XDP_IN
 from ebpflb.datapath.store import PinnedMapStore, open_map
 from ebpflb.errors import MapError
 from ebpflb.host.features import SET_RETVAL, probe_feature
@@ -77,6 +77,22 @@ class Verdict(IntEnum):
     REDIRECT = 7
 
 
+class XdpVerdict(IntEnum):
+    """What an XDP program returns (``enum xdp_action``)."""
+
+    DROP = 1
+    PASS = 2
+    TX = 3
+    REDIRECT = 4
+
+
+class XdpOutcome(NamedTuple):
+    """What became of a frame at XDP."""
+
+    verdict: XdpVerdict
+    frame: bytes
+
+
 class Outcome(NamedTuple):
     """What became of a packet."""
 
@@ -115,6 +131,7 @@ class Datapath:
         try:
             self.build: Build = build_programs(self._spec())
             self._programs = {hook: keep(libbpf.obj_get(self.build.pins[hook])) for hook in Hook}
+            self._xdp = keep(libbpf.obj_get(self.build.pins[XDP_IN.stem]))
             self._store = keep(PinnedMapStore(self.pins, family))
             self._maps = {name: keep(open_map(self.pins, family, name)) for name in _PROGRAM_MAPS}
         except BaseException:
@@ -175,6 +192,13 @@ class Datapath:
         with self.namespace.entered():
             result = libbpf.prog_test_run(self._programs[hook], frame, ctx=bytes(ctx))
         return Outcome(Verdict(ctypes.c_int32(result.retval).value), result.data)
+
+    def run_xdp(self, frame: bytes, device: Device) -> XdpOutcome:
+        """Run the XDP program on a frame as if a device had received it."""
+        ctx = struct.pack("=6I", 0, len(frame), 0, device, 0, 0)  # struct xdp_md
+        with self.namespace.entered():
+            result = libbpf.prog_test_run(self._xdp, frame, ctx=ctx)
+        return XdpOutcome(XdpVerdict(result.retval), result.data)
 
     def counters(self) -> dict[Counter, int]:
         """Return the counters that are not zero, all CPUs added up."""

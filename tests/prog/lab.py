@@ -119,10 +119,19 @@ class Lab:
         draining: Iterable[str] = (),
         generations: Mapping[str, int] | None = None,
         devices: Mapping[Device, str] | None = None,
+        xdp: bool = True,
     ) -> None:
         """Have these services and no others; what flows and affinity hold stays."""
         self.datapath.load(
-            tables(self.family, self.protocol, services, draining=draining, generations=generations, devices=devices)
+            tables(
+                self.family,
+                self.protocol,
+                services,
+                draining=draining,
+                generations=generations,
+                devices=devices,
+                xdp=xdp,
+            )
         )
 
     def play_row(self, row: Row) -> None:

@@ -80,6 +80,7 @@ def tables(
     draining: Iterable[str] = (),
     generations: Mapping[str, int] | None = None,
     devices: Mapping[Device, str] | None = None,
+    xdp: bool = True,
 ) -> Tables:
     """Return all rows; ``draining`` backends serve the flows they have."""
     services = list(services)
@@ -113,7 +114,7 @@ def tables(
         },
         node_addrs={packed("node", family): 0},
         devices={
-            device: DeviceRow(packed(name, family), 1500, DeviceFlag(0))
+            device: DeviceRow(packed(name, family), 1500, DeviceFlag.XDP if xdp else DeviceFlag(0))
             for device, name in ({Device.UPLINK: "node"} if devices is None else devices).items()
         },
         slots={ranges[service][0]: _ids(service) for service in services if service.backends},

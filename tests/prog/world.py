@@ -57,7 +57,7 @@ NARROW_MTU = 1280
 
 _GATEWAYS = {Device.UPLINK: "254", Device.BARE: "253", Device.NARROW: "252"}
 """Last part of each gateway's address; the networks are 192.0.<ifindex>.0/24 and 2001:db8:<ifindex>::/64."""
-_GATEWAY_MAC = "02:00:00:00:00:fe"
+GATEWAY_MAC = "02:00:00:00:00:fe"
 _PEER_OFFSET = 100
 
 
@@ -90,6 +90,14 @@ class Namespace:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+    def mac(self, device: Device) -> bytes:
+        """Return the MAC address of a device."""
+        with self.entered():
+            text = subprocess.run(
+                ["ip", "-o", "link", "show", "dev", device.name.lower()], check=True, capture_output=True, text=True
+            ).stdout
+        return bytes.fromhex(text.split("link/ether ")[1].split()[0].replace(":", ""))
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -126,7 +134,7 @@ def _routes() -> Iterator[str]:
         name = device.name.lower()
         for own, gateway in ((f"192.0.{device}.1/24", f"192.0.{device}.{last}"), _ipv6(device, last)):
             yield f"address add {own} dev {name} nodad" if ":" in own else f"address add {own} dev {name}"
-            yield f"neighbour add {gateway} lladdr {_GATEWAY_MAC} dev {name} nud permanent"
+            yield f"neighbour add {gateway} lladdr {GATEWAY_MAC} dev {name} nud permanent"
     for family in Family:
         for device, names in (
             (Device.UPLINK, ("client", "client2", "remote", "remote2")),
