@@ -68,6 +68,6 @@ class Decision:
     mtu: int = 0
     """That the sender is told."""
     reason: Counter | None = None
-    """Of a drop."""
+    """Of a drop, or why it is left to another hook."""
     route: Route | None = None
     """Of a packet that is forwarded."""

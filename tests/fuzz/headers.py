@@ -65,7 +65,7 @@ def _read_ipv6(frame: bytes, at: int) -> Header | None:
         return None
     protocol, size, kind, identifier = frame[at + 6], 40, Kind.WHOLE, bytes(4)
     for _ in range(_MAX_EXTENSIONS):
-        if kind is Kind.LATER_FRAGMENT or not _is_extension(protocol):
+        if kind is Kind.LATER_FRAGMENT or not is_extension(protocol):
             break
         extension = frame[at + size : at + size + 8]
         if len(extension) < 8:
@@ -76,7 +76,7 @@ def _read_ipv6(frame: bytes, at: int) -> Header | None:
             kind, identifier = found or kind, extension[4:]
         size += _extension_size(protocol, extension[1])
         protocol = extension[0]
-    if _is_extension(protocol) and kind is not Kind.LATER_FRAGMENT:
+    if is_extension(protocol) and kind is not Kind.LATER_FRAGMENT:
         return None
     length = 40 + (frame[at + 4] << 8 | frame[at + 5])
     return Header(frame[at + 8 : at + 40], protocol, frame[at + 7], size, length, kind, identifier)
@@ -88,7 +88,8 @@ def _kind(*, more: bool, offset: int) -> Kind:
     return Kind.FIRST_FRAGMENT if more else Kind.WHOLE
 
 
-def _is_extension(protocol: int) -> bool:
+def is_extension(protocol: int) -> bool:
+    """Say whether an IPv6 extension header has this number."""
     return protocol in _IN_EIGHTS or protocol in (_FRAGMENT, _AUTHENTICATION)
 
 

@@ -9,7 +9,7 @@ backwards; a packet in an outer header (DSR) those of the inner one.
 from dataclasses import dataclass, field
 
 from ebpflb.core.abi import Family, FlowSeen, Protocol
-from tests.fuzz.headers import Header, Kind, read_header
+from tests.fuzz.headers import Header, Kind, is_extension, read_header
 from tests.fuzz.rows import Ends, reverse
 
 L2 = 14
@@ -75,6 +75,17 @@ def parse_plain(frame: bytes, family: Family) -> Packet | None:
     if packet.protocol == _TCP:
         return _read_tcp(packet)
     return _read_udp(packet) if packet.protocol == _UDP else None
+
+
+def is_tcs(frame: bytes, family: Family) -> bool:
+    """Say whether tc may translate what XDP does not read: what stands for another packet, SCTP, options, fragments."""
+    if len(frame) < L2 + _NETWORK[family] or frame[L2] >> 4 != family:
+        return False
+    if family is Family.IPV6:
+        protocol = frame[L2 + 6]
+        return is_extension(protocol) or protocol in {_SCTP, ICMP[family], OUTER[family]}
+    words, is_fragment = frame[L2] & 15, bool(frame[L2 + 6] & 0x3F or frame[L2 + 7])
+    return words >= 5 and (words > 5 or is_fragment or frame[L2 + 9] in {_SCTP, ICMP[family], OUTER[family]})
 
 
 def parse(frame: bytes, family: Family) -> Packet | None:

@@ -5,7 +5,7 @@
 Written from the design documents and the ADRs, apart from the programs. Knows no map and no kernel.
 """
 
-from ebpflb.core.abi import BackendState, FrontendFlag, Protocol
+from ebpflb.core.abi import BackendState, Counter, FrontendFlag, Protocol
 from tests.fuzz import fragments
 from tests.fuzz.decision import Act, Decision, Work
 from tests.fuzz.flowtable import (
@@ -26,7 +26,7 @@ from tests.fuzz.flowtable import (
 from tests.fuzz.headers import Kind
 from tests.fuzz.opening import create, open_flow, route_to
 from tests.fuzz.outer import HEADER_BYTES
-from tests.fuzz.packet import Packet, parse, parse_plain
+from tests.fuzz.packet import Packet, is_tcs, parse, parse_plain
 from tests.fuzz.rows import Backend, Flow, Frontend, Hook, World, reverse
 
 _TCP, _UDP = int(Protocol.TCP), int(Protocol.UDP)
@@ -45,7 +45,8 @@ class Reference:
         read = parse_plain if hook is Hook.XDP_IN else parse
         packet = read(frame, self.world.family)
         if packet is None:
-            return Decision(Act.PASS, None)
+            is_left = hook is Hook.XDP_IN and is_tcs(frame, self.world.family)
+            return Decision(Act.PASS, None, reason=Counter.XDP_TO_TC if is_left else None)
         work = Work(self.world, hook, packet)
         if packet.kind is Kind.FIRST_FRAGMENT or packet.kind is Kind.LATER_FRAGMENT:
             decided = fragments.take(work, frame, may_wait=hook is not Hook.OUT)

@@ -62,13 +62,10 @@ def _is_wrapped(flow: Flow) -> bool:
 
 
 def _settle_xdp(decision: Decision) -> list[Counter]:
-    """XDP gives no answers, turns nothing back and does not count what is nobody's."""
+    """XDP gives no answers and turns nothing back: tc does. It does not count what is nobody's."""
     counts, act = decision.work.counts if decision.work else [], decision.act
-    if act is Act.PASS:
-        return counts
-    if act is Act.DROP:
-        assert decision.reason is not None
-        return [*counts, decision.reason]
+    if act in {Act.PASS, Act.DROP}:
+        return counts if decision.reason is None else [*counts, decision.reason]
     if act is Act.DELIVER:
         return [*counts, Counter.DELIVERED]
     if act is not Act.FORWARD:

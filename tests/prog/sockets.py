@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
@@ -96,7 +97,7 @@ class SocketLab:
             hz=250,
             host_netns_cookie=self.cookies[Place.HOST],
             hairpin_address=packed("hairpin", family),
-            sizes=SIZES,
+            sizes=replace(SIZES, sockets=4096),  # an LRU map smaller than its CPUs' shares forgets too early
             **self._constants,
         )
         return build_programs(spec, SOCKET_PROGRAMS)

@@ -1,0 +1,92 @@
+"""The sweep of what the programs themselves left in the flow maps: both halves of one rule, in C and in Python."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from ebpflb.core.abi import FrontendKind
+from ebpflb.datapath.clock import JiffiesClock
+from ebpflb.datapath.expiry import FlowState
+from ebpflb.datapath.store import open_map
+from ebpflb.datapath.sweep import FlowMaps, FlowSweeper
+from tests.prog.harness import Hook
+from tests.prog.lab import Lab, Step, forwards
+from tests.prog.services import Service
+from tests.prog.wire import Wire
+
+pytestmark = pytest.mark.root
+
+REMOTE = Service("cluster:80", ("remote",), FrontendKind.CLUSTER_IP)
+REST_S = 60
+
+
+class LaterClock:
+    """The kernel's clock, some seconds ahead."""
+
+    def __init__(self, clock: JiffiesClock) -> None:
+        self.hz = clock.hz
+        self.seconds = 0.0
+        self._clock = clock
+
+    def now_jiffies(self) -> int:
+        return (self._clock.now_jiffies() + int(self.seconds * self.hz)) & 0xFFFFFFFF
+
+
+class Later:
+    """Sweeps a lab's maps as if time had passed."""
+
+    def __init__(self, lab: Lab, stack: ExitStack) -> None:
+        self._clock = LaterClock(lab.datapath.clock)
+        maps = (
+            stack.enter_context(open_map(lab.datapath.pins, lab.family, name))
+            for name in ("flows", "pending", "backends", "members")
+        )
+        self.sweeper = FlowSweeper(FlowMaps(*maps), self._clock)
+
+    def sweep(self, seconds: float) -> dict[str, int]:
+        """Sweep that many seconds from now; return what was removed."""
+        self._clock.seconds = seconds
+        return dict(self.sweeper.sweep().removed)
+
+
+@pytest.fixture
+def later(tcp: Lab) -> Iterator[Later]:
+    with ExitStack() as stack:
+        yield Later(tcp, stack)
+
+
+def to(flags: str, source: str = "client:4000", port: str = "node:4000") -> Step:
+    """A client's packet to the Service, masqueraded."""
+    return forwards(Wire(source, "cluster:80", flags=flags), Wire(port, "remote:8080", flags=flags))
+
+
+def back(flags: str) -> Step:
+    """The backend's packet to the client."""
+    return forwards(Wire("remote:8080", "node:4000", flags=flags), Wire("cluster:80", "client:4000", flags=flags))
+
+
+@pytest.mark.parametrize("ending", [[to("FA"), back("FA")], [back("RA")], [to("R")]])
+def test_a_port_of_ours_rests_though_its_client_is_back_at_once(tcp: Lab, later: Later, ending: list[Step]) -> None:
+    """pitfalls 7.5: the backend is in TIME_WAIT; whoever gets the port before that ends draws a challenge ACK."""
+    tcp.load(REMOTE)
+    tcp.play(to("S").opening(), back("SA"), to("A").confirming(), *ending)
+    taken = tcp.key("remote:8080", "node:4000")
+    tcp.run(Hook.UPLINK_IN, Wire("client:4000", "cluster:80", flags="S"))
+    assert len(tcp.datapath.flows()) == 3  # the new flow, and the old one's reply entry
+    assert taken in tcp.datapath.flows()
+    assert "reset" not in later.sweep(REST_S - 2)
+    assert taken in tcp.datapath.flows()
+    assert later.sweep(REST_S + 2)["reset"] == 1
+    assert tcp.datapath.flows() == {}
+    tcp.play(to("S", "client2:4000").opening())
+
+
+def test_a_confirmed_flow_is_counted_once_and_leaves_pending_soon(tcp: Lab, later: Later) -> None:
+    tcp.load(REMOTE)
+    tcp.play(to("S").opening(), back("SA"), to("A").confirming())
+    flows = later.sweeper.sweep().flows
+    assert (flows[FlowState.ESTABLISHED], flows[FlowState.MOVED]) == (1, 1)
+    assert later.sweep(12) == {"moved": 1}
+    assert later.sweeper.sweep().entries == {"flows": 2, "pending": 0}
+    tcp.play(to("A"), back("A"))
