@@ -10,7 +10,8 @@
  *
  * ICMP errors quote the packet's headers (RFC 792, RFC 4443). Packets with IP options or extension headers,
  *fragments, and ICMP errors are dropped without an answer: the first would make every length here a variable,
- *the last must never be answered.
+ *the last must never be answered. The first fragment of a datagram that is too big is an exception: else its
+ *sender would never make smaller ones.
  */
 #ifndef LB_ANSWER_H
 #define LB_ANSWER_H
@@ -25,10 +26,18 @@
 
 #define LB_REPLY_TTL 64
 
-/* What an ICMP error quotes: the network header and the first 8 bytes behind it, enough for both ports. */
+#define LB_QUOTED_L4_BYTES 8 /* of the transport header: enough for both ports */
+
+#if FAMILY == 4
+#define LB_QUOTED_EXTENSION_BYTES 0
+#else
+#define LB_QUOTED_EXTENSION_BYTES 8 /* struct lb_fragment_header */
+#endif
+
+/* What an ICMP error quotes: the network header, in IPv6 that of a fragment, and what follows. */
 struct lb_quote {
 	lb_iphdr ip;
-	__be32 l4[2];
+	u8 rest[LB_QUOTED_EXTENSION_BYTES + LB_QUOTED_L4_BYTES];
 };
 
 /* The pseudo header adds up alike in both families and in both directions. */
@@ -115,13 +124,19 @@ static __always_inline struct lb_icmphdr lb_icmp_header(enum lb_verdict verdict,
 static __always_inline int lb_answer_icmp(lb_ctx *ctx, const struct lb_packet *packet,
 					  enum lb_verdict verdict, u32 mtu)
 {
-	const u16 payload = sizeof(struct lb_icmphdr) + sizeof(struct lb_quote);
+	const bool is_extended = packet->l4_offset - packet->l3_offset != sizeof(lb_iphdr);
+	const u16 quoted = sizeof(struct lb_quote) - (is_extended ? 0 : LB_QUOTED_EXTENSION_BYTES);
+	const u16 payload = sizeof(struct lb_icmphdr) + quoted;
 	struct lb_icmphdr icmp = lb_icmp_header(verdict, mtu);
 	lb_iphdr reply_ip = lb_reply_header(packet, LB_IPPROTO_ICMP, payload);
-	struct lb_quote quote;
+	struct lb_quote quote = {};
 	u64 sum = 0;
-	int error = lb_load(ctx, packet->l3_offset, &quote, sizeof(quote));
+	int error;
 
+	if (is_extended)
+		error = lb_load(ctx, packet->l3_offset, &quote, sizeof(quote));
+	else
+		error = lb_load(ctx, packet->l3_offset, &quote, sizeof(quote) - LB_QUOTED_EXTENSION_BYTES);
 	if (error)
 		return error;
 #if FAMILY == 6
@@ -129,7 +144,7 @@ static __always_inline int lb_answer_icmp(lb_ctx *ctx, const struct lb_packet *p
 #endif
 	sum = lb_csum_add(sum, &icmp, sizeof(icmp));
 	icmp.checksum = ~lb_csum_fold(lb_csum_add(sum, &quote, sizeof(quote)));
-	error = bpf_skb_change_tail(ctx, packet->l3_offset + sizeof(quote), 0);
+	error = bpf_skb_change_tail(ctx, packet->l3_offset + quoted, 0);
 	if (!error)
 		error = bpf_skb_adjust_room(ctx, sizeof(reply_ip) + sizeof(icmp), BPF_ADJ_ROOM_MAC, 0);
 	if (!error)
@@ -154,14 +169,24 @@ static __always_inline int lb_answer_echo(lb_ctx *ctx, const struct lb_packet *p
 	return error ? error : lb_store(ctx, LB_IP_FIELD(packet, saddr), addresses, sizeof(addresses));
 }
 
+static __always_inline bool lb_can_be_quoted(const struct lb_packet *packet, enum lb_verdict verdict)
+{
+	u32 headers = packet->l4_offset - packet->l3_offset;
+
+	if (packet->outer_bytes)
+		return false;
+	if (packet->kind == LB_FIRST_FRAGMENT && verdict == LB_TOO_BIG)
+		return headers == sizeof(lb_iphdr) + LB_QUOTED_EXTENSION_BYTES;
+	return packet->kind == LB_WHOLE && headers == sizeof(lb_iphdr);
+}
+
 /* Turns the packet into its answer. Returns 0, or a negative errno: the packet is then fit for nothing. */
 static __always_inline int lb_answer(lb_ctx *ctx, const struct lb_packet *packet, enum lb_verdict verdict,
 				     u32 mtu)
 {
 	if (verdict == LB_ECHO_ANSWER)
 		return lb_answer_echo(ctx, packet);
-	if (packet->kind != LB_WHOLE || packet->outer_bytes ||
-	    packet->l4_offset != packet->l3_offset + sizeof(lb_iphdr))
+	if (!lb_can_be_quoted(packet, verdict))
 		return -1;
 	if (verdict == LB_REJECT && packet->tuple.protocol == IPPROTO_TCP)
 		return lb_answer_tcp(ctx, packet);

@@ -6,7 +6,8 @@
  * packet carries it, so no node depends on having seen the first.
  *
  * The bytes for the outer header are reserved: the client is told the smaller MTU, and the MSS of the
- * backend's SYN-ACK is lowered to fit.
+ * backend's SYN-ACK is lowered by them. What the backend offers fits the way between the nodes, since no
+ * network gives its pods a greater MTU.
  */
 #ifndef LB_DSR_H
 #define LB_DSR_H
@@ -64,14 +65,11 @@ static __always_inline int lb_make_room(lb_ctx *ctx)
 #define LB_ENCAP_FLAG BPF_F_ADJ_ROOM_ENCAP_L3_IPV6
 #endif
 
-/* Datagrams of UDP keep their boundaries under GSO; TCP segments become smaller. */
-static __always_inline int lb_make_room(lb_ctx *ctx, const struct lb_packet *packet)
+/* The segments of a GSO packet stay as long as they are: that they fit with the outer header was looked up. */
+static __always_inline int lb_make_room(lb_ctx *ctx)
 {
-	u64 flags = LB_ENCAP_FLAG;
-
-	if (packet->tuple.protocol == IPPROTO_UDP)
-		flags |= BPF_F_ADJ_ROOM_FIXED_GSO;
-	return bpf_skb_adjust_room(ctx, LB_OUTER_BYTES, BPF_ADJ_ROOM_MAC, flags);
+	return bpf_skb_adjust_room(ctx, LB_OUTER_BYTES, BPF_ADJ_ROOM_MAC,
+				   LB_ENCAP_FLAG | BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
 #endif
@@ -81,11 +79,7 @@ static __always_inline int lb_encapsulate(lb_ctx *ctx, const struct lb_packet *p
 					  const struct lb_flow *flow)
 {
 	lb_iphdr ip = lb_outer_header(packet, flow);
-#ifdef LB_XDP
 	int error = lb_make_room(ctx);
-#else
-	int error = lb_make_room(ctx, packet);
-#endif
 
 	lb_count(LB_COUNTER_ENCAPSULATED);
 	return error ? error : lb_store(ctx, LB_L3_OFFSET(packet), &ip, sizeof(ip));
@@ -126,23 +120,20 @@ struct lb_mss_option {
 	__be16 mss;
 };
 
+#define LB_TCP_LEAST_MSS  536 /* RFC 9293, 3.7.1 */
+
 /* What the client sends must fit the way to the backend's node, outer header included. */
 static __always_inline int lb_clamp_mss(lb_ctx *ctx, const struct lb_packet *packet)
 {
-	const u32 headers = 2 * sizeof(lb_iphdr) + sizeof(struct tcphdr);
 	u32 offset = packet->l4_offset + sizeof(struct tcphdr);
-	u32 ifindex = ctx->ifindex;
-	struct lb_device *device = devices.lookup(&ifindex);
 	struct lb_mss_option from, to;
 	int error;
 
-	if (!packet->is_syn_ack || !device || device->mtu <= headers)
-		return 0;
-	if (lb_load(ctx, offset, &from, sizeof(from)) || from.kind != LB_TCP_OPTION_MSS ||
-	    bpf_ntohs(from.mss) <= device->mtu - headers)
+	if (!packet->is_syn_ack || lb_load(ctx, offset, &from, sizeof(from)) ||
+	    from.kind != LB_TCP_OPTION_MSS || bpf_ntohs(from.mss) < LB_TCP_LEAST_MSS + LB_OUTER_BYTES)
 		return 0;
 	to = from;
-	to.mss = bpf_htons(device->mtu - headers);
+	to.mss = bpf_htons(bpf_ntohs(from.mss) - LB_OUTER_BYTES);
 	error = lb_csum_l4(ctx, packet->l4_offset + __builtin_offsetof(struct tcphdr, check),
 			   lb_csum_difference(&from, &to, 1), 0);
 	return error ? error : lb_store(ctx, offset, &to, sizeof(to));

@@ -39,15 +39,6 @@ static __always_inline void lb_fib_fill(struct bpf_fib_lookup *fib, const addr_t
 #endif
 }
 
-/* What of `length` bytes more the device towards the next hop cannot take; kernels before 5.13 do not tell
- * the MTU. */
-static __always_inline u32 lb_device_mtu(u32 ifindex, u32 known)
-{
-	struct lb_device *device = known ? NULL : devices.lookup(&ifindex);
-
-	return device ? device->mtu : known;
-}
-
 #ifdef LB_XDP
 
 static __always_inline enum lb_verdict lb_leave_to_tc(void)
@@ -82,17 +73,44 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 static long (*lb_redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int plen,
 				 u64 flags) = (void *)152;
 
+/* The length of the longest packet that this one becomes: itself, or a segment of a GSO packet. */
+static __always_inline u32 lb_longest_segment(lb_ctx *ctx, const struct lb_packet *packet)
+{
+	u32 headers = packet->l4_offset - packet->l3_offset + sizeof(struct udphdr);
+	u8 tcp_words = 0;
+
+	if (!ctx->gso_size)
+		return packet->length;
+	if (packet->tuple.protocol == IPPROTO_TCP) {
+		/* The data offset: the upper half of its byte. */
+		lb_load(ctx, packet->l4_offset + packet->outer_bytes + 12, &tcp_words, sizeof(tcp_words));
+		headers += (tcp_words >> 4) * 4 - sizeof(struct udphdr);
+	}
+	return headers + ctx->gso_size;
+}
+
+/* Linux 5.12 tells the route's MTU, in the field where it was told the length; before, the device's must do. */
+static __always_inline u32 lb_hop_mtu(const struct bpf_fib_lookup *fib, u32 length)
+{
+	u32 ifindex = fib->ifindex;
+	struct lb_device *device;
+
+	if (fib->tot_len != (u16)length)
+		return fib->tot_len;
+	device = devices.lookup(&ifindex);
+	return device ? device->mtu : length;
+}
+
 /*
  * Returns LB_CONTINUE with `hop` filled, LB_TOO_BIG with its MTU, or LB_DROP (counted). A zero `saddr` leaves
- * the source to the routes. `extra`: bytes that are put before the packet on the way out; a GSO packet is cut
- * to fit.
+ * the source to the routes. `extra`: bytes that are put before the packet on the way out.
  */
 static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct lb_packet *packet, u32 extra,
 						     const addr_t *saddr, const addr_t *daddr,
 						     struct lb_next_hop *hop)
 {
-	/* tot_len stays 0: the kernel then checks the skb itself against the MTU, GSO included. */
-	struct bpf_fib_lookup fib = {.ifindex = ctx->ifindex};
+	u32 length = lb_longest_segment(ctx, packet) + extra;
+	struct bpf_fib_lookup fib = {.ifindex = ctx->ifindex, .tot_len = length};
 	long result;
 
 	lb_fib_fill(&fib, saddr, daddr);
@@ -101,10 +119,8 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 	    result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return lb_drop(LB_COUNTER_DROP_NO_ROUTE);
 	hop->ifindex = fib.ifindex;
-	hop->mtu = lb_device_mtu(fib.ifindex, fib.tot_len) - extra;
-	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		return LB_TOO_BIG;
-	if (!ctx->gso_segs && packet->length > hop->mtu && hop->mtu + extra)
+	hop->mtu = lb_hop_mtu(&fib, length) - extra;
+	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED || length - extra > hop->mtu)
 		return LB_TOO_BIG;
 	hop->neighbour.nh_family = fib.family;
 	/* The union holds a gateway of either family: an IPv4 route may point at an IPv6 gateway (RFC 5549).

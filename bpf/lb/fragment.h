@@ -73,12 +73,13 @@ static __always_inline bool lb_fragment_release(lb_ctx *ctx, struct lb_held_key 
 		return true;
 	error = bpf_skb_change_tail(ctx, held->length, 0);
 	if (!error)
-		error = bpf_skb_store_bytes(ctx, 0, held->frame, lb_frame_length(held->length), 0);
+		error = bpf_skb_store_bytes(ctx, 0, held->frame, lb_frame_length(held->length),
+					    BPF_F_RECOMPUTE_CSUM);
 	if (!error)
 		error = bpf_clone_redirect(ctx, ctx->ifindex, BPF_F_INGRESS);
 	held_fragments.delete(key);
 	error |= bpf_skb_change_tail(ctx, own->length, 0);
-	error |= bpf_skb_store_bytes(ctx, 0, own->frame, lb_frame_length(own->length), 0);
+	error |= bpf_skb_store_bytes(ctx, 0, own->frame, lb_frame_length(own->length), BPF_F_RECOMPUTE_CSUM);
 	if (!error)
 		lb_count(LB_COUNTER_FRAGMENT_RELEASED);
 	return !error;
@@ -87,13 +88,16 @@ static __always_inline bool lb_fragment_release(lb_ctx *ctx, struct lb_held_key 
 /*
  * Plain stores, no atomics (those that return a value need 5.12): two CPUs in the same moment let the same
  * fragment go twice, which a receiver takes for the duplicate that it is, and skip none.
+ *
+ * Only where packets come in: what passes by on its way out (under DSR the same datagram once more, in its
+ * outer header) is not where the waiting ones came from.
  */
 static __always_inline enum lb_verdict lb_fragment_release_next(lb_ctx *ctx, struct lb_datagram_key *key,
-								struct lb_datagram *datagram)
+								struct lb_datagram *datagram, bool is_ingress)
 {
 	struct lb_held_key held_key = {.datagram = *key};
 
-	if (datagram->released == datagram->held)
+	if (!is_ingress || datagram->released == datagram->held)
 		return LB_CONTINUE;
 	held_key.number = datagram->released;
 	datagram->released = held_key.number + 1;
@@ -138,7 +142,8 @@ static __always_inline enum lb_verdict lb_fragment_hold(lb_ctx *ctx, struct lb_d
 }
 
 /* The first fragment: from now on the others know where to go. */
-static __always_inline enum lb_verdict lb_fragment_first(lb_ctx *ctx, const struct lb_packet *packet)
+static __always_inline enum lb_verdict lb_fragment_first(lb_ctx *ctx, const struct lb_packet *packet,
+							 bool is_ingress)
 {
 	struct lb_datagram_key key = lb_datagram_key(packet);
 	struct lb_datagram *datagram = lb_datagram_find(&key);
@@ -157,14 +162,14 @@ static __always_inline enum lb_verdict lb_fragment_first(lb_ctx *ctx, const stru
 	datagram->dport = fresh.dport;
 	datagram->is_known = true;
 	datagram->last_seen = fresh.last_seen;
-	return lb_fragment_release_next(ctx, &key, datagram);
+	return lb_fragment_release_next(ctx, &key, datagram, is_ingress);
 }
 
 /*
- * A later fragment. `may_wait`: only where packets come in, since it comes in again. Whether the first one
- * went by on another CPU while this one was put to wait is looked up once more: then it lets itself go.
+ * A later fragment. It waits only where packets come in, since it comes in again. Whether the first one went
+ * by on another CPU while this one was put to wait is looked up once more: then it lets itself go.
  */
-static __always_inline enum lb_verdict lb_fragment_later(lb_ctx *ctx, struct lb_packet *packet, bool may_wait)
+static __always_inline enum lb_verdict lb_fragment_later(lb_ctx *ctx, struct lb_packet *packet, bool is_ingress)
 {
 	struct lb_datagram_key key = lb_datagram_key(packet);
 	struct lb_datagram *datagram = lb_datagram_find(&key);
@@ -172,7 +177,7 @@ static __always_inline enum lb_verdict lb_fragment_later(lb_ctx *ctx, struct lb_
 	if (!datagram || !datagram->is_known) {
 		struct lb_datagram fresh = {.last_seen = lb_now()};
 
-		if (!may_wait || !lb_fragment_concerns_us(packet)) {
+		if (!is_ingress || !lb_fragment_concerns_us(packet)) {
 			lb_count(LB_COUNTER_PASSED_FRAGMENT);
 			return LB_PASS;
 		}
@@ -185,21 +190,21 @@ static __always_inline enum lb_verdict lb_fragment_later(lb_ctx *ctx, struct lb_
 		enum lb_verdict verdict = lb_fragment_hold(ctx, &key, datagram);
 
 		if (*(volatile u32 *)&datagram->is_known)
-			lb_fragment_release_next(ctx, &key, datagram);
+			lb_fragment_release_next(ctx, &key, datagram, is_ingress);
 		return verdict;
 	}
 	packet->tuple.sport = datagram->sport;
 	packet->tuple.dport = datagram->dport;
 	packet->seen = LB_SEEN_DATA;
-	return lb_fragment_release_next(ctx, &key, datagram);
+	return lb_fragment_release_next(ctx, &key, datagram, is_ingress);
 }
 
-static __always_inline enum lb_verdict lb_fragment(lb_ctx *ctx, struct lb_packet *packet, bool may_wait)
+static __always_inline enum lb_verdict lb_fragment(lb_ctx *ctx, struct lb_packet *packet, bool is_ingress)
 {
 	if (packet->kind == LB_FIRST_FRAGMENT)
-		return lb_fragment_first(ctx, packet);
+		return lb_fragment_first(ctx, packet, is_ingress);
 	if (packet->kind == LB_LATER_FRAGMENT)
-		return lb_fragment_later(ctx, packet, may_wait);
+		return lb_fragment_later(ctx, packet, is_ingress);
 	return LB_CONTINUE;
 }
 

@@ -2,7 +2,7 @@
 
 import pytest
 from scapy.layers.inet import ICMP
-from scapy.layers.inet6 import ICMPv6PacketTooBig, ICMPv6TimeExceeded
+from scapy.layers.inet6 import ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6ExtHdrFragment
 from scapy.packet import Packet, Raw
 
 from ebpflb.core.abi import Counter, Family, FrontendKind
@@ -19,15 +19,15 @@ LONG = Wire("client:4000", "cluster:80", payload=b"x" * 1400)
 ENDS_HERE = Wire("client:4000", "cluster:80", ttl=1)
 
 
-def answer(lab: Lab, wire: Wire, error: Packet) -> bytes:
-    """Return the error as the Service's address sends it: it quotes the header and 8 bytes."""
+def answer(lab: Lab, wire: Wire, error: Packet, quote: bytes = b"") -> bytes:
+    """Return the error as the Service's address sends it: it quotes the header and 8 bytes unless told otherwise."""
     back = Wire(wire.dst, wire.src, swapped=True)
     header = network(back, lab.family, **({} if lab.family is Family.IPV6 else {"options": []}))
     if lab.family is Family.IPV6:
         header.tc, header.fl = 0, 0
     else:
         header.tos, header.id, header.flags = 0, 0, 0
-    quote = lab.frame(wire)[ETHERNET_BYTES:][: (20 if lab.family is Family.IPV4 else 40) + 8]
+    quote = quote or lab.frame(wire)[ETHERNET_BYTES:][: (20 if lab.family is Family.IPV4 else 40) + 8]
     return bytes(ethernet(back) / header / error / Raw(quote))
 
 
@@ -64,3 +64,30 @@ def test_options_are_answered_with_silence(udp: Lab, wire: Wire, backend: str, r
     optional = Wire(wire.src, wire.dst, ttl=wire.ttl, payload=wire.payload, options=bytes([148, 4, 0, 0]))
     step = drops(UPLINK, optional, reason)
     udp.play(step.opening() if reason is Counter.DROP_TTL else step)
+
+
+def test_a_first_fragment_that_is_too_big_is_answered_and_quoted_up_to_its_ports(udp: Lab) -> None:
+    """Its sender makes smaller ones from then on; the later fragments need no answer."""
+    udp.load(Service("cluster:80", ("narrow",), FrontendKind.CLUSTER_IP), devices={Device.NARROW: "node"})
+    first, later = fragments(udp, LONG, 1320)
+    is_ipv4 = udp.family is Family.IPV4
+    error = ICMP(type=3, code=4, nexthopmtu=NARROW_MTU) if is_ipv4 else ICMPv6PacketTooBig(mtu=NARROW_MTU)
+    quoted = 20 + 8 if is_ipv4 else 40 + 8 + 8
+    expected = answer(udp, LONG, error, first[ETHERNET_BYTES:][:quoted])
+    assert udp.datapath.run(UPLINK, first) == Outcome(Verdict.REDIRECT, expected)
+    assert udp.datapath.run(UPLINK, later).verdict is Verdict.NEXT
+
+
+def fragments(lab: Lab, wire: Wire, length: int) -> tuple[bytes, bytes]:
+    """Return a datagram in two frames, the first with so many bytes of it."""
+    whole = lab.frame(wire)
+    datagram = whole[ETHERNET_BYTES + (20 if lab.family is Family.IPV4 else 40) :]
+    made = []
+    for offset, part, more in ((0, datagram[:length], 1), (length // 8, datagram[length:], 0)):
+        if lab.family is Family.IPV4:
+            header = network(wire, lab.family)
+            header.flags, header.frag, header.proto = more, offset, 17
+        else:
+            header = network(wire, lab.family) / IPv6ExtHdrFragment(nh=17, offset=offset, m=more, id=7)
+        made.append(bytes(ethernet(wire) / header / Raw(part)))
+    return made[0], made[1]
