@@ -4,7 +4,6 @@ import pytest
 
 from ebpflb.core.abi import Counter
 from tests.netns.traffic.callers import KINDS
-from tests.netns.traffic.paths import target
 from tests.netns.traffic.world import World
 
 pytestmark = pytest.mark.root
@@ -27,29 +26,31 @@ def plain(shown: str) -> str:
 @pytest.mark.parametrize("destination", DESTINATIONS)
 @pytest.mark.parametrize("caller", ["covered", "uncovered", "host", "hostNetwork"])
 def test_every_caller_reaches_the_backend_and_sees_the_service(
-    routed: World, caller: str, destination: str, service: str, kind: str
+    routed_world: World, caller: str, destination: str, service: str, kind: str
 ) -> None:
-    spec = routed.specs[service]
-    dialled = target(spec, destination, kind)
-    (outcome,) = routed.caller(caller).ask(kind, mapped(dialled))
+    spec = routed_world.specs[service]
+    dialled = routed_world.target(spec, destination, kind)
+    (outcome,) = routed_world.caller(caller).ask(kind, mapped(dialled))
     assert (outcome.error, outcome.backend) == ("", spec.backends[0].name)
     assert plain(outcome.peer) == dialled
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("caller", ["covered", "host"])
-def test_the_socket_hooks_do_it_and_keep_the_true_source(routed: World, caller: str, kind: str) -> None:
-    spec = routed.specs["remote"]
-    before = routed.counters(1)
-    (outcome,) = routed.caller(caller).ask(kind, mapped(target(spec, "ClusterIP", kind)))
-    after = routed.counters(1)
-    assert outcome.seen_as == routed.place(caller).address
+def test_the_socket_hooks_do_it_and_keep_the_true_source(routed_world: World, caller: str, kind: str) -> None:
+    spec = routed_world.specs["remote"]
+    before = routed_world.counters(1)
+    (outcome,) = routed_world.caller(caller).ask(kind, mapped(routed_world.target(spec, "ClusterIP", kind)))
+    after = routed_world.counters(1)
+    assert outcome.seen_as == routed_world.address(routed_world.place(caller))
     assert after[Counter.SOCK_TRANSLATED] == before[Counter.SOCK_TRANSLATED] + 1
     assert after[Counter.FLOW_CREATED] == before[Counter.FLOW_CREATED]
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp-connected"])
 @pytest.mark.parametrize("caller", ["covered", "host"])
-def test_a_service_without_backends_refuses(routed: World, caller: str, kind: str) -> None:
-    (outcome,) = routed.caller(caller).ask(kind, mapped(target(routed.specs["nobody"], "ClusterIP", kind)))
+def test_a_service_without_backends_refuses(routed_world: World, caller: str, kind: str) -> None:
+    (outcome,) = routed_world.caller(caller).ask(
+        kind, mapped(routed_world.target(routed_world.specs["nobody"], "ClusterIP", kind))
+    )
     assert outcome.error == "ECONNREFUSED"

@@ -36,25 +36,25 @@ def bind(world: World, place: str, host: str, port: int, kind: str) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::", "192.168.100.1"])
 @pytest.mark.parametrize("place", ["host", "hostNetwork"])
-def test_a_host_process_does_not_get_a_node_port(routed: World, place: str, host: str, kind: str) -> None:
-    port = routed.specs["local"].node_port(kind)
-    refused = routed.counters(1)[Counter.BIND_REFUSED]
-    assert bind(routed, place, host, port, kind) == errno.EADDRINUSE
-    assert routed.counters(1)[Counter.BIND_REFUSED] == refused + 1
-    assert bind(routed, place, host, port + 500, kind) == 0
+def test_a_host_process_does_not_get_a_node_port(routed_world: World, place: str, host: str, kind: str) -> None:
+    port = routed_world.specs["local"].node_port(kind)
+    refused = routed_world.counters(1)[Counter.BIND_REFUSED]
+    assert bind(routed_world, place, host, port, kind) == errno.EADDRINUSE
+    assert routed_world.counters(1)[Counter.BIND_REFUSED] == refused + 1
+    assert bind(routed_world, place, host, port + 500, kind) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", ["covered", "uncovered"])
-def test_a_pod_binds_what_it_likes(routed: World, place: str, kind: str) -> None:
-    assert bind(routed, place, "::", routed.specs["local"].node_port(kind), kind) == 0
+def test_a_pod_binds_what_it_likes(routed_world: World, place: str, kind: str) -> None:
+    assert bind(routed_world, place, "::", routed_world.specs["local"].node_port(kind), kind) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_port_is_taken_while_the_service_is_there(routed: World, kind: str) -> None:
-    spec = Spec("fleeting", 70, (routed.local,))
+def test_a_port_is_taken_while_the_service_is_there(routed_world: World, kind: str) -> None:
+    spec = Spec("fleeting", 70, (routed_world.local,))
     port = spec.node_port(kind)
-    assert bind(routed, "host", "0.0.0.0", port, kind) == 0
-    with routed.service(spec):
-        assert bind(routed, "host", "0.0.0.0", port, kind) == errno.EADDRINUSE
-    assert bind(routed, "host", "0.0.0.0", port, kind) == 0
+    assert bind(routed_world, "host", "0.0.0.0", port, kind) == 0
+    with routed_world.service(spec):
+        assert bind(routed_world, "host", "0.0.0.0", port, kind) == errno.EADDRINUSE
+    assert bind(routed_world, "host", "0.0.0.0", port, kind) == 0

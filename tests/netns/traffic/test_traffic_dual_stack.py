@@ -34,7 +34,7 @@ def test_a_service_answers_in_both_families_at_once(
 @pytest.mark.parametrize("missing", DUAL_STACK, ids=lambda family: family.name)
 def test_a_service_whose_backends_have_one_family_refuses_in_the_other(routed_world: World, missing: Family) -> None:
     """PreferDualStack, and pods of an application that listens in one family alone."""
-    spec = Spec("lopsided", 70, routed_world.remote, slices_of=tuple(set(DUAL_STACK) - {missing}))
+    spec = Spec("lopsided", 75, routed_world.remote, slices_of=tuple(set(DUAL_STACK) - {missing}))
     with routed_world.service(spec):
         for caller in CALLERS:
             for destination in ("ClusterIP", "NodePort of node-1"):
@@ -46,7 +46,7 @@ def test_a_service_whose_backends_have_one_family_refuses_in_the_other(routed_wo
 
 @pytest.mark.parametrize("only", DUAL_STACK, ids=lambda family: family.name)
 def test_a_single_stack_service_has_node_ports_in_its_own_family_only(routed_world: World, only: Family) -> None:
-    spec = Spec("single", 71, routed_world.remote, families=(only,))
+    spec = Spec("single", 76, routed_world.remote, families=(only,))
     with routed_world.service(spec):
         for family in DUAL_STACK:
             world = routed_world.speaking(family)
@@ -59,7 +59,7 @@ def test_a_single_stack_service_has_node_ports_in_its_own_family_only(routed_wor
 
 @pytest.mark.parametrize("caller", ["covered", "uncovered", "outside"])
 def test_affinity_is_each_familys_own(routed_world: World, caller: str) -> None:
-    spec = Spec("sticky-both", 72, (routed_world.local, *routed_world.remote), affinity_seconds=3600)
+    spec = Spec("sticky-both", 77, (routed_world.local, *routed_world.remote), affinity_seconds=3600)
     with routed_world.service(spec):
         for family in DUAL_STACK:
             dialled = routed_world.speaking(family).target(spec, "ClusterIP", "tcp")
