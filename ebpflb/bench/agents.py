@@ -21,7 +21,7 @@ from ebpflb.errors import EbpflbError
 
 BPFFS = Path("/sys/fs/bpf")
 READY = re.compile(r"(?<!not )\bready\b")
-READY_SECONDS = 100.0
+READY_SECONDS = 200.0
 """Three agents compile the programs of both families at once, on two cores that may be busy with other things."""
 
 

@@ -1,14 +1,20 @@
 """Shows ebpflb at work on this machine in about a minute, and leaves nothing behind.
 
-examples/ -> Stage -> SCENES, one after the other -> "demo: ok" and 0, or what failed and 1
+    python -m ebpflb.bench.demo [--underlay routed|vxlan] [--forwarding snat|dsr|hybrid]
+
+examples/, Settings -> Stage -> SCENES, one after the other, each in IPv4 and IPv6 -> "demo: ok" and 0, or what failed
+and 1
 """
 
+import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from ebpflb.bench.demo_scenes import SCENES
 from ebpflb.bench.demo_screen import Screen
-from ebpflb.bench.demo_stage import Stage, staged
+from ebpflb.bench.demo_stage import Settings, Stage, staged
+from ebpflb.bench.plan import Underlay
 from ebpflb.errors import EbpflbError
 
 INTERRUPTED = 130
@@ -42,11 +48,11 @@ def fail(screen: Screen, error: Exception) -> int:
     return 1
 
 
-def run() -> int:
+def run(settings: Settings) -> int:
     """Play the demo; return the exit code."""
     screen = Screen()
     try:
-        with staged(screen) as stage:
+        with staged(screen, settings) as stage:
             play(screen, stage)
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE, "") not in {"", "0"}:
@@ -59,5 +65,14 @@ def run() -> int:
     return 0
 
 
+def parse(arguments: Sequence[str] | None = None) -> Settings:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="demo", description="ebpflb at work on this machine")
+    parser.add_argument("--underlay", choices=[each.value for each in Underlay], default=Underlay.ROUTED.value)
+    parser.add_argument("--forwarding", choices=["snat", "dsr", "hybrid"], default="")
+    chosen = parser.parse_args(arguments)
+    return Settings(Underlay(chosen.underlay), chosen.forwarding)
+
+
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(run(parse()))

@@ -4,35 +4,38 @@ steady load from a pod and from outside + a change -> Reports -> Outcome, or Ebp
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from ebpflb.bench.addresses import join_port
 from ebpflb.bench.control import Load
-from ebpflb.bench.demo_stage import NODE_PORT, WEB, WEB_SERVICE, Outcome, Stage, check, check_no_failure
+from ebpflb.bench.demo_stage import NAMES, NODE_PORT, WEB, WEB_SERVICE, Outcome, Stage, check, check_no_failure
 from ebpflb.bench.report import Report
 
-RATE = ("--rate", "200")
+RATE = ("--rate", "100")
 FLOW_SECONDS = 2.0
-LEAVING = "10.244.2.12"
-JOINING = "10.244.1.12"
+LEAVING = (2, 2)
+JOINING = (1, 2)
+"""Node and pod."""
 KILLED_NODE = 3
+NEW = "new connections"
+OUTSIDE = "outside"
 
 
 @contextmanager
 def _load_from_everywhere(stage: Stage) -> Iterator[dict[str, Load]]:
-    """Call the web Service from a pod and from outside: new connections from both, a kept one from the pod."""
-    through_node = f"{stage.lab.node(KILLED_NODE).address}:{NODE_PORT}"
-    with (
-        Load(stage.caller, "tcp", WEB, *RATE) as inside,
-        Load(stage.caller, "tcp", WEB, *RATE, "--keep") as kept,
-        Load(stage.lab.client, "tcp", through_node, *RATE) as outside,
-        Load(stage.lab.client, "tcp", through_node, *RATE, "--keep") as kept_outside,
-    ):
-        yield {
-            "new connections from a pod": inside,
-            "one kept connection from a pod": kept,
-            "new connections from outside": outside,
-            "one kept connection from outside": kept_outside,
-        }
+    """Call the web Service from a pod and from outside, on new connections and on a kept one, in each family."""
+    with ExitStack() as running:
+        loads = {}
+        for family in stage.families:
+            through_node = join_port(stage.lab.node(KILLED_NODE).address_of(family), NODE_PORT)
+            for where, place, target in (
+                ("a pod", stage.caller, WEB[family]),
+                (OUTSIDE, stage.lab.client, through_node),
+            ):
+                for what, flags in ((NEW, ()), ("one kept connection", ("--keep",))):
+                    load = running.enter_context(Load(place, "tcp", target, *RATE, *flags))
+                    loads[f"{NAMES[family]}: {what} from {where}"] = load
+        yield loads
 
 
 def _without_a_failure(loads: dict[str, Load]) -> tuple[str, ...]:
@@ -45,17 +48,18 @@ def _without_a_failure(loads: dict[str, Load]) -> tuple[str, ...]:
 
 def scale_under_load(stage: Stage) -> Outcome:
     """Take a backend away, then bring it back with another; new connections follow, kept ones stay, none fails."""
-    before = stage.manifests.backends(WEB_SERVICE)
-    fewer = [address for address in before if address != LEAVING]
-    check(fewer != before, f"the examples do not list {LEAVING} behind {WEB_SERVICE}")
-    more = [*before, JOINING]
+    before = stage.pods_of(WEB_SERVICE)
+    leaving, joining = stage.lab.pod(*LEAVING), stage.lab.pod(*JOINING)
+    check(leaving in before, f"the examples do not list {leaving.name} behind {WEB_SERVICE}")
+    fewer = [pod for pod in before if pod != leaving]
+    more = [*before, joining]
     with _load_from_everywhere(stage) as loads:
-        for addresses in (fewer, more):
-            stage.scale(WEB_SERVICE, addresses)
-            spread = stage.settle_everywhere()
+        for pods in (fewer, more):
+            stage.scale(WEB_SERVICE, pods)
+            bars = stage.settle_everywhere()
         notes = _without_a_failure(loads)
     scaled = f"{len(before)} pods, then {len(fewer)}, then {len(more)}"
-    return Outcome(bars=spread.by_backend, notes=(scaled, *notes))
+    return Outcome(bars=bars, notes=(scaled, *notes))
 
 
 def kill_an_agent(stage: Stage) -> Outcome:
@@ -63,10 +67,11 @@ def kill_an_agent(stage: Stage) -> Outcome:
     agent = stage.agents[KILLED_NODE]
     with _load_from_everywhere(stage) as loads:
         agent.kill()
-        loads["new connections from outside"].flow(FLOW_SECONDS)
+        loads[f"{NAMES[stage.families[0]]}: {NEW} from {OUTSIDE}"].flow(FLOW_SECONDS)
         agent.start()
         agent.wait_ready()
         adopted = [line for line in agent.running.lines() if "event=build_adopted" in line]
         notes = _without_a_failure(loads)
     check(bool(adopted), f"the agent of node-{KILLED_NODE} did not adopt its programs:\n{agent.running.tail()}")
-    return Outcome(notes=(*notes, f"the restarted agent says: {adopted[0].partition('event=')[2]}"))
+    says = (f"the restarted agent says: {line.partition('event=')[2]}" for line in adopted)
+    return Outcome(notes=(*notes, *says))

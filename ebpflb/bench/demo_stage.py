@@ -4,18 +4,20 @@ examples/, Lab, Agents -> Stage -> scenes (demo_scenes.py)
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ebpflb.bench.addresses import join_port
 from ebpflb.bench.agents import Agents
 from ebpflb.bench.control import measure, start_server
 from ebpflb.bench.demo_manifests import Manifests
 from ebpflb.bench.demo_screen import Screen
-from ebpflb.bench.process import Running
+from ebpflb.bench.plan import DUAL_STACK, Underlay
 from ebpflb.bench.report import Report
 from ebpflb.bench.topology import Lab, Place, Pod
+from ebpflb.core.abi import Family
 from ebpflb.errors import EbpflbError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -30,11 +32,31 @@ SAMPLE = 60
 
 # What the scenes call; the Services stand in examples/.
 WEB_SERVICE = "demo/web"
-WEB = "10.96.0.10:80"
+WEB = {Family.IPV4: "10.96.0.10:80", Family.IPV6: "[fd00:10:96::10]:80"}
 NODE_PORT = 30080
-DNS = "10.96.0.53:53"
-STICKY = "10.96.0.20:80"
-SELFIE = "10.96.0.30:80"
+DNS = {Family.IPV4: "10.96.0.53:53", Family.IPV6: "[fd00:10:96::53]:53"}
+STICKY = {Family.IPV4: "10.96.0.20:80", Family.IPV6: "[fd00:10:96::20]:80"}
+SELFIE = {Family.IPV4: "10.96.0.30:80", Family.IPV6: "[fd00:10:96::30]:80"}
+NAMES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a viewer may choose."""
+
+    underlay: Underlay = Underlay.ROUTED
+    forwarding: str = ""
+    """For the agents' ``--forwarding``; empty: their own default."""
+
+    @property
+    def agent_flags(self) -> tuple[str, ...]:
+        """Flags for every agent."""
+        return ("--forwarding", self.forwarding) if self.forwarding else ()
+
+    @property
+    def answers_directly(self) -> bool:
+        """Whether backends on other nodes answer outside TCP clients themselves."""
+        return self.forwarding in {"dsr", "hybrid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +64,7 @@ class Outcome:
     """What a scene has to show."""
 
     bars: Mapping[str, int] = field(default_factory=dict)
-    """Requests by backend."""
+    """Requests by family and backend."""
     notes: tuple[str, ...] = ()
     excerpt: str = ""
 
@@ -54,8 +76,7 @@ class Stage:
     lab: Lab
     agents: Agents
     manifests: Manifests
-    servers: dict[str, Running]
-    """By pod address."""
+    settings: Settings
 
     @property
     def caller(self) -> Pod:
@@ -67,25 +88,34 @@ class Stage:
         """The pod that is its own Service's only backend."""
         return self.lab.pod(*SELF_CALLER)
 
-    def pod_at(self, address: str) -> Pod:
-        """Return the pod with an address."""
-        return next(pod for pod in self.lab.pods if pod.address == address)
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Each scene plays in all of them."""
+        return self.lab.plan.families
+
+    def pods_of(self, service: str) -> list[Pod]:
+        """Return the pods behind a Service."""
+        addresses = self.manifests.backends(service)
+        return [pod for pod in self.lab.pods if set(pod.addresses) <= set(addresses)]
 
     def names(self, service: str) -> set[str]:
         """Return the names of the pods behind a Service."""
-        return {self.pod_at(address).name for address in self.manifests.backends(service)}
+        return {pod.name for pod in self.pods_of(service)}
 
-    def scale(self, service: str, addresses: list[str]) -> None:
+    def scale(self, service: str, pods: Sequence[Pod]) -> None:
         """Let the Service have these backends."""
-        nodes = {address: f"node-{self.pod_at(address).node}" for address in addresses}
+        nodes = {address: f"node-{pod.node}" for pod in pods for address in pod.addresses}
         self.manifests.set_backends(service, nodes)
 
-    def settle_everywhere(self) -> Report:
-        """Wait until the web Service is answered by exactly its backends, from a pod and from outside."""
+    def settle_everywhere(self) -> dict[str, int]:
+        """Wait until the web Service is answered by exactly its backends, from a pod and from outside; return bars."""
         expected = self.names(WEB_SERVICE)
-        for node in self.lab.nodes:
-            self._settle(self.lab.client, f"{node.address}:{NODE_PORT}", expected)
-        return self._settle(self.caller, WEB, expected)
+        bars: dict[str, int] = {}
+        for family in self.families:
+            for node in self.lab.nodes:
+                self._settle(self.lab.client, join_port(node.address_of(family), NODE_PORT), expected)
+            bars |= bars_of(family, self._settle(self.caller, WEB[family], expected))
+        return bars
 
     def _settle(self, place: Place, target: str, expected: set[str]) -> Report:
         for _ in range(SETTLE_TRIES):
@@ -97,6 +127,11 @@ class Stage:
             f"{target} from {place.name} is still answered by {', '.join(sorted(report.by_backend))}"
             f" and not by {', '.join(sorted(expected))}"
         )
+
+
+def bars_of(family: Family, report: Report) -> dict[str, int]:
+    """Return who answered, as bars of one family."""
+    return {f"{NAMES[family]}  {name}": count for name, count in report.by_backend.items()}
 
 
 def check(truth: bool, complaint: str) -> None:
@@ -113,16 +148,26 @@ def check_no_failure(report: Report, what: str) -> None:
 
 
 @contextmanager
-def staged(screen: Screen) -> Iterator[Stage]:
+def staged(screen: Screen, settings: Settings) -> Iterator[Stage]:
     """Set the stage, step by step, and clear it again however the block ends."""
     with ExitStack() as undo:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="ebpflb-demo-")))
         manifests = Manifests(EXAMPLES, folder / "manifests")
-        with screen.step(f"three nodes, {sum(PODS_PER_NODE)} pods and an outside client, as network namespaces"):
-            lab = undo.enter_context(Lab("demo", pods_per_node=PODS_PER_NODE, uncovered=[SELF_CALLER]))
+        pods = sum(PODS_PER_NODE)
+        with screen.step(f"three nodes, {pods} pods and an outside client, as network namespaces, in IPv4 and IPv6"):
+            lab = undo.enter_context(
+                Lab(
+                    "demo",
+                    pods_per_node=PODS_PER_NODE,
+                    uncovered=[SELF_CALLER],
+                    families=DUAL_STACK,
+                    underlay=settings.underlay,
+                )
+            )
         with screen.step("a small server in every pod"):
-            servers = {pod.address: start_server(pod, TCP_PORTS, UDP_PORTS) for pod in lab.pods}
+            for pod in lab.pods:
+                start_server(pod, TCP_PORTS, UDP_PORTS)
         with screen.step("an ebpflb agent on every node: compile, load, attach, program"):
-            agents = undo.enter_context(Agents(lab, manifests.folder, folder / "state"))
-        yield Stage(lab, agents, manifests, servers)
+            agents = undo.enter_context(Agents(lab, manifests.folder, folder / "state", settings.agent_flags))
+        yield Stage(lab, agents, manifests, settings)
         undo.enter_context(screen.step("everything removed"))

@@ -24,13 +24,15 @@ def address_rows(
     It has backends if any frontend at it has: then a ping is answered. An address that is also this node's has none:
     the node answers for itself, under its own rules.
     """
-    answers = dict.fromkeys(addresses_of((key, row.kind) for key, row in frontends.items()), FrontendFlag(0))
+    answers: dict[bytes, bool] = {}
     for key, row in frontends.items():
-        if key.address in answers and key.address not in own_addresses:
-            answers[key.address] |= row.flags & FrontendFlag.HAS_BACKENDS
+        if row.kind is not FrontendKind.NODE_PORT and not answers.get(key.address, False):
+            is_ours = key.address in own_addresses
+            answers[key.address] = FrontendFlag.HAS_BACKENDS in row.flags and not is_ours
+    silent, answering = (
+        Frontend(NO_SERVICE, FrontendKind.ADDRESS, Algorithm.RANDOM, flags, 0, EMPTY_RANGE, EMPTY_RANGE)
+        for flags in (FrontendFlag(0), FrontendFlag.HAS_BACKENDS)
+    )
     return {
-        FrontendKey(address, 0, Protocol.ANY): Frontend(
-            NO_SERVICE, FrontendKind.ADDRESS, Algorithm.RANDOM, flags, 0, EMPTY_RANGE, EMPTY_RANGE
-        )
-        for address, flags in sorted(answers.items())
+        FrontendKey(address, 0, Protocol.ANY): answering if answers[address] else silent for address in sorted(answers)
     }

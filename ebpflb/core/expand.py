@@ -73,7 +73,7 @@ def expand_service(service: Service, family: Family, node: Node, options: Option
     if cluster_ip is None or service.type is ServiceType.EXTERNAL_NAME:
         return ()
     exposures: dict[str, Exposure] = {}
-    sources = SourceRanges.of(service, family, node)
+    sources = SourceRanges.of(service, family, node) if service.source_ranges else EVERYBODY
     for port in service.ports:
         label = f":{port.name}" if port.name else ""
         name = f"{service.namespace}/{service.name}{label}/{port.protocol.name}"

@@ -19,6 +19,8 @@ _SCHED_CLS = 3
 _SIOCETHTOOL = 0x8946
 _OFFLOADS = {"gro": 0x2C, "tx": 0x17}
 """ETHTOOL_SGRO, ETHTOOL_STXCSUM."""
+_GSSET_INFO, _GSTRINGS, _GSTATS = 0x37, 0x1B, 0x1D  # ETHTOOL_*
+_STATS = 1  # ETH_SS_STATS
 _XDP = 6
 _XDP_PASS = bytes.fromhex("b700000002000000 9500000000000000")
 """r0 = XDP_PASS; exit."""
@@ -69,6 +71,23 @@ def set_offload(device: str, name: str, *, on: bool) -> None:
     request = struct.pack("16sQ16x", device.encode(), ctypes.addressof(value))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SIOCETHTOOL, request)
+
+
+def device_stats(device: str) -> dict[str, int]:
+    """Return what the driver of a device of this network namespace counts, as ``ethtool -S`` shows it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+
+        def ask(question: bytes) -> bytes:
+            value = ctypes.create_string_buffer(question, len(question))
+            request = struct.pack("16sQ16x", device.encode(), ctypes.addressof(value))
+            fcntl.ioctl(control, _SIOCETHTOOL, request)
+            return value.raw
+
+        (count,) = struct.unpack_from("=I", ask(struct.pack("=IIQI", _GSSET_INFO, 0, 1 << _STATS, 0)), 16)
+        names = ask(struct.pack("=III", _GSTRINGS, _STATS, count) + bytes(32 * count))[12:]
+        values = ask(struct.pack("=II", _GSTATS, count) + bytes(8 * count))[8:]
+    words = [names[start : start + 32].rstrip(b"\0").decode() for start in range(0, len(names), 32)]
+    return dict(zip(words, struct.unpack(f"={count}Q", values), strict=True))
 
 
 @contextmanager

@@ -128,8 +128,9 @@ class LifeAgent:
 
     def start(self, program: Sequence[str] = EBPFLB, *, pod_devices: str = "pod*") -> None:
         devices = ["--uplink-devices", ",".join(self.node.uplinks), "--pod-devices", pod_devices]
-        where = ["--node-name", self.node.name, "--cgroup", str(self.node.cgroup), "--ip-family", ip_family(self.node)]
-        self.running = self.node.popen([*program, "run", *self.source, *devices, *where, *self._scope()])
+        where = ["--node-name", self.node.name, "--cgroup", str(self.node.cgroup)]
+        families = ["--ip-family", ip_family(self.node)]  # of two, the later one counts: the source's flags may differ
+        self.running = self.node.popen([*program, "run", *families, *self.source, *devices, *where, *self._scope()])
 
     def wait_ready(self) -> None:
         self.process.wait_for_line(lambda line: READY.search(line) is not None, READY_SECONDS)

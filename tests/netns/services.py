@@ -2,22 +2,34 @@
 
 Spec -> documents -> one YAML file a Service, replaced in one step -> the agents' watch
 
-Every backend is a pod of the lab. A Service offers TCP 80 and UDP 53.
+Every backend is a pod of the lab. A Service offers TCP 80 and UDP 53, in every family of the lab at once.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ebpflb.bench.topology import Lab, Pod
+from ebpflb.core.abi import Family
 from tests.netns.lab_agents import TCP_PORT, UDP_PORT
 
 NAMESPACE = "traffic"
 FRONT_TCP_PORT = 80
 FRONT_UDP_PORT = 53
+NAMES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
+CLUSTER_NETWORKS = {Family.IPV4: "10.96.5.0/24", Family.IPV6: "fd00:10:96::500/120"}
+EXTERNAL_NETWORKS = {Family.IPV4: "203.0.113.0/24", Family.IPV6: "2001:db8:113::/64"}
+BALANCER_NETWORKS = {Family.IPV4: "198.51.100.0/24", Family.IPV6: "2001:db8:100::/64"}
+"""For documentation (RFC 5737, RFC 3849)."""
+
+
+def host_in(network: str, number: int) -> str:
+    """Return a host's address in a network."""
+    return str(ip_network(network)[number])
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +38,8 @@ class Spec:
 
     name: str
     number: int
-    """Its addresses and NodePorts follow from it: 10.96.5.N, 203.0.113.N, 198.51.100.N, 30000 + N, 31000 + N."""
+    """Its addresses and NodePorts follow from it: 10.96.5.N, 203.0.113.N, 198.51.100.N, 30000 + N, 31000 + N; of
+    IPv6 they are host number N in networks that mirror these."""
     backends: tuple[Pod, ...] = ()
     draining: tuple[Pod, ...] = ()
     """Terminating, and still serving."""
@@ -37,61 +50,68 @@ class Spec:
     tcp_port: int = TCP_PORT
     """Of the backends: two Services with the same pods and ports share their backends."""
     udp_port: int = UDP_PORT
+    families: tuple[Family, ...] = ()
+    """Empty: those of the lab."""
+    slices_of: tuple[Family, ...] = ()
+    """In which families there are backends; empty: in all of the Service's."""
 
-    @property
-    def cluster_ip(self) -> str:
-        """The ClusterIP."""
-        return f"10.96.5.{self.number}"
+    def cluster_ip(self, family: Family) -> str:
+        """Return the ClusterIP."""
+        return host_in(CLUSTER_NETWORKS[family], self.number)
 
-    @property
-    def external_ip(self) -> str:
-        """The externalIP (of TEST-NET-3)."""
-        return f"203.0.113.{self.number}"
+    def external_ip(self, family: Family) -> str:
+        """Return the externalIP."""
+        return host_in(EXTERNAL_NETWORKS[family], self.number)
 
-    @property
-    def balancer_ip(self) -> str:
-        """The load-balancer IP (of TEST-NET-2)."""
-        return f"198.51.100.{self.number}"
+    def balancer_ip(self, family: Family) -> str:
+        """Return the load-balancer IP."""
+        return host_in(BALANCER_NETWORKS[family], self.number)
 
     def node_port(self, kind: str) -> int:
         """Return the NodePort for a kind of call: ``tcp`` or one of the ``udp`` kinds."""
         return (30000 if kind == "tcp" else 31000) + self.number
 
-    def documents(self) -> Iterator[dict[str, Any]]:
-        """Return the Service and its EndpointSlice."""
+    def documents(self, families: Sequence[Family]) -> Iterator[dict[str, Any]]:
+        """Return the Service and its EndpointSlices, one a family; the lab's families are given."""
+        families = self.families or families
         yield {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"namespace": NAMESPACE, "name": self.name},
-            "spec": self._spec(),
-            "status": {"loadBalancer": {"ingress": [{"ip": self.balancer_ip}]}},
+            "spec": self._spec(families),
+            "status": {"loadBalancer": {"ingress": [{"ip": self.balancer_ip(family)} for family in families]}},
         }
-        yield {
+        yield from (self._slice(family) for family in self.slices_of or families)
+
+    def _slice(self, family: Family) -> dict[str, Any]:
+        return {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {
                 "namespace": NAMESPACE,
-                "name": f"{self.name}-1",
+                "name": f"{self.name}-{family.value}",
                 "labels": {"kubernetes.io/service-name": self.name},
             },
-            "addressType": "IPv4",
+            "addressType": NAMES[family],
             "ports": [
                 {"name": "tcp", "protocol": "TCP", "port": self.tcp_port},
                 {"name": "udp", "protocol": "UDP", "port": self.udp_port},
             ],
             "endpoints": [
-                *(_endpoint(pod, ready=True) for pod in self.backends),
-                *(_endpoint(pod, ready=False) for pod in self.draining),
+                *(_endpoint(pod, family, ready=True) for pod in self.backends),
+                *(_endpoint(pod, family, ready=False) for pod in self.draining),
             ],
         }
 
-    def _spec(self) -> dict[str, Any]:
+    def _spec(self, families: Sequence[Family]) -> dict[str, Any]:
+        cluster_ips = [self.cluster_ip(family) for family in families]
         spec: dict[str, Any] = {
             "type": "LoadBalancer",
-            "clusterIP": self.cluster_ip,
-            "clusterIPs": [self.cluster_ip],
-            "ipFamilies": ["IPv4"],
-            "externalIPs": [self.external_ip],
+            "clusterIP": cluster_ips[0],
+            "clusterIPs": cluster_ips,
+            "ipFamilies": [NAMES[family] for family in families],
+            "ipFamilyPolicy": "SingleStack" if len(families) == 1 else "RequireDualStack",
+            "externalIPs": [self.external_ip(family) for family in families],
             "externalTrafficPolicy": "Local" if self.external_local else "Cluster",
             "internalTrafficPolicy": "Local" if self.internal_local else "Cluster",
             "ports": [
@@ -105,9 +125,9 @@ class Spec:
         return spec
 
 
-def _endpoint(pod: Pod, *, ready: bool) -> dict[str, Any]:
+def _endpoint(pod: Pod, family: Family, *, ready: bool) -> dict[str, Any]:
     return {
-        "addresses": [pod.address],
+        "addresses": [pod.address_of(family)],
         "nodeName": f"node-{pod.node}",
         "conditions": {"ready": ready, "serving": True, "terminating": not ready},
     }
@@ -119,6 +139,7 @@ class Manifests:
     def __init__(self, folder: Path, lab: Lab) -> None:
         """Write the Nodes."""
         self.folder = folder
+        self._families = lab.plan.families
         self._write(
             "nodes",
             [
@@ -126,7 +147,7 @@ class Manifests:
                     "apiVersion": "v1",
                     "kind": "Node",
                     "metadata": {"name": node.name},
-                    "status": {"addresses": [{"type": "InternalIP", "address": node.address}]},
+                    "status": {"addresses": [{"type": "InternalIP", "address": each} for each in node.addresses]},
                 }
                 for node in lab.nodes
             ],
@@ -134,7 +155,7 @@ class Manifests:
 
     def put(self, spec: Spec) -> None:
         """Write a Service and its backends, in one step."""
-        self._write(spec.name, list(spec.documents()))
+        self._write(spec.name, list(spec.documents(self._families)))
 
     def remove(self, spec: Spec) -> None:
         """Remove a Service."""

@@ -56,7 +56,8 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signa
 
 
 def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
-    script = "import os, sys\nos.geteuid = lambda: 1000\nfrom ebpflb.bench.demo import run\nsys.exit(run())\n"
+    script = "import os, sys\nos.geteuid = lambda: 1000\nfrom ebpflb.bench.demo import parse, run\n"
+    script += "sys.exit(run(parse([])))\n"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith("demo: failed: the lab needs root")

@@ -1,42 +1,28 @@
 """XDP attachments on veth devices in a namespace of the test, against what `ip` and `bpftool` show."""
 
-import json
-import os
-import select
-import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ebpflb.errors import EbpflbError
-from ebpflb.host import bpf_links, syscalls
+from ebpflb.host import bpf_links
 from ebpflb.host.inventory import Link
-from ebpflb.host.netdev import NetdevFeatures, XdpFeature, can_transmit
 from ebpflb.host.xdp import XdpMode, XdpRefusedError, attach, detach, try_native
-from ebpflb.host.xdp_probe import probe_xdp
-from tests.netns.host_helpers import inside, namespace, run, set_offload
+from tests.netns.host_helpers import inside, namespace, run
+from tests.netns.xdp_devices import FAR, bpf_folder, make_program, shown, veth_pair, xdp_of
 
 pytestmark = pytest.mark.root
-
-_XDP = 6
-_PASS = bytes.fromhex("b700000002000000 9500000000000000")
-_DROP = bytes.fromhex("b700000001000000 9500000000000000")
-FAR = f"ebpflb-t-{os.getpid()}-xdp-far"
-FOLDER = Path("/sys/fs/bpf") / f"ebpflb-t-xdp-{os.getpid()}"
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Give a folder on bpffs for programs and links."""
-    FOLDER.mkdir()
-    yield FOLDER
-    shutil.rmtree(FOLDER)
+    with bpf_folder() as made:
+        yield made
 
 
 @pytest.fixture
@@ -46,41 +32,8 @@ def pin(folder: Path) -> Path:
 
 @pytest.fixture
 def device() -> Iterator[Link]:
-    """Give one end of a veth pair; the other one, up1, has an address, and what it sends arrives at 192.0.2.1."""
-    with namespace("xdp") as path, namespace("xdp-far") as far, inside(path):
-        run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", far.name)
-        for arguments in (
-            ["addr", "add", "192.0.2.1/24", "dev", "up0"],
-            ["link", "set", "up0", "up"],
-            ["-n", far.name, "addr", "add", "192.0.2.2/24", "dev", "up1"],
-            ["-n", far.name, "link", "set", "up1", "up"],
-        ):
-            run("ip", *arguments)
-        yield Link(shown("up0")["ifindex"], "up0", "veth")
-
-
-def shown(name: str) -> dict[str, Any]:
-    (link,) = json.loads(run("ip", "-j", "-d", "link", "show", name))
-    found: dict[str, Any] = link
-    return found
-
-
-def xdp_of(name: str) -> tuple[str, int] | None:
-    """Return what `ip` says of a device: mode and program."""
-    modes = {1: "native", 2: "generic"}
-    xdp = shown(name).get("xdp")
-    return (modes[xdp["mode"]], xdp["prog"]["id"]) if xdp else None
-
-
-def make_program(folder: Path, name: str, instructions: bytes = _PASS) -> tuple[Path, int]:
-    """Load and pin a program; return its pin and its id."""
-    descriptor = syscalls.load_program(_XDP, 0, instructions, name.encode())
-    try:
-        path = folder / f"{name}-{descriptor}-{len(list(folder.iterdir()))}"
-        bpf_links.pin(descriptor, path)
-        return path, bpf_links.read_program(descriptor).id
-    finally:
-        os.close(descriptor)
+    with veth_pair() as link:
+        yield link
 
 
 @pytest.mark.parametrize("mode", XdpMode)
@@ -269,82 +222,6 @@ def test_a_device_that_moves_away_can_be_given_up_from_here(device: Link, folder
 def test_a_missing_pin_is_named(device: Link, folder: Path, pin: Path) -> None:
     with pytest.raises(EbpflbError, match=r"the XDP program's pin .*/none cannot be opened"):
         attach(device, XdpMode.NATIVE, folder / "none", pin)
-
-
-def test_a_trial_leaves_nothing(device: Link, folder: Path) -> None:
-    assert try_native(device) == ""
-    assert xdp_of("up0") is None
-    other, number = make_program(folder, "bystander")
-    run("ip", "link", "set", "dev", "up0", "xdpdrv", "pinned", str(other))
-    assert f"program {number} (name bystander" in try_native(device)
-    assert xdp_of("up0") == ("native", number)
-
-
-def test_what_doctor_says_of_uplinks(device: Link, folder: Path) -> None:
-    run("ip", "link", "add", "up-br", "type", "bridge")
-    run("ip", "tuntap", "add", "up-tun", "mode", "tun")
-    run("ip", "link", "add", "other0", "type", "bridge")
-    findings = {finding.name: finding.detail for finding in probe_xdp(["up*"])}
-    assert findings.keys() == {"xdp up0", "xdp up-br", "xdp up-tun"}
-    assert findings["xdp up0"].startswith("native mode works; only used with --acceleration native: a veth may carry")
-    assert findings["xdp up0"].endswith("XDP could not send frames out of it") is not can_transmit(device)
-    assert findings["xdp up-br"].startswith("not possible: the kernel refuses native XDP: ")
-    assert findings["xdp up-tun"] == "not possible: no Ethernet header; tc serves it"
-    assert {name: xdp_of(name) for name in ("up0", "up-br")} == {"up0": None, "up-br": None}
-    other, number = make_program(folder, "bystander")
-    run("ip", "link", "set", "dev", "up0", "xdpgeneric", "pinned", str(other))
-    (detail,) = [finding.detail for finding in probe_xdp(["up0"])]
-    assert detail.startswith(f"not tried: program {number} (name bystander, tag ")
-    assert probe_xdp([]) == []
-
-
-def test_a_veth_can_transmit_while_its_peer_runs_xdp(device: Link, folder: Path) -> None:
-    """Its peer may be in another namespace. GRO there is not enough: frames of XDP_TX would lie and wait."""
-    program, _ = make_program(folder, "bystander")
-    with NetdevFeatures() as features:
-        known = features.read(device.ifindex)
-        if known is None:
-            pytest.skip("needs Linux 6.3: this kernel does not tell what XDP can do with a device")
-        assert known & (XdpFeature.BASIC | XdpFeature.TRANSMIT) == XdpFeature.BASIC
-        assert not can_transmit(device)
-        at_far_end("xdpdrv", "pinned", str(program))
-        wait_for_news(features, device)
-        assert can_transmit(device)
-        at_far_end("xdpdrv", "off")
-        wait_for_news(features, device)
-        assert not can_transmit(device)
-        with inside(Path("/run/netns") / FAR):
-            set_offload("up1", "gro", on=True)
-        wait_for_news(features, device)
-        assert not can_transmit(device)
-        at_far_end("xdpgeneric", "pinned", str(program))
-        assert not can_transmit(device)
-        assert features.read(1 << 20) is None
-    run("ip", "link", "del", "up0")
-    assert not can_transmit(device)
-
-
-def test_a_veth_whose_peer_is_here(folder: Path) -> None:
-    program, _ = make_program(folder, "bystander")
-    with namespace("xdp") as path, inside(path):
-        run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
-        device = Link(shown("up0")["ifindex"], "up0", "veth")
-        for name in ("up0", "up1"):
-            run("ip", "link", "set", name, "up")
-        assert not can_transmit(device)
-        run("ip", "link", "set", "dev", "up1", "xdpdrv", "pinned", str(program))
-        assert can_transmit(device)
-
-
-def at_far_end(*xdp: str) -> None:
-    with inside(Path("/run/netns") / FAR):  # `ip -n` would hide bpffs
-        run("ip", "link", "set", "dev", "up1", *xdp)
-
-
-def wait_for_news(features: NetdevFeatures, device: Link) -> None:
-    readable, _, _ = select.select([features], [], [], 5)
-    assert readable
-    assert device.ifindex in set(features.changed())
 
 
 def wait_until(check: Callable[[], bool]) -> None:

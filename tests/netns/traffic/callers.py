@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from ebpflb.bench.load import parse_target
 from ebpflb.bench.topology import Place
 
 KINDS = ("tcp", "udp", "udp-connected")
@@ -35,7 +36,7 @@ class Outcome:
     @property
     def seen_as(self) -> str:
         """The caller's address without port, as the server saw it."""
-        return self.client.rpartition(":")[0]
+        return self.client.rpartition(":")[0].strip("[]")
 
 
 class Caller:
@@ -110,5 +111,4 @@ def conversation_with(caller: Caller, kind: str, dialled: str, backend: str) -> 
 
 
 def _target(target: str, source: str, port: int, timeout: float) -> list[Any]:
-    host, _, number = target.rpartition(":")
-    return [host, int(number), timeout, source, port]
+    return [*parse_target(target), timeout, source, port]

@@ -7,11 +7,10 @@ import pytest
 
 from ebpflb.bench.agents import BPFFS
 from ebpflb.cli.pinned import decode_maps, read_tables
-from ebpflb.core.abi import Counter, Family
+from ebpflb.core.abi import Counter
 from ebpflb.datapath.pins import Pins
 from tests.netns.services import NAMESPACE, Spec
 from tests.netns.traffic.callers import KINDS, Outcome
-from tests.netns.traffic.paths import target
 from tests.netns.traffic.world import CLIENTS, World, until
 
 pytestmark = pytest.mark.root
@@ -36,7 +35,7 @@ def hits_of(world: World, act: Callable[[], object]) -> int:
 def seconds_left(world: World, spec: Spec) -> float:
     """Return for how long node-1 remembers the Service's last client."""
     pins = Pins(BPFFS, world.agents[1].instance)
-    rows = decode_maps(pins, read_tables(pins, Family.IPV4), ["affinity"], f"{NAMESPACE}/{spec.name}")
+    rows = decode_maps(pins, read_tables(pins, world.family), ["affinity"], f"{NAMESPACE}/{spec.name}")
     return max(float(row["seconds_left"]) for row in rows["affinity"])
 
 
@@ -51,13 +50,13 @@ def test_a_client_keeps_its_backend_until_that_is_gone(routed: World, caller: st
     call = routed.caller(caller)
     with routed.service(spec):
         for kind in KINDS:
-            (first,) = backends(call.ask(kind, target(spec, "ClusterIP", kind), count=20))
+            (first,) = backends(call.ask(kind, routed.target(spec, "ClusterIP", kind), count=20))
             fewer = tuple(pod for pod in spec.backends if pod.name != first)
             routed.put(replace(spec, backends=fewer))
-            (second,) = backends(call.ask(kind, target(spec, "ClusterIP", kind), count=20))
+            (second,) = backends(call.ask(kind, routed.target(spec, "ClusterIP", kind), count=20))
             assert second in {pod.name for pod in fewer}
             routed.put(spec)
-            assert backends(call.ask(kind, target(spec, "ClusterIP", kind), count=5)) == {second}
+            assert backends(call.ask(kind, routed.target(spec, "ClusterIP", kind), count=5)) == {second}
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
@@ -65,8 +64,8 @@ def test_outside_clients_are_told_apart_by_address(routed: World, kind: str) -> 
     spec = sticky(routed, 31)
     outside = routed.caller("outside")
     with routed.service(spec):
-        dialled = target(spec, "NodePort of node-1", kind)
-        chosen = [backends(outside.ask(kind, dialled, count=20, source=address)) for address in CLIENTS]
+        dialled = routed.target(spec, "NodePort of node-1", kind)
+        chosen = [backends(outside.ask(kind, dialled, count=20, source=address)) for address in CLIENTS[routed.family]]
     assert {len(of_client) for of_client in chosen} == {1}
     assert set.union(*chosen) == {pod.name for pod in spec.backends}
 
@@ -76,7 +75,7 @@ def test_a_network_namespace_is_one_client_on_every_frontend(routed: World) -> N
     destinations = ("ClusterIP", "external IP", "balancer IP", "NodePort of node-1", "NodePort of loopback")
     with routed.service(spec):
         chosen = [
-            backends(routed.caller(caller).ask("tcp", target(spec, destination, "tcp"), count=3))
+            backends(routed.caller(caller).ask("tcp", routed.target(spec, destination, "tcp"), count=3))
             for caller in ("host", "hostNetwork")
             for destination in destinations
         ]
@@ -88,7 +87,7 @@ def test_each_connection_renews_affinity(routed: World, caller: str) -> None:
     spec = sticky(routed, 33)
     call = routed.caller(caller)
     with routed.service(spec):
-        dialled = target(spec, "ClusterIP", "tcp")
+        dialled = routed.target(spec, "ClusterIP", "tcp")
         call.ask("tcp", dialled)
         until(lambda: seconds_left(routed, spec) < LONG - 0.5, "time does not pass")
         left = seconds_left(routed, spec)
@@ -105,7 +104,7 @@ def test_affinity_ends_after_its_timeout(routed: World, caller: str) -> None:
     spec = sticky(routed, 34, SHORT)
     call = routed.caller(caller)
     with routed.service(spec):
-        dialled = target(spec, "ClusterIP", "tcp")
+        dialled = routed.target(spec, "ClusterIP", "tcp")
         call.ask("tcp", dialled)
         assert hits_of(routed, lambda: call.ask("tcp", dialled)) == 1
         # What is shown is rounded: a hit in the last moment is right, and everything begins again.
@@ -123,7 +122,7 @@ def test_switching_affinity_takes_effect_for_new_connections(routed: World, call
     loose = replace(spec, affinity_seconds=0)
     everyone = {pod.name for pod in spec.backends}
     with routed.service(loose):
-        dialled = target(spec, "ClusterIP", "tcp")
+        dialled = routed.target(spec, "ClusterIP", "tcp")
         assert backends(call.ask("tcp", dialled, count=60)) == everyone
         for _ in range(2):
             routed.put(spec)

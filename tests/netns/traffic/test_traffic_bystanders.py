@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from ebpflb.bench.addresses import join_port
 from ebpflb.bench.agents import BPFFS, Agents
 from ebpflb.bench.control import measure, start_server
+from ebpflb.bench.plan import DUAL_STACK
 from ebpflb.bench.topology import Lab, Node
 from tests.netns.host_helpers import pass_all_program, run
 from tests.netns.services import Manifests, Spec
@@ -83,7 +85,10 @@ def program_id(descriptor: int) -> int:
 @contextmanager
 def crowded_node() -> Iterator[Lab]:
     """Build a node on whose devices another program has put filters."""
-    with Lab("crowded", nodes=1, pods_per_node=2) as lab, pinned_program(f"{lab.id}-bystander") as pin:
+    with (
+        Lab("crowded", nodes=1, pods_per_node=2, families=DUAL_STACK) as lab,
+        pinned_program(f"{lab.id}-bystander") as pin,
+    ):
         node = lab.node(1)
         for device in ("uplink0", "pod1"):
             node.run(["tc", "qdisc", "add", "dev", device, "clsact"])
@@ -103,8 +108,9 @@ def test_filters_of_others_survive() -> None:
         manifests.put(spec)
         with Agents(lab, manifests.folder, folder / "state"):
             assert our_programs(node)
-            report = measure(lab.client, "tcp", f"{node.address}:{spec.node_port('tcp')}", "--count", "3")
-            assert report.by_backend == {lab.pod(1, 1).name: 3}
+            for address in node.addresses:
+                report = measure(lab.client, "tcp", join_port(address, spec.node_port("tcp")), "--count", "3")
+                assert report.by_backend == {lab.pod(1, 1).name: 3}
             assert foreign_filters(node) == list(FOREIGN)
             assert clsact_devices(node) == {"uplink0", "pod1", "pod2"}
         assert our_programs(node) == set()

@@ -11,7 +11,6 @@ import pytest
 from ebpflb.bench.control import Load
 from tests.netns.services import Spec
 from tests.netns.traffic.callers import CLOSED, conversation_with
-from tests.netns.traffic.paths import target
 from tests.netns.traffic.world import OWN_TCP_PORT, OWN_UDP_PORT, World, until
 
 pytestmark = pytest.mark.root
@@ -37,7 +36,7 @@ def test_no_request_fails_while_backends_come_and_go(routed: World, kind: str, s
     spec = spec if shared else alone(spec)
     a, b, c = spec.backends
     with routed.service(spec), ExitStack() as stack:
-        dialled = target(spec, "NodePort of node-1", kind)
+        dialled = routed.target(spec, "NodePort of node-1", kind)
         loads = {
             (caller, mode): stack.enter_context(Load(routed.place(caller), kind, dialled, *RATE, *mode))
             for caller in CALLERS
@@ -64,7 +63,7 @@ def test_a_connection_to_a_removed_backend_goes_on(world: World, caller: str, go
     spec = churning(world, 41)
     pod = world.local if gone == "local" else world.remote[0]
     with world.service(spec):
-        dialled = target(spec, "NodePort of node-1", "tcp")
+        dialled = world.target(spec, "NodePort of node-1", "tcp")
         with conversation_with(world.caller(caller), "tcp", dialled, pod.name) as conversation:
             world.put(replace(spec, backends=tuple(other for other in spec.backends if other != pod)))
             outcomes = [conversation.ask() for _ in range(5)]
@@ -82,7 +81,7 @@ def test_a_connected_udp_socket_of_a_removed_backend_gets_an_error(routed: World
     spec = alone(churning(routed, 42))
     pod = routed.remote[0]
     with routed.service(spec):
-        dialled = target(spec, "ClusterIP", "udp")
+        dialled = routed.target(spec, "ClusterIP", "udp")
         with conversation_with(routed.caller(caller), "udp-connected", dialled, pod.name) as conversation:
             routed.put(replace(spec, backends=(routed.local,)))
             until(lambda: conversation.ask().error in CLOSED, "the socket lives on")
@@ -99,7 +98,7 @@ def test_udp_moves_to_another_backend_by_itself(world: World, caller: str, kind:
     spec = alone(churning(world, 43))
     pod = world.remote[0]
     with world.service(spec):
-        dialled = target(spec, "NodePort of node-1", kind)
+        dialled = world.target(spec, "NodePort of node-1", kind)
         with conversation_with(world.caller(caller), kind, dialled, pod.name) as conversation:
             world.put(replace(spec, backends=(world.local,)))
             outcomes = [conversation.ask() for _ in range(3)]

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from tests.netns.traffic.paths import target
 from tests.netns.traffic.world import World
 
 pytestmark = pytest.mark.root
@@ -28,7 +27,7 @@ TRAFFIC = {
 def counters(world: World) -> dict[str, int]:
     """Return node-1's counters of Service traffic, as the command prints them."""
     printed = json.loads(world.agents[1].command("dump-maps", "counters", "-o", "json"))
-    rows = printed["families"]["ipv4"]["counters"]
+    rows = printed["families"][f"ipv{world.family.value}"]["counters"]
     return {row["counter"]: row["value"] for row in rows if row["counter"] in TRAFFIC}
 
 
@@ -39,6 +38,6 @@ def test_a_call_raises_the_counters_of_its_verdicts_and_no_others(
     call = routed.caller(caller)
     before = counters(routed)
     timeout = 0.3 if "drop_no_local_backend" in expected else 3.0
-    call.ask("tcp", target(routed.specs[service], destination, "tcp"), timeout=timeout)
+    call.ask("tcp", routed.target(routed.specs[service], destination, "tcp"), timeout=timeout)
     after = counters(routed)
     assert {name for name in TRAFFIC if after[name] > before[name]} == expected

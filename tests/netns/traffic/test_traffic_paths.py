@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import pytest
 
-from ebpflb.bench.addresses import bridge_address
+from ebpflb.bench.addresses import bridge_address, node_address
 from ebpflb.bench.plan import PodNetwork
 from ebpflb.core.abi import Counter
 from tests.netns.traffic.callers import KINDS
-from tests.netns.traffic.paths import NODES, target
 from tests.netns.traffic.world import World
 
 pytestmark = pytest.mark.root
@@ -52,27 +51,27 @@ PATHS = [
 def expected_address(world: World, path: Path, seen: str, backend: str) -> str:
     """Return the address that the backend must see."""
     if seen == OWN:
-        return world.place(path.caller).address
+        return world.address(world.place(path.caller))
     if seen == TOWARDS:
         on_bridge = backend == "local" and world.lab.plan.pod_network is PodNetwork.BRIDGED
-        return bridge_address(1) if on_bridge else NODES["node-1"]
-    return NODES[seen]
+        return bridge_address(1, world.family) if on_bridge else world.address(world.lab.node(1))
+    return node_address(int(seen.removeprefix("node-")), world.family)
 
 
 @pytest.mark.parametrize("backend", ["local", "remote"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.caller} to {path.destination}")
 def test_answers_come_from_the_backend_and_both_sides_see_true_addresses(
-    world: World, path: Path, kind: str, backend: str
+    anywhere: World, path: Path, kind: str, backend: str
 ) -> None:
-    spec = world.specs[backend]
-    dialled = target(spec, path.destination, kind)
-    (outcome,) = world.caller(path.caller).ask(kind, dialled)
+    spec = anywhere.specs[backend]
+    dialled = anywhere.target(spec, path.destination, kind)
+    (outcome,) = anywhere.caller(path.caller).ask(kind, dialled)
     seen = path.seen_by_local if backend == "local" else path.seen_by_remote
     assert outcome.error == ""
     assert outcome.backend == spec.backends[0].name
     assert outcome.peer == dialled
-    assert outcome.seen_as == expected_address(world, path, seen, backend)
+    assert outcome.seen_as == expected_address(anywhere, path, seen, backend)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,7 +79,7 @@ def test_answers_come_from_the_backend_and_both_sides_see_true_addresses(
 @pytest.mark.parametrize("destination", ["ClusterIP", "NodePort of node-1"])
 def test_every_backend_gets_its_share(routed: World, caller: str, destination: str, kind: str) -> None:
     spec = routed.specs["spread"]
-    outcomes = routed.caller(caller).ask(kind, target(spec, destination, kind), count=60)
+    outcomes = routed.caller(caller).ask(kind, routed.target(spec, destination, kind), count=60)
     assert {outcome.error for outcome in outcomes} == {""}
     assert {outcome.backend for outcome in outcomes} == {pod.name for pod in spec.backends}
 
@@ -93,14 +92,14 @@ def test_a_pods_loopback_is_its_own(world: World, caller: str, destination: str,
     spec = world.specs["local"]
     # An unconnected UDP socket never hears of the refusal.
     error, timeout = ("timeout", 0.3) if kind == "udp" else ("ECONNREFUSED", 3.0)
-    (outcome,) = world.caller(caller).ask(kind, target(spec, destination, kind), timeout=timeout)
+    (outcome,) = world.caller(caller).ask(kind, world.target(spec, destination, kind), timeout=timeout)
     assert outcome.error == error
     assert world.counters(1)[Counter.SOCK_TRANSLATED] == before[Counter.SOCK_TRANSLATED]
 
 
 def test_a_host_process_that_dials_no_address_means_its_loopback(world: World) -> None:
     spec = world.specs["local"]
-    (outcome,) = world.caller("host").ask("tcp", target(spec, "NodePort of no address", "tcp"))
+    (outcome,) = world.caller("host").ask("tcp", world.target(spec, "NodePort of no address", "tcp"))
     assert outcome.error == ""
 
 
@@ -108,7 +107,7 @@ def test_a_host_process_that_dials_no_address_means_its_loopback(world: World) -
 @pytest.mark.parametrize("caller", ["covered", "uncovered", "host", "outside"])
 def test_a_udp_socket_keeps_its_backend(world: World, caller: str, kind: str) -> None:
     spec = world.specs["spread"]
-    dialled = target(spec, "NodePort of node-1", kind)
+    dialled = world.target(spec, "NodePort of node-1", kind)
     with world.caller(caller).open(kind, dialled) as conversation:
         outcomes = [conversation.ask() for _ in range(10)]
     assert len({outcome.backend for outcome in outcomes}) == 1
@@ -118,5 +117,5 @@ def test_a_udp_socket_keeps_its_backend(world: World, caller: str, kind: str) ->
 def test_the_port_and_protocol_must_fit(world: World) -> None:
     """A NodePort is one protocol's: the other's number leads nowhere."""
     spec = world.specs["local"]
-    (outcome,) = world.caller("outside").ask("tcp", f"{NODES['node-1']}:{spec.node_port('udp')}")
+    (outcome,) = world.caller("outside").ask("tcp", world.target(spec, "NodePort of node-1", "udp"))
     assert outcome.error == "ECONNREFUSED"

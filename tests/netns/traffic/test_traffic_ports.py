@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from tests.netns.services import Spec
-from tests.netns.traffic.paths import target
 from tests.netns.traffic.world import World
 
 pytestmark = pytest.mark.root
@@ -23,7 +22,7 @@ def test_a_port_serves_again_right_after_a_reset(
 ) -> None:
     spec = world.specs[service]
     for _ in range(REUSES):
-        with world.caller(caller).open("tcp", target(spec, destination, "tcp"), port=port) as conversation:
+        with world.caller(caller).open("tcp", world.target(spec, destination, "tcp"), port=port) as conversation:
             outcome = conversation.ask()
             conversation.close(reset=True)
         assert (outcome.error, outcome.backend) == ("", spec.backends[0].name)
@@ -33,7 +32,7 @@ def test_a_reused_port_finds_a_backend_that_lives(routed: World) -> None:
     """The SYN meets the flow of the connection before, whose backend is gone from the Service."""
     spec = Spec("reused", 50, routed.remote)
     with routed.service(spec):
-        dialled = target(spec, "NodePort of node-1", "tcp")
+        dialled = routed.target(spec, "NodePort of node-1", "tcp")
         for pod in (routed.remote[0], routed.local, routed.remote[1]):
             routed.put(replace(spec, backends=(pod,)))
             with routed.caller("outside").open("tcp", dialled, port=20004) as conversation:
@@ -48,7 +47,7 @@ def test_two_flows_of_one_port_to_one_backend_stay_apart(
     world: World, caller: str, destination: str, twins: tuple[str, str], kind: str
 ) -> None:
     """To the backend both would look the same: one of them is given another source port."""
-    one, other = (target(world.specs[name], destination, kind) for name in twins)
+    one, other = (world.target(world.specs[name], destination, kind) for name in twins)
     call = world.caller(caller)
     with call.open(kind, one, port=20011) as first, call.open(kind, other, port=20011) as second:
         outcomes = [conversation.ask() for _ in range(3) for conversation in (first, second)]
@@ -66,7 +65,7 @@ def test_the_nodes_own_calls_stay_apart_from_those_it_masquerades(
 ) -> None:
     """The node and the client that it masquerades call the same backend from the same port."""
     spec = world.specs["remote"]
-    dialled = {"host": target(spec, "ClusterIP", kind), "outside": target(spec, "NodePort of node-1", kind)}
+    dialled = {"host": world.target(spec, "ClusterIP", kind), "outside": world.target(spec, "NodePort of node-1", kind)}
     with world.caller(first).open(kind, dialled[first], port=port) as one:
         outcomes = [one.ask()]
         with world.caller(second).open(kind, dialled[second], port=port) as other:
@@ -75,5 +74,5 @@ def test_the_nodes_own_calls_stay_apart_from_those_it_masquerades(
         outcomes.append(one.ask())
         one.close(reset=True)
     assert {outcome.error for outcome in outcomes} == {""}
-    assert {outcome.seen_as for outcome in outcomes} == {world.lab.node(1).address}
+    assert {outcome.seen_as for outcome in outcomes} == {world.address(world.lab.node(1))}
     assert len({outcome.client for outcome in outcomes}) == 2

@@ -6,7 +6,6 @@ import pytest
 
 from ebpflb.core.abi import Counter
 from tests.netns.services import Spec
-from tests.netns.traffic.paths import target
 from tests.netns.traffic.world import World
 
 pytestmark = pytest.mark.root
@@ -27,7 +26,7 @@ CALLERS = ("covered", "uncovered", "host", "hostNetwork", "outside")
     "destination", ["ClusterIP", "external IP", "balancer IP", "NodePort of node-1", "NodePort of node-2"]
 )
 def test_a_service_without_backends_refuses_at_once(world: World, caller: str, destination: str, kind: str) -> None:
-    dialled = target(world.specs["nobody"], destination, kind)
+    dialled = world.target(world.specs["nobody"], destination, kind)
     for _ in range(TRIES):
         (outcome,) = world.caller(caller).ask(kind, dialled)
         assert outcome.error == "ECONNREFUSED"
@@ -48,7 +47,7 @@ def test_a_service_without_backends_refuses_at_once(world: World, caller: str, d
 def test_refusals_are_counted_where_they_happen(world: World, caller: str, counter: Counter) -> None:
     before = world.counters(1)
     for kind in KINDS:
-        world.caller(caller).ask(kind, target(world.specs["nobody"], "ClusterIP", kind))
+        world.caller(caller).ask(kind, world.target(world.specs["nobody"], "ClusterIP", kind))
     after = world.counters(1)
     assert after[counter] == before[counter] + 2
 
@@ -58,7 +57,7 @@ def test_a_service_that_gets_its_first_backend_serves(routed: World, caller: str
     """The refusal leaves nothing behind that would stand in the way."""
     spec = replace(routed.specs["nobody"], name="newborn", number=20)
     with routed.service(spec):
-        dialled = [(kind, target(spec, "ClusterIP", kind)) for kind in KINDS]
+        dialled = [(kind, routed.target(spec, "ClusterIP", kind)) for kind in KINDS]
         for kind, address in dialled:
             assert [one.error for one in routed.caller(caller).ask(kind, address)] == ["ECONNREFUSED"]
         routed.put(replace(spec, backends=(routed.local,)))
@@ -73,7 +72,7 @@ def test_external_policy_local_drops_where_no_backend_is(world: World, destinati
     spec = world.specs["external-local" if on_node_3 else "local-elsewhere"]
     node = 3 if on_node_3 else 1
     before = world.counters(node)
-    (outcome,) = world.caller("outside").ask(kind, target(spec, destination, kind), timeout=SILENCE)
+    (outcome,) = world.caller("outside").ask(kind, world.target(spec, destination, kind), timeout=SILENCE)
     assert outcome.error == "timeout"
     assert world.counters(node)[Counter.DROP_NO_LOCAL_BACKEND] > before[Counter.DROP_NO_LOCAL_BACKEND]
 
@@ -83,10 +82,10 @@ def test_external_policy_local_drops_where_no_backend_is(world: World, destinati
 def test_external_policy_local_keeps_to_the_node_and_keeps_the_client(
     world: World, node: int, backends: set[str], kind: str
 ) -> None:
-    dialled = target(world.specs["external-local"], f"NodePort of node-{node}", kind)
+    dialled = world.target(world.specs["external-local"], f"NodePort of node-{node}", kind)
     outcomes = world.caller("outside").ask(kind, dialled, count=30)
     assert {outcome.backend for outcome in outcomes} == backends
-    assert {outcome.seen_as for outcome in outcomes} == {world.lab.client.address}
+    assert {outcome.seen_as for outcome in outcomes} == {world.address(world.lab.client)}
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
@@ -95,7 +94,7 @@ def test_external_policy_local_keeps_to_the_node_and_keeps_the_client(
 def test_external_policy_local_does_not_bind_the_nodes_own(
     world: World, caller: str, destination: str, kind: str
 ) -> None:
-    dialled = target(world.specs["local-elsewhere"], destination, kind)
+    dialled = world.target(world.specs["local-elsewhere"], destination, kind)
     outcomes = world.caller(caller).ask(kind, dialled, count=30)
     assert {outcome.backend for outcome in outcomes} == {pod.name for pod in world.remote}
 
@@ -103,7 +102,7 @@ def test_external_policy_local_does_not_bind_the_nodes_own(
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 @pytest.mark.parametrize("caller", CALLERS)
 def test_internal_policy_local_keeps_to_the_node(world: World, caller: str, kind: str) -> None:
-    dialled = target(world.specs["internal-local"], "ClusterIP", kind)
+    dialled = world.target(world.specs["internal-local"], "ClusterIP", kind)
     outcomes = world.caller(caller).ask(kind, dialled, count=20)
     assert {outcome.backend for outcome in outcomes} == {world.local.name}
 
@@ -117,7 +116,7 @@ def test_internal_policy_local_keeps_to_the_node(world: World, caller: str, kind
 def test_internal_policy_local_serves_nobody_where_no_backend_is(
     world: World, caller: str, error: str, kind: str
 ) -> None:
-    dialled = target(world.specs["local-elsewhere"], "ClusterIP", kind)
+    dialled = world.target(world.specs["local-elsewhere"], "ClusterIP", kind)
     (outcome,) = world.caller(caller).ask(kind, dialled, timeout=SILENCE)
     assert outcome.error == error
 
@@ -125,7 +124,7 @@ def test_internal_policy_local_serves_nobody_where_no_backend_is(
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 @pytest.mark.parametrize("caller", CALLERS)
 def test_internal_policy_local_does_not_bind_external_addresses(world: World, caller: str, kind: str) -> None:
-    dialled = target(world.specs["internal-local"], "NodePort of node-1", kind)
+    dialled = world.target(world.specs["internal-local"], "NodePort of node-1", kind)
     outcomes = world.caller(caller).ask(kind, dialled, count=60)
     assert {outcome.backend for outcome in outcomes} == {world.local.name, *(pod.name for pod in world.remote)}
 
@@ -135,8 +134,8 @@ def test_internal_policy_local_does_not_bind_external_addresses(world: World, ca
 def test_terminating_backends_serve_where_no_other_is(routed: World, caller: str, kind: str) -> None:
     spec = Spec("leaving", 21, backends=(), draining=(routed.local, routed.remote[0]))
     with routed.service(spec):
-        outcomes = routed.caller(caller).ask(kind, target(spec, "ClusterIP", kind), count=40)
+        outcomes = routed.caller(caller).ask(kind, routed.target(spec, "ClusterIP", kind), count=40)
         assert {outcome.backend for outcome in outcomes} == {pod.name for pod in spec.draining}
         routed.put(replace(spec, backends=routed.remote[1:]))
-        outcomes = routed.caller(caller).ask(kind, target(spec, "ClusterIP", kind), count=20)
+        outcomes = routed.caller(caller).ask(kind, routed.target(spec, "ClusterIP", kind), count=20)
         assert {outcome.backend for outcome in outcomes} == {routed.remote[1].name}

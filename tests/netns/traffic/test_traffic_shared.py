@@ -13,7 +13,6 @@ import pytest
 from ebpflb.bench.topology import Pod
 from tests.netns.services import Spec
 from tests.netns.traffic.callers import CLOSED, Conversation, conversation_with
-from tests.netns.traffic.paths import target
 from tests.netns.traffic.world import World, until
 
 pytestmark = pytest.mark.root
@@ -61,7 +60,7 @@ def test_udp_leaves_a_backend_that_left_its_service(world: World, caller: str, k
         moving, staying = (
             stack.enter_context(
                 conversation_with(
-                    world.caller(caller), kind, target(spec, "NodePort of node-1", kind), pair.leaving.name
+                    world.caller(caller), kind, world.target(spec, "NodePort of node-1", kind), pair.leaving.name
                 )
             )
             for spec in (pair.left, pair.other)
@@ -79,14 +78,14 @@ def test_a_connected_socket_of_a_backend_that_left_gets_an_error(world: World, c
         told, untold = (
             stack.enter_context(
                 conversation_with(
-                    world.caller(caller), "udp-connected", target(spec, "ClusterIP", "udp"), pair.leaving.name
+                    world.caller(caller), "udp-connected", world.target(spec, "ClusterIP", "udp"), pair.leaving.name
                 )
             )
             for spec in (pair.left, pair.other)
         )
         world.put(pair.left_behind)
         until(lambda: answered_by(told) in CLOSED, "the socket lives on", SOON_S)
-        (outcome,) = world.caller(caller).ask("udp-connected", target(pair.left, "ClusterIP", "udp"))
+        (outcome,) = world.caller(caller).ask("udp-connected", world.target(pair.left, "ClusterIP", "udp"))
         assert outcome.backend == pair.staying.name
         assert {answered_by(untold) for _ in range(3)} == {pair.leaving.name}
 
@@ -97,7 +96,7 @@ def test_connections_of_both_services_stay(routed: World, caller: str) -> None:
         conversations = [
             stack.enter_context(
                 conversation_with(
-                    routed.caller(caller), "tcp", target(spec, "NodePort of node-1", "tcp"), pair.leaving.name
+                    routed.caller(caller), "tcp", routed.target(spec, "NodePort of node-1", "tcp"), pair.leaving.name
                 )
             )
             for spec in (pair.left, pair.other)
@@ -105,7 +104,7 @@ def test_connections_of_both_services_stay(routed: World, caller: str) -> None:
         routed.put(pair.left_behind)
         for conversation in conversations * 3:
             assert answered_by(conversation) == pair.leaving.name
-        dialled = target(pair.left, "NodePort of node-1", "tcp")
+        dialled = routed.target(pair.left, "NodePort of node-1", "tcp")
         assert {each.backend for each in routed.caller(caller).ask("tcp", dialled, count=5)} == {pair.staying.name}
 
 
@@ -115,7 +114,10 @@ def test_udp_stays_while_its_backend_drains(routed: World) -> None:
         conversations = [
             stack.enter_context(
                 conversation_with(
-                    routed.caller(caller), "udp", target(pair.left, "NodePort of node-1", "udp"), pair.leaving.name
+                    routed.caller(caller),
+                    "udp",
+                    routed.target(pair.left, "NodePort of node-1", "udp"),
+                    pair.leaving.name,
                 )
             )
             for caller in CALLERS

@@ -7,21 +7,21 @@ from dataclasses import replace
 
 import pytest
 
-from ebpflb.bench.control import transfer
+from ebpflb.bench.control import EVERY_ADDRESS, transfer
+from ebpflb.bench.load import parse_target
 from ebpflb.bench.plan import PodNetwork
 from ebpflb.bench.topology import Place
-from ebpflb.core.abi import Counter
-from tests.netns.traffic.paths import target
+from ebpflb.core.abi import Counter, Family
 from tests.netns.traffic.world import World, world_on
 
 pytestmark = pytest.mark.root
 
 ECHO_PORT = 5400
-IP_AND_UDP_HEADERS = 28
+IP_AND_UDP_HEADERS = {Family.IPV4: 28, Family.IPV6: 48}
 ECHO_SERVER = """
 import socket, sys
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-    server.bind(("0.0.0.0", int(sys.argv[1])))
+with socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM) as server:
+    server.bind((sys.argv[1], int(sys.argv[2])))
     print("ready", flush=True)
     while True:
         data, client = server.recvfrom(65536)
@@ -29,9 +29,13 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
 """
 ECHO_CLIENT = """
 import os, socket, sys
-IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-    client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO = 10, 23, 2
+is_ipv6 = ":" in sys.argv[1]
+with socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM) as client:
+    if is_ipv6:
+        client.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DO)
+    else:
+        client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO)
     client.settimeout(3)
     client.connect((sys.argv[1], int(sys.argv[2])))
     for _ in range(20):
@@ -57,24 +61,37 @@ TRANSFERS = [
 
 
 @pytest.fixture(scope="module")
-def narrow() -> Iterator[World]:
+def narrow_world() -> Iterator[World]:
     """A world of small packets."""
     with world_on(PodNetwork.ROUTED, mtu=1400) as world:
         yield world
 
 
+@pytest.fixture
+def narrow(narrow_world: World, family: Family) -> World:
+    """The world of small packets, in each family."""
+    return narrow_world.speaking(family)
+
+
+@pytest.fixture(params=["routed", "bridged", "vxlan", "narrow"])
+def of_any_mtu(request: pytest.FixtureRequest, family: Family) -> World:
+    """Each world, in each family."""
+    found: World = request.getfixturevalue(f"{request.param}_world")
+    return found.speaking(family)
+
+
 def check_transfer(world: World, caller: str, destination: str, service: str, megabytes: int) -> None:
-    report = transfer(world.place(caller), target(world.specs[service], destination, "tcp"), megabytes)
+    report = transfer(world.place(caller), world.target(world.specs[service], destination, "tcp"), megabytes)
     assert report.length == megabytes * 1_000_000
     assert report.intact_up
     assert report.intact_down
 
 
 @pytest.mark.parametrize(("caller", "destination", "service"), TRANSFERS)
-def test_a_hundred_megabytes_arrive_intact(world: World, caller: str, destination: str, service: str) -> None:
-    before = world.counters(1)
-    check_transfer(world, caller, destination, service, 100)
-    after = world.counters(1)
+def test_a_hundred_megabytes_arrive_intact(anywhere: World, caller: str, destination: str, service: str) -> None:
+    before = anywhere.counters(1)
+    check_transfer(anywhere, caller, destination, service, 100)
+    after = anywhere.counters(1)
     assert after[Counter.DROP_TOO_BIG] == before[Counter.DROP_TOO_BIG]
 
 
@@ -87,21 +104,20 @@ def test_a_small_mtu_is_kept(narrow: World, caller: str, destination: str, servi
     check_transfer(narrow, caller, destination, service, 50)
 
 
-@pytest.mark.parametrize("where", ["routed", "bridged", "narrow"])
 @pytest.mark.parametrize(("caller", "destination", "service"), TRANSFERS)
 def test_datagrams_as_large_as_the_mtu_pass_unfragmented(
-    request: pytest.FixtureRequest, where: str, caller: str, destination: str, service: str
+    of_any_mtu: World, caller: str, destination: str, service: str
 ) -> None:
-    world: World = request.getfixturevalue(where)
+    world, family = of_any_mtu, of_any_mtu.family
     spec = replace(world.specs[service], name="echo", number=60, udp_port=ECHO_PORT)
-    host, port = target(spec, destination, "udp").split(":")
+    host, port = parse_target(world.target(spec, destination, "udp"))
     with (
-        spec.backends[0].popen([sys.executable, "-c", ECHO_SERVER, str(ECHO_PORT)]) as server,
+        spec.backends[0].popen([sys.executable, "-c", ECHO_SERVER, EVERY_ADDRESS[family], str(ECHO_PORT)]) as server,
         world.service(spec),
     ):
         server.wait_for_line(lambda line: line == "ready")
-        payload = world.lab.plan.mtu - IP_AND_UDP_HEADERS
-        world.place(caller).run([sys.executable, "-c", ECHO_CLIENT, host, port, str(payload)])
+        payload = world.lab.plan.pod_mtu - IP_AND_UDP_HEADERS[family]
+        world.place(caller).run([sys.executable, "-c", ECHO_CLIENT, host, str(port), str(payload)])
 
 
 @pytest.mark.parametrize("end", ["caller", "backend"])

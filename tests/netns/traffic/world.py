@@ -1,6 +1,6 @@
-"""A lab with agents, Services and callers, shared by the traffic tests of a session.
+"""A lab with agents, Services and callers, shared by the traffic tests of a session; each looks at one family of it.
 
-Lab, Manifests, Agents -> World -> callers by name, put(spec) until every node has it, counters of a node
+Lab, Manifests, Agents -> World -> callers by name, target() of a call, put(spec) until every node has it, counters
 
 node-1: pod-1 covered, pod-2 uncovered, pod-3 a local backend      node-2: pod-1, pod-2 remote backends
 node-3: no pods                                                     client: outside, routes Services by node-1
@@ -10,28 +10,28 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ebpflb.bench.addresses import PLANS, underlay_prefix
 from ebpflb.bench.agents import BPFFS, Agents
 from ebpflb.bench.control import start_server
-from ebpflb.bench.plan import PodNetwork
+from ebpflb.bench.plan import DUAL_STACK, PodNetwork, Underlay
 from ebpflb.bench.topology import Lab, Place, Pod
 from ebpflb.cli.state import status_file
 from ebpflb.core.abi import Counter, Family
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import open_map
 from tests.netns.lab_agents import serve_everywhere
-from tests.netns.services import Manifests, Spec
+from tests.netns.services import BALANCER_NETWORKS, EXTERNAL_NETWORKS, Manifests, Spec, host_in
 from tests.netns.traffic.callers import Caller
+from tests.netns.traffic.paths import SECOND_NODE_ADDRESS, target
 
 SETTLE_SECONDS = 15.0
-SECOND_NODE_ADDRESS = "172.30.0.1"
-"""Of node-1, on a device that is no uplink."""
 OWN_TCP_PORT, OWN_UDP_PORT = 8081, 5354
 """Served by every pod too: for a Service whose backends no other Service has."""
-CLIENTS = [f"192.168.100.{number}" for number in range(101, 117)]
+CLIENTS = {family: [host_in(PLANS[family].underlay, number) for number in range(101, 117)] for family in Family}
 """More addresses of the outside client."""
 
 
@@ -45,7 +45,21 @@ class World:
     state: Path
     specs: dict[str, Spec]
     """The Services that are there from the start, by name."""
+    family: Family
+    """Whose addresses a test dials, and whose counters it reads."""
     _callers: dict[str, Caller] = field(default_factory=dict)
+
+    def speaking(self, family: Family) -> "World":
+        """Return the same world, seen in a family."""
+        return replace(self, family=family)
+
+    def target(self, spec: Spec, destination: str, kind: str) -> str:
+        """Return address:port of one of a Service's frontends, by the names of ``paths.py``."""
+        return target(spec, destination, kind, self.family)
+
+    def address(self, place: Place) -> str:
+        """Return a place's address."""
+        return place.address_of(self.family)
 
     @property
     def local(self) -> Pod:
@@ -98,7 +112,7 @@ class World:
 
     def counters(self, node: int) -> dict[Counter, int]:
         """Return a node's counters, summed over CPUs."""
-        with open_map(Pins(BPFFS, self.agents[node].instance), Family.IPV4, "counters") as opened:
+        with open_map(Pins(BPFFS, self.agents[node].instance), self.family, "counters") as opened:
             keys, values = opened.read()
         return {Counter(key): int(value.sum()) for key, value in zip(keys.tolist(), values, strict=True)}
 
@@ -144,17 +158,19 @@ def standing_specs(lab: Lab) -> dict[str, Spec]:
 
 
 @contextmanager
-def world_on(network: PodNetwork, *, mtu: int = 1500) -> Iterator[World]:
-    """Build it all; nothing remains after."""
+def world_on(network: PodNetwork, underlay: Underlay = Underlay.ROUTED, *, mtu: int = 1500) -> Iterator[World]:
+    """Build it all, in both families; nothing remains after."""
     with ExitStack() as stack:
         lab = stack.enter_context(
             Lab(
-                network.value,
+                "vxlan" if underlay is Underlay.VXLAN else network.value,
                 pods_per_node=(3, 2, 0),
                 pod_network=network,
                 mtu=mtu,
                 route_services=True,
                 uncovered=[(1, 2)],
+                families=DUAL_STACK,
+                underlay=underlay,
             )
         )
         _add_addresses(lab)
@@ -168,15 +184,20 @@ def world_on(network: PodNetwork, *, mtu: int = 1500) -> Iterator[World]:
         for spec in specs.values():
             manifests.put(spec)
         agents = stack.enter_context(Agents(lab, manifests.folder, folder / "state"))
-        yield World(lab, agents, manifests, folder / "state", specs)
+        yield World(lab, agents, manifests, folder / "state", specs, lab.plan.families[0])
 
 
 def _add_addresses(lab: Lab) -> None:
     node = lab.node(1)
     # Not on lo: what the node sends to a routed pod would have it as its source.
     node.run(["ip", "link", "add", "other0", "up", "type", "bridge"])
-    node.run(["ip", "address", "add", f"{SECOND_NODE_ADDRESS}/32", "dev", "other0"])
-    for address in CLIENTS:
-        lab.client.run(["ip", "address", "add", f"{address}/24", "dev", "uplink0"])
-    for network in (f"{SECOND_NODE_ADDRESS}/32", "203.0.113.0/24", "198.51.100.0/24"):
-        lab.client.run(["ip", "route", "add", network, "via", node.address])
+    for family in lab.plan.families:
+        second = SECOND_NODE_ADDRESS[family]
+        node.run(["ip", "address", "add", second, "dev", "other0"])
+        for address in CLIENTS[family]:
+            # Deprecated: of several addresses of one subnet, IPv6 would call with the one that came last.
+            flags = ["preferred_lft", "0"] if family is Family.IPV6 else []
+            prefix = underlay_prefix(family)
+            lab.client.run(["ip", "address", "add", f"{address}/{prefix}", "dev", "uplink0", *flags])
+        for network in (second, EXTERNAL_NETWORKS[family], BALANCER_NETWORKS[family]):
+            lab.client.run(["ip", "route", "add", network, "via", node.address_of(family)])

@@ -8,6 +8,8 @@ import pytest
 
 from ebpflb.bench import demo
 from ebpflb.bench.demo_screen import Screen
+from ebpflb.bench.demo_stage import Settings
+from ebpflb.bench.plan import Underlay
 from ebpflb.errors import EbpflbError
 
 
@@ -16,7 +18,7 @@ def play_into(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> list[str
     undone: list[str] = []
 
     @contextmanager
-    def staged(_screen: Screen) -> Iterator[None]:
+    def staged(_screen: Screen, _settings: Settings) -> Iterator[None]:
         try:
             raise error
             yield
@@ -40,16 +42,24 @@ def test_every_failure_is_one_last_line(
 ) -> None:
     monkeypatch.delenv("EBPFLB_DEBUG", raising=False)
     undone = play_into(error, monkeypatch)
-    assert demo.run() == 1
+    assert demo.run(Settings()) == 1
     assert undone == ["stage"]
     assert capsys.readouterr().out.splitlines()[-1].startswith(line)
+
+
+def test_what_is_chosen_reaches_the_lab_and_the_agents() -> None:
+    assert demo.parse([]) == Settings(Underlay.ROUTED)
+    assert demo.parse([]).agent_flags == ()
+    chosen = demo.parse(["--underlay", "vxlan", "--forwarding", "dsr"])
+    assert chosen == Settings(Underlay.VXLAN, "dsr")
+    assert chosen.agent_flags == ("--forwarding", "dsr")
 
 
 def test_details_stand_before_the_last_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     play_into(EbpflbError("lab: it exited; its last words:\none\ntwo"), monkeypatch)
-    assert demo.run() == 1
+    assert demo.run(Settings()) == 1
     assert capsys.readouterr().out.splitlines() == [
         "    one",
         "    two",
@@ -61,7 +71,7 @@ def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EBPFLB_DEBUG", "1")
     undone = play_into(OSError("odd"), monkeypatch)
     with pytest.raises(OSError, match="odd"):
-        demo.run()
+        demo.run(Settings())
     assert undone == ["stage"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpflb.core.model import Node, Service
+from ebpflb.core.model import Node, Service, parse_address
 from ebpflb.errors import UsageError
 from ebpflb.files.folder import FolderSource
 from ebpflb.reconcile.ports import Kind
@@ -65,9 +65,12 @@ def test_the_examples_are_served_without_a_complaint(sink: RecordingSink) -> Non
     with running(FolderSource(EXAMPLES, "node-3"), sink):
         sink.wait_listed()
     assert sink.names(Kind.SERVICE) == {"web", "dns", "sticky", "selfie"}
-    assert sink.names(Kind.ENDPOINT_SLICE) == {"web-1", "dns-1", "sticky-1", "selfie-1"}
+    assert sink.names(Kind.ENDPOINT_SLICE) == {
+        f"{name}-{slice_number}" for name in ("web", "dns", "sticky", "selfie") for slice_number in (1, 2)
+    }
     node = sink.objects[Kind.NODE][("", "node-3")]
-    assert node == Node("node-3", "zone-c", (bytes([192, 168, 100, 3]),), ("10.244.3.0/24",))
+    addresses = (parse_address("192.168.100.3"), parse_address("fd00:192:168:100::3"))
+    assert node == Node("node-3", "zone-c", addresses, ("10.244.3.0/24", "fd00:10:244:3::/64"))
     assert sink.errors == []
     assert sink.refused == {}
 

@@ -1,0 +1,65 @@
+"""Which packets pass a device of a place: addresses and protocol of each, from a raw socket; nothing of their insides.
+
+place, device -> captured() -> a list that grows -> Packet(source, destination, protocol)
+"""
+
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from ebpflb.bench.namespaces import namespace_path
+from ebpflb.bench.topology import Place
+from tests.netns.host_helpers import inside
+
+_EVERY_PROTOCOL = 0x0003
+_IPV4, _IPV6 = 0x0800, 0x86DD
+_SNAPPED = 64
+_BUFFER = 1 << 24
+_SO_RCVBUFFORCE = 33
+"""Of <asm-generic/socket.h>; the socket module has no name for it."""
+
+
+class Packet(NamedTuple):
+    """The outermost network header."""
+
+    source: str
+    destination: str
+    protocol: int
+
+
+@contextmanager
+def captured(place: Place, device: str) -> Iterator[list[Packet]]:
+    """Give a list that has, after the block, what passed the device in it, in and out."""
+    found: list[Packet] = []
+    with inside(namespace_path(place.netns)):
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_EVERY_PROTOCOL))
+        tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        tap.bind((device, _EVERY_PROTOCOL))
+    with tap:
+        tap.setblocking(False)
+        yield found
+        while (frame := _next(tap)) is not None:
+            found += _parse(frame)
+
+
+def _next(tap: socket.socket) -> bytes | None:
+    try:
+        return tap.recv(_SNAPPED)
+    except BlockingIOError:
+        return None
+
+
+def _parse(frame: bytes) -> Iterator[Packet]:
+    (kind,) = struct.unpack_from("!H", frame, 12)
+    header = frame[14:]
+    if kind == _IPV4:
+        yield Packet(_text(header[12:16]), _text(header[16:20]), header[9])
+    elif kind == _IPV6:
+        yield Packet(_text(header[8:24]), _text(header[24:40]), header[6])
+
+
+def _text(packed: bytes) -> str:
+    return str(ip_address(packed))
