@@ -3,19 +3,20 @@
  * Packet hooks at tc, direct action:
  *
  *	lb_uplink_in	ingress of uplinks: traffic from outside, replies to masqueraded flows
- *	lb_pod_in	ingress of pod devices (host side of the veth): pods that the socket hooks do not
- *cover, hairpin lb_out		egress of both: replies get the frontend's address back; the node's own
- *packets
+ *	lb_pod_in	ingress of pod devices (host side of the veth): pods that the socket
+ *			hooks do not cover, hairpin
+ *	lb_out		egress of both: replies get the frontend's address back; the node's own
  *
  * and each once more, for devices without an Ethernet header.
  *
- * A plain packet of TCP or UDP is dealt with there. All else, and answers, by a tail call:
+ * An established packet of TCP or UDP is dealt with there, by one look-up. The rest of the way, by
+ * tail calls:
  *
- *	lb_slow		ICMP, fragments, SCTP, extension headers, packets in an outer header (DSR)
- *	lb_finish	what lb_slow decided, and answers
+ *	lb_inspect	ICMP, fragments, SCTP, extension headers, outer headers (DSR)
+ *	lb_claim	frontend look-up; on a hit, choice of a backend, creation of the flow's pair
+ *	lb_finish	carries out what these decided: rewrites, forwards, answers
  *
- * Three steps at each: flow lookup; on a miss frontend lookup; on a hit of that, choice of a backend and
- *creation of the flow's two entries. Decisions are made in lb/translate.h, carried out here, in one switch.
+ * Decisions are made in lb/translate.h, carried out here, in one switch.
  */
 #include "lb/base.h"
 #include "lb/parse.h"
@@ -109,6 +110,15 @@ static __always_inline void lb_count_delivered(const struct lb_packet *packet, c
 	lb_count((flow->flags & restored) == restored ? LB_COUNTER_REPLY_RESTORED : LB_COUNTER_DELIVERED);
 }
 
+/* Nothing is changed, or all is lost. */
+static __always_inline int lb_end(enum lb_verdict verdict)
+{
+	if (verdict == LB_DROP)
+		return TC_ACT_SHOT;
+	lb_count(LB_COUNTER_PASSED);
+	return LB_TC_NEXT;
+}
+
 static __always_inline int lb_act(lb_ctx *ctx, struct lb_work *item, enum lb_side side,
 				  enum lb_verdict verdict, bool plain)
 {
@@ -142,20 +152,18 @@ static __always_inline int lb_act(lb_ctx *ctx, struct lb_work *item, enum lb_sid
 	case LB_ECHO_ANSWER:
 		lb_count(LB_COUNTER_ECHO_ANSWERED);
 		return bpf_redirect(ctx->ifindex, back);
-	case LB_DROP:
-		return TC_ACT_SHOT;
 	default:
-		lb_count(LB_COUNTER_PASSED);
-		return LB_TC_NEXT;
+		return lb_end(verdict);
 	}
 }
 
-/* The long way, shared by all hooks: lb_slow finds out, lb_finish does it. */
-BPF_TABLE_PINNED("prog", u32, u32, tails, 2, LB_TAILS_PIN);
+/* The rest of the way, shared by all hooks. */
+BPF_TABLE_PINNED("prog", u32, u32, tails, 3, LB_TAILS_PIN);
 
 enum lb_tail {
-	LB_TAIL_SLOW = 0,
-	LB_TAIL_FINISH = 1,
+	LB_TAIL_INSPECT = 0,
+	LB_TAIL_CLAIM = 1,
+	LB_TAIL_FINISH = 2,
 };
 
 static __always_inline bool lb_is_answer(enum lb_verdict verdict)
@@ -164,31 +172,44 @@ static __always_inline bool lb_is_answer(enum lb_verdict verdict)
 	       verdict == LB_ECHO_ANSWER;
 }
 
+/* Carries out what is decided, or hands on what is not. A call that returns found nobody: the build is being
+ * removed. */
+static __always_inline int lb_go_on(lb_ctx *ctx, struct lb_work *item, enum lb_verdict verdict)
+{
+	item->verdict = verdict;
+	if (verdict == LB_UNUSUAL)
+		tails.call(ctx, LB_TAIL_INSPECT);
+	else if (verdict == LB_UNKNOWN)
+		tails.call(ctx, LB_TAIL_CLAIM);
+	else
+		tails.call(ctx, LB_TAIL_FINISH);
+	return lb_is_answer(verdict) ? TC_ACT_SHOT : LB_TC_NEXT;
+}
+
+/* A plain packet of an established flow goes all the way here. */
 static __always_inline int lb_fast(lb_ctx *ctx, u32 l3_offset, enum lb_side side)
 {
 	struct lb_work *item = lb_work_begin();
+	struct lb_found found = {};
 	enum lb_verdict verdict;
 
 	if (!item)
 		return LB_TC_NEXT;
+	item->side = side;
 	verdict = lb_parse(ctx, l3_offset, &item->packet, true);
 	if (verdict == LB_CONTINUE)
-		verdict = lb_translate(ctx, &item->packet, side, !ctx->ingress_ifindex, &item->translation);
+		verdict = lb_recall(&item->packet, side, !ctx->ingress_ifindex, &found,
+				    &item->translation.flow);
 	if (verdict == LB_CONTINUE)
 		verdict = lb_follow(ctx, &item->packet, &item->translation);
-	if (verdict != LB_UNUSUAL && !lb_is_answer(verdict))
+	if (verdict != LB_UNUSUAL && verdict != LB_UNKNOWN && !lb_is_answer(verdict))
 		return lb_act(ctx, item, side, verdict, true);
-	item->side = side;
-	item->verdict = verdict;
-	if (verdict == LB_UNUSUAL)
-		tails.call(ctx, LB_TAIL_SLOW);
-	else
-		tails.call(ctx, LB_TAIL_FINISH);
-	return TC_ACT_SHOT; /* never reached: the programs are pinned with the array */
+	item->is_missed = !found.flow;
+	return lb_go_on(ctx, item, verdict);
 }
 
-/* Fragments, ICMP, SCTP, extension headers, outer headers: parses again, and closely. */
-int LB_NAME(lb_slow)(lb_ctx *ctx)
+/* Fragments, ICMP, SCTP, extension headers, outer headers: parsed again, and closely. */
+int LB_NAME(lb_inspect)(lb_ctx *ctx)
 {
 	struct lb_work *item = lb_work_current();
 	enum lb_verdict verdict;
@@ -201,14 +222,29 @@ int LB_NAME(lb_slow)(lb_ctx *ctx)
 	verdict = lb_parse(ctx, l3_offset, &item->packet, false);
 	if (verdict == LB_CONTINUE)
 		verdict = lb_fragment(ctx, &item->packet, item->side != LB_FROM_NODE);
-	if (verdict == LB_CONTINUE)
-		verdict = lb_translate(ctx, &item->packet, item->side, !ctx->ingress_ifindex,
-				       &item->translation);
+	item->is_missed = false;
+	return lb_go_on(ctx, item, verdict == LB_CONTINUE ? LB_UNKNOWN : verdict);
+}
+
+/* Packets that follow no flow, or that lb_inspect has understood. */
+int LB_NAME(lb_claim)(lb_ctx *ctx)
+{
+	struct lb_work *item = lb_work_current();
+	enum lb_verdict verdict = LB_UNKNOWN;
+	struct lb_found found = {};
+
+	if (!item)
+		return LB_TC_NEXT;
+	if (!item->is_missed)
+		verdict = lb_recall(&item->packet, item->side, !ctx->ingress_ifindex, &found,
+				    &item->translation.flow);
+	if (verdict == LB_UNKNOWN)
+		verdict = lb_claim(ctx, &item->packet, item->side, found, &item->translation);
 	if (verdict == LB_CONTINUE)
 		verdict = lb_follow(ctx, &item->packet, &item->translation);
-	item->verdict = verdict;
-	tails.call(ctx, LB_TAIL_FINISH);
-	return TC_ACT_SHOT;
+	if (verdict == LB_PASS || verdict == LB_DROP)
+		return lb_end(verdict);
+	return lb_go_on(ctx, item, verdict);
 }
 
 int LB_NAME(lb_finish)(lb_ctx *ctx)

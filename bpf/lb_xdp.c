@@ -58,13 +58,16 @@ static __always_inline int lb_act(lb_ctx *ctx, const struct lb_packet *packet,
 int LB_NAME(lb_xdp_in)(lb_ctx *ctx)
 {
 	struct lb_work *item = lb_work_begin();
+	struct lb_found found = {};
 	enum lb_verdict verdict;
 
 	if (!item)
 		return XDP_PASS;
 	verdict = lb_parse(ctx, ETH_HLEN, &item->packet, true);
 	if (verdict == LB_CONTINUE)
-		verdict = lb_translate(ctx, &item->packet, LB_FROM_UPLINK, false, &item->translation);
+		verdict = lb_recall(&item->packet, LB_FROM_UPLINK, false, &found, &item->translation.flow);
+	if (verdict == LB_UNKNOWN)
+		verdict = lb_claim(ctx, &item->packet, LB_FROM_UPLINK, found, &item->translation);
 	if (verdict == LB_CONTINUE)
 		verdict = lb_follow(ctx, &item->packet, &item->translation);
 	return lb_act(ctx, &item->packet, &item->translation, verdict);

@@ -70,6 +70,7 @@ static __always_inline int lb_flow_claim_port(lb_ctx *ctx, const struct lb_packe
 	u32 candidate = bpf_get_prandom_u32();
 	int error = 0;
 
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < LB_SNAT_ATTEMPTS; i++) {
 		struct lb_tuple key = lb_flow_partner_key(request, packet->tuple.protocol);
 

@@ -169,7 +169,8 @@ static __always_inline enum lb_verdict lb_fragment_first(lb_ctx *ctx, const stru
  * A later fragment. It waits only where packets come in, since it comes in again. Whether the first one went
  * by on another CPU while this one was put to wait is looked up once more: then it lets itself go.
  */
-static __always_inline enum lb_verdict lb_fragment_later(lb_ctx *ctx, struct lb_packet *packet, bool is_ingress)
+static __always_inline enum lb_verdict lb_fragment_later(lb_ctx *ctx, struct lb_packet *packet,
+							 bool is_ingress)
 {
 	struct lb_datagram_key key = lb_datagram_key(packet);
 	struct lb_datagram *datagram = lb_datagram_find(&key);

@@ -148,22 +148,24 @@ static __always_inline bool lb_leaves_unseen(const struct lb_packet *packet, con
 	return !lb_is_taken(packet, found) && packet->tuple.protocol == IPPROTO_TCP && !packet->is_syn;
 }
 
-/* Returns LB_CONTINUE with the flow that the packet follows, or what becomes of it. LB_FROM_NODE: it is
- * leaving. */
-static __always_inline enum lb_verdict lb_translate(lb_ctx *ctx, struct lb_packet *packet, enum lb_side side,
-						    bool is_own, struct lb_translation *translation)
+/*
+ * The flow tables: one look-up decides an established packet. Returns LB_CONTINUE with the flow that it
+ * follows, LB_PASS, or LB_UNKNOWN with what was found, if anything. LB_FROM_NODE: it is leaving.
+ */
+static __always_inline enum lb_verdict lb_recall(struct lb_packet *packet, enum lb_side side, bool is_own,
+						 struct lb_found *found, struct lb_flow *flow)
 {
-	struct lb_found found = lb_flow_find(&packet->tuple);
 	bool is_taken;
 
-	if (side == LB_FROM_NODE ? lb_leaves_unseen(packet, &found, is_own)
-				 : found.flow && (found.flow->flags & LB_FLOW_AT_EGRESS))
+	*found = lb_flow_find(&packet->tuple);
+	if (side == LB_FROM_NODE ? lb_leaves_unseen(packet, found, is_own)
+				 : found->flow && (found->flow->flags & LB_FLOW_AT_EGRESS))
 		return LB_PASS;
-	is_taken = lb_is_taken(packet, &found) ||
-		   (side == LB_FROM_NODE && found.flow && (found.flow->flags & LB_FLOW_REPLY));
+	is_taken = lb_is_taken(packet, found) ||
+		   (side == LB_FROM_NODE && found->flow && (found->flow->flags & LB_FLOW_REPLY));
 	if (!is_taken)
-		return lb_claim(ctx, packet, side, found, translation);
-	lb_flow_follow(&packet->tuple, found, packet, &translation->flow);
+		return LB_UNKNOWN;
+	lb_flow_follow(&packet->tuple, *found, packet, flow);
 	return LB_CONTINUE;
 }
 

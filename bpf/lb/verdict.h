@@ -12,6 +12,7 @@
 enum lb_verdict {
 	LB_CONTINUE = 0,
 	LB_UNUSUAL,	/* not for the short way that most packets take: the long one decides */
+	LB_UNKNOWN,	/* follows no entry of a flow: somebody may claim it */
 	LB_PASS,	/* not ours, or not ours here: untouched */
 	LB_DELIVER,	/* rewritten: the stack routes it */
 	LB_FORWARD,	/* rewritten: redirect to the next hop */

@@ -14,8 +14,9 @@
 struct lb_work {
 	struct lb_packet packet;
 	struct lb_translation translation;
-	u8 side;    /* enum lb_side */
-	u8 verdict; /* enum lb_verdict: what the short way found */
+	u8 side;	/* enum lb_side */
+	u8 verdict;	/* enum lb_verdict */
+	bool is_missed; /* of LB_UNKNOWN: the flow tables have nothing, they need not be asked again */
 };
 
 BPF_PERCPU_ARRAY(work, struct lb_work, 1);

@@ -79,10 +79,11 @@ PACKET_PROGRAMS = (UPLINK_IN, POD_IN, OUT, UPLINK_IN_L3, POD_IN_L3, OUT_L3)
 """Attached by tc: ``UPLINK_IN`` and ``POD_IN`` at the ingress of a device, ``OUT`` at the egress of either."""
 
 TAIL_PROGRAMS = (
-    Program("lb_slow", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS, tail_call=("tails", 0)),
-    Program("lb_finish", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS, tail_call=("tails", 1)),
+    Program("lb_inspect", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS, tail_call=("tails", 0)),
+    Program("lb_claim", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS, tail_call=("tails", 1)),
+    Program("lb_finish", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS, tail_call=("tails", 2)),
 )
-"""Called by the packet programs for whatever is not a plain packet of TCP or UDP, and for answers."""
+"""Called by the packet programs for all but plain packets of established flows."""
 
 XDP_IN = Program("lb_xdp_in", "lb_xdp.c", BPF_PROG_TYPE_XDP)
 """Reached through the dispatcher on an uplink, by family."""
