@@ -65,7 +65,8 @@ static __always_inline int lb_make_room(lb_ctx *ctx)
 #define LB_ENCAP_FLAG BPF_F_ADJ_ROOM_ENCAP_L3_IPV6
 #endif
 
-/* The segments of a GSO packet stay as long as they are: that they fit with the outer header was looked up. */
+/* The segments of a GSO packet stay as long as they are: that they fit with the outer header was looked up.
+ */
 static __always_inline int lb_make_room(lb_ctx *ctx)
 {
 	return bpf_skb_adjust_room(ctx, LB_OUTER_BYTES, BPF_ADJ_ROOM_MAC,
@@ -120,7 +121,7 @@ struct lb_mss_option {
 	__be16 mss;
 };
 
-#define LB_TCP_LEAST_MSS  536 /* RFC 9293, 3.7.1 */
+#define LB_TCP_LEAST_MSS 536 /* RFC 9293, 3.7.1 */
 
 /* What the client sends must fit the way to the backend's node, outer header included. */
 static __always_inline int lb_clamp_mss(lb_ctx *ctx, const struct lb_packet *packet)

@@ -93,7 +93,8 @@ static __always_inline u32 lb_longest_segment(lb_ctx *ctx, const struct lb_packe
 	return headers + ctx->gso_size;
 }
 
-/* Linux 5.12 tells the route's MTU, in the field where it was told the length; before, the device's must do. */
+/* Linux 5.12 tells the route's MTU, in the field where it was told the length; before, the device's must do.
+ */
 static __always_inline u32 lb_hop_mtu(const struct bpf_fib_lookup *fib, u32 length)
 {
 	u32 ifindex = fib->ifindex;

@@ -63,7 +63,8 @@ static __always_inline bool lb_fragment_release(lb_ctx *ctx, struct lb_held_key 
 		error = bpf_clone_redirect(ctx, ctx->ifindex, BPF_F_INGRESS);
 	held_fragments.delete(key);
 	error |= bpf_skb_change_tail(ctx, own->length, 0);
-	error |= bpf_skb_store_bytes(ctx, 0, own->frame, lb_bounded(own->length, LB_HELD_BYTES), BPF_F_RECOMPUTE_CSUM);
+	error |= bpf_skb_store_bytes(ctx, 0, own->frame, lb_bounded(own->length, LB_HELD_BYTES),
+				     BPF_F_RECOMPUTE_CSUM);
 	if (!error)
 		lb_count(LB_COUNTER_FRAGMENT_RELEASED);
 	return !error;
@@ -153,7 +154,8 @@ static __always_inline enum lb_verdict lb_fragment_first(lb_ctx *ctx, const stru
  * A later fragment. It waits only where packets come in, since it comes in again. Whether the first one went
  * by on another CPU while this one was put to wait is looked up once more: then it lets itself go.
  */
-static __always_inline enum lb_verdict lb_fragment_later(lb_ctx *ctx, struct lb_packet *packet, bool is_ingress)
+static __always_inline enum lb_verdict lb_fragment_later(lb_ctx *ctx, struct lb_packet *packet,
+							 bool is_ingress)
 {
 	struct lb_datagram_key key = lb_datagram_key(packet);
 	struct lb_datagram *datagram = lb_datagram_find(&key);
