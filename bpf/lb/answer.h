@@ -26,19 +26,33 @@
 
 #define LB_REPLY_TTL 64
 
-#define LB_QUOTED_L4_BYTES 8 /* of the transport header: enough for both ports */
-
 #if FAMILY == 4
 #define LB_QUOTED_EXTENSION_BYTES 0
 #else
 #define LB_QUOTED_EXTENSION_BYTES 8 /* struct lb_fragment_header */
 #endif
 
-/* What an ICMP error quotes: the network header, in IPv6 that of a fragment, and what follows. */
+/* What an ICMP error quotes at the most: the network header, in IPv6 that of a fragment, a TCP header. */
 struct lb_quote {
 	lb_iphdr ip;
-	u8 rest[LB_QUOTED_EXTENSION_BYTES + LB_QUOTED_L4_BYTES];
+	u8 rest[LB_QUOTED_EXTENSION_BYTES + sizeof(struct tcphdr)];
 };
+
+/*
+ * How much of the transport header is quoted: up to its checksum, and at least the 8 bytes that were always
+ * asked for. The kernel cuts no packet before a checksum that a device has yet to complete.
+ */
+static __always_inline u32 lb_quoted_l4_bytes(u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return sizeof(struct tcphdr);
+	case IPPROTO_SCTP:
+		return LB_SCTP_CHECKSUM + sizeof(__le32);
+	default:
+		return sizeof(struct udphdr);
+	}
+}
 
 /* The pseudo header adds up alike in both families and in both directions. */
 static __always_inline u64 lb_pseudo_sum(const struct lb_packet *packet, u8 protocol, u16 length)
@@ -124,19 +138,14 @@ static __always_inline struct lb_icmphdr lb_icmp_header(enum lb_verdict verdict,
 static __always_inline int lb_answer_icmp(lb_ctx *ctx, const struct lb_packet *packet,
 					  enum lb_verdict verdict, u32 mtu)
 {
-	const bool is_extended = packet->l4_offset - packet->l3_offset != sizeof(lb_iphdr);
-	const u16 quoted = sizeof(struct lb_quote) - (is_extended ? 0 : LB_QUOTED_EXTENSION_BYTES);
+	const u32 quoted = packet->l4_offset - packet->l3_offset + lb_quoted_l4_bytes(packet->tuple.protocol);
 	const u16 payload = sizeof(struct lb_icmphdr) + quoted;
 	struct lb_icmphdr icmp = lb_icmp_header(verdict, mtu);
 	lb_iphdr reply_ip = lb_reply_header(packet, LB_IPPROTO_ICMP, payload);
 	struct lb_quote quote = {};
 	u64 sum = 0;
-	int error;
+	int error = lb_load(ctx, packet->l3_offset, &quote, lb_bounded(quoted, sizeof(quote)));
 
-	if (is_extended)
-		error = lb_load(ctx, packet->l3_offset, &quote, sizeof(quote));
-	else
-		error = lb_load(ctx, packet->l3_offset, &quote, sizeof(quote) - LB_QUOTED_EXTENSION_BYTES);
 	if (error)
 		return error;
 #if FAMILY == 6

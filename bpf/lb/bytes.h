@@ -79,6 +79,23 @@ static __always_inline int lb_store(lb_ctx *ctx, u32 offset, const void *from, u
 	return bpf_skb_store_bytes(ctx, offset, (void *)from, length, 0);
 }
 
+/*
+ * A length as helpers want it: 1 to `limit`, a constant, proven right where it is used. Old verifiers forget
+ * what they knew of a number that was on the stack meanwhile, and compilers remove a test that they have seen
+ * before.
+ */
+#define lb_bounded(length, limit)                                                                            \
+	({                                                                                                   \
+		u64 _length = (length);                                                                      \
+		asm volatile("if %0 > 0 goto +1\n"                                                           \
+			     "%0 = 1\n"                                                                      \
+			     "if %0 <= %1 goto +1\n"                                                         \
+			     "%0 = %1\n"                                                                     \
+			     : "+r"(_length)                                                                 \
+			     : "i"(limit));                                                                  \
+		_length;                                                                                     \
+	})
+
 static __always_inline int lb_csum_l3(lb_ctx *ctx, u32 offset, u64 difference)
 {
 	return bpf_l3_csum_replace(ctx, offset, 0, difference, 0);

@@ -73,7 +73,9 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 static long (*lb_redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int plen,
 				 u64 flags) = (void *)152;
 
-/* The length of the longest packet that this one becomes: itself, or a segment of a GSO packet. */
+#define LB_GSO_BY_FRAGS 0xffff /* each segment has its own length (SCTP): the sender has seen to it */
+
+/* The length of the longest packet that this one becomes: itself, or a segment of a GSO packet. 0: any. */
 static __always_inline u32 lb_longest_segment(lb_ctx *ctx, const struct lb_packet *packet)
 {
 	u32 headers = packet->l4_offset - packet->l3_offset + sizeof(struct udphdr);
@@ -81,6 +83,8 @@ static __always_inline u32 lb_longest_segment(lb_ctx *ctx, const struct lb_packe
 
 	if (!ctx->gso_size)
 		return packet->length;
+	if (ctx->gso_size == LB_GSO_BY_FRAGS)
+		return 0;
 	if (packet->tuple.protocol == IPPROTO_TCP) {
 		/* The data offset: the upper half of its byte. */
 		lb_load(ctx, packet->l4_offset + packet->outer_bytes + 12, &tcp_words, sizeof(tcp_words));

@@ -41,22 +41,6 @@ static __always_inline struct lb_datagram *lb_datagram_find(struct lb_datagram_k
 	return datagram;
 }
 
-/*
- * A length as helpers want it: 1 to LB_HELD_BYTES, proven right where it is used. Old verifiers forget what
- * they knew of a number that was on the stack meanwhile, and compilers remove a test that they have seen
- * before.
- */
-static __always_inline u32 lb_frame_length(u64 length)
-{
-	asm volatile("if %0 > 0 goto +1\n"
-		     "%0 = 1\n"
-		     "if %0 <= %1 goto +1\n"
-		     "%0 = %1\n"
-		     : "+r"(length)
-		     : "i"(LB_HELD_BYTES));
-	return length;
-}
-
 /* Lets one waiting fragment go: the frame at hand lends its skb to a copy of it. Returns false if that went
  * wrong. */
 static __always_inline bool lb_fragment_release(lb_ctx *ctx, struct lb_held_key *key)
@@ -69,17 +53,18 @@ static __always_inline bool lb_fragment_release(lb_ctx *ctx, struct lb_held_key 
 	if (!held || !own || ctx->len > LB_HELD_BYTES)
 		return true;
 	own->length = ctx->len;
-	if (bpf_skb_load_bytes(ctx, 0, own->frame, lb_frame_length(own->length)))
+	if (bpf_skb_load_bytes(ctx, 0, own->frame, lb_bounded(own->length, LB_HELD_BYTES)))
 		return true;
 	error = bpf_skb_change_tail(ctx, held->length, 0);
 	if (!error)
-		error = bpf_skb_store_bytes(ctx, 0, held->frame, lb_frame_length(held->length),
+		error = bpf_skb_store_bytes(ctx, 0, held->frame, lb_bounded(held->length, LB_HELD_BYTES),
 					    BPF_F_RECOMPUTE_CSUM);
 	if (!error)
 		error = bpf_clone_redirect(ctx, ctx->ifindex, BPF_F_INGRESS);
 	held_fragments.delete(key);
 	error |= bpf_skb_change_tail(ctx, own->length, 0);
-	error |= bpf_skb_store_bytes(ctx, 0, own->frame, lb_frame_length(own->length), BPF_F_RECOMPUTE_CSUM);
+	error |= bpf_skb_store_bytes(ctx, 0, own->frame, lb_bounded(own->length, LB_HELD_BYTES),
+				     BPF_F_RECOMPUTE_CSUM);
 	if (!error)
 		lb_count(LB_COUNTER_FRAGMENT_RELEASED);
 	return !error;
@@ -128,7 +113,7 @@ static __always_inline enum lb_verdict lb_fragment_hold(lb_ctx *ctx, struct lb_d
 	if (!copy || ctx->len > LB_HELD_BYTES)
 		return lb_drop(LB_COUNTER_DROP_FRAGMENT);
 	copy->length = ctx->len;
-	if (bpf_skb_load_bytes(ctx, 0, copy->frame, lb_frame_length(copy->length)))
+	if (bpf_skb_load_bytes(ctx, 0, copy->frame, lb_bounded(copy->length, LB_HELD_BYTES)))
 		return lb_drop(LB_COUNTER_DROP_FRAGMENT);
 	for (int i = 0; i < LB_HOLD_ATTEMPTS && error; i++) {
 		held_key.number = datagram->held + i;

@@ -3,7 +3,7 @@
     Packet --answer--> the whole frame, link header not yet turned round
 
 A TCP RST (RFC 9293, 3.10.7.1), ICMP port unreachable, packet too big with the MTU (RFC 1191, RFC 8201), time exceeded
-(RFC 792, RFC 4443), an echo reply. Errors quote the network header and eight bytes.
+(RFC 792, RFC 4443), an echo reply. Errors quote headers, up to the transport's checksum.
 """
 
 import struct
@@ -16,6 +16,7 @@ from tests.fuzz.packet import ICMP, L2, Packet
 
 TTL = 64
 _HEADER_BYTES = {Family.IPV4: 20, Family.IPV6: 40}
+_FRAGMENT_HEADER = {Family.IPV4: 0, Family.IPV6: 8}
 _TYPE_AND_CODE = {
     (Act.REJECT, Family.IPV4): b"\3\3",
     (Act.REJECT, Family.IPV6): b"\1\4",
@@ -28,16 +29,22 @@ _ECHO_REPLY = {Family.IPV4: 0, Family.IPV6: 129}
 _TTL_AT = {Family.IPV4: L2 + 8, Family.IPV6: L2 + 7}
 _SADDR = {Family.IPV4: L2 + 12, Family.IPV6: L2 + 8}
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
-_QUOTED_L4 = 8
+_QUOTED_L4 = {Protocol.TCP: 20, Protocol.UDP: 8, Protocol.SCTP: 12}
 FAILURES = {Act.TOO_BIG: Counter.DROP_TOO_BIG, Act.EXPIRED: Counter.DROP_TTL, Act.REJECT: Counter.DROP_REWRITE}
 """The drop that an unanswered packet is."""
 
 
 def is_answered(packet: Packet, act: Act, family: Family) -> bool:
-    """Options, extension headers, fragments, ICMP errors and packets in an outer header get no answer; pings do."""
+    """Options, extension headers, fragments, ICMP errors and packets in an outer header get no answer; pings do.
+
+    And so does a first fragment that is too big: else its sender would never make smaller ones.
+    """
     if act is Act.ECHO_ANSWER:
         return True
-    return packet.kind is Kind.WHOLE and not packet.outer_daddr and packet.l4 == L2 + _HEADER_BYTES[family]
+    headers = L2 + _HEADER_BYTES[family]
+    if packet.kind is Kind.FIRST_FRAGMENT and act is Act.TOO_BIG:
+        return not packet.outer_daddr and packet.l4 == headers + _FRAGMENT_HEADER[family]
+    return packet.kind is Kind.WHOLE and not packet.outer_daddr and packet.l4 == headers
 
 
 def answer(packet: Packet, act: Act, mtu: int, family: Family) -> bytes:
@@ -83,7 +90,7 @@ def _reset(packet: Packet, family: Family) -> bytes:
 
 
 def _error(packet: Packet, act: Act, mtu: int, family: Family) -> bytes:
-    quote = packet.frame[L2 : packet.l4 + _QUOTED_L4]
+    quote = packet.frame[L2 : packet.l4 + _QUOTED_L4[Protocol(packet.protocol)]]
     protocol = ICMP[family]
     told = mtu.to_bytes(4, "big") if act is Act.TOO_BIG else bytes(4)
     icmp = _TYPE_AND_CODE[act, family] + b"\0\0" + told

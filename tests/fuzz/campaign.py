@@ -127,8 +127,7 @@ class Campaign:
         wrong = self._state.check(work.changes) if work is not None and work.changes else None
         if wrong is not None or act is Act.DROP:
             return wrong
-        device = self._world.devices.get(seed.device)
-        expected = frame if act is Act.PASS else render(decision, self._world.family, device.mtu if device else 0)
+        expected = frame if act is Act.PASS else render(decision, self._world.family)
         got = self._runner.frame()
         return None if got == expected else f"got      {got.hex()}\n  expected {expected.hex()}"
 

@@ -17,7 +17,7 @@ _DATA = int(FlowSeen.DATA)
 
 
 def take(work: Work, frame: bytes, *, may_wait: bool) -> Decision | None:
-    """Take a fragment in. ``may_wait``: the packet is coming in, not leaving."""
+    """Take a fragment in. ``may_wait``: it is coming in, not leaving; only there do others wait."""
     packet = work.packet
     noted = work.world.datagrams.get(packet.datagram)
     if packet.kind is Kind.FIRST_FRAGMENT:
@@ -25,13 +25,15 @@ def take(work: Work, frame: bytes, *, may_wait: bool) -> Decision | None:
         sport, dport = ports
         note = Datagram(sport, dport, 1) if noted is None else replace(noted, sport=sport, dport=dport, is_known=1)
         work.changes["datagrams", packet.datagram] = note
-        _release(work, note, frame)
+        if may_wait:
+            _release(work, note, frame)
         return None
     if noted is None or not noted.is_known:
         return _hold(work, noted or Datagram(0, 0, 0), frame) if may_wait and _concerns_us(work) else _pass(work)
     packet.ends = packet.ends[:-4] + noted.sport.to_bytes(2, "big") + noted.dport.to_bytes(2, "big")
     packet.seen = _DATA
-    _release(work, noted, frame)
+    if may_wait:
+        _release(work, noted, frame)
     return None
 
 

@@ -20,6 +20,7 @@ from tests.fuzz.flowtable import (
     partner_of,
 )
 from tests.fuzz.outer import HEADER_BYTES
+from tests.fuzz.packet import L2
 from tests.fuzz.rows import Backend, Flow, Frontend, Hook, Route
 
 SNAT_PORTS = range(32768, 65536)
@@ -154,9 +155,11 @@ def route_to(work: Work, source: bytes, destination: bytes, extra: int) -> Route
     if route is None or _stays_on_link(source):
         return drop(work, Counter.DROP_NO_ROUTE)
     packet = work.packet
+    told = packet.length + extra
     outer = HEADER_BYTES[work.world.family] if packet.outer_daddr else 0
-    frame_limit = route.mtu + 14 + 4  # the kernel leaves room for a VLAN tag
-    if packet.length > route.mtu - extra or len(packet.frame) + outer > frame_limit:
+    # Told no length, the kernel measures the frame, and leaves room for a VLAN tag.
+    measured = told if told & 0xFFFF else len(packet.frame) + outer - L2 - 4
+    if max(told, measured) > route.mtu:
         return Decision(Act.TOO_BIG, work, mtu=route.mtu - extra)
     return route
 

@@ -15,6 +15,9 @@ _TTL = 64
 _DONT_FRAGMENT = 0x4000
 _TCP_BYTES, _TCP_OFFSET, _TCP_CHECKSUM = 20, 12, 16
 _MSS = b"\x02\x04"
+_LEAST_WORDS = 5
+_LEAST_MSS = 536
+"""RFC 9293, 3.7.1."""
 
 
 def encapsulate(frame: bytearray, packet: Packet, to: Ends, family: Family) -> bytes:
@@ -28,17 +31,17 @@ def encapsulate(frame: bytearray, packet: Packet, to: Ends, family: Family) -> b
     return bytes(frame[:L2]) + header + bytes(frame[L2:])
 
 
-def clamp_mss(frame: bytearray, packet: Packet, family: Family, device_mtu: int) -> bytearray:
-    """What the client sends must fit the way to the backend's node: the MSS is the first option of a SYN-ACK."""
-    most = device_mtu - 2 * HEADER_BYTES[family] - _TCP_BYTES
+def lower_mss(frame: bytearray, packet: Packet, family: Family) -> bytearray:
+    """What the client sends must fit its way in an outer header: the MSS is the first option of a SYN-ACK."""
     at = packet.l4 + _TCP_BYTES
-    has_options = packet.l4 + _TCP_OFFSET < len(frame) and frame[packet.l4 + _TCP_OFFSET] >> 4 > 5
-    if not packet.is_syn_ack or most <= 0 or not has_options or frame[at : at + 2] != _MSS or len(frame) < at + 4:
+    has_options = packet.l4 + _TCP_OFFSET < len(frame) and frame[packet.l4 + _TCP_OFFSET] >> 4 > _LEAST_WORDS
+    if not packet.is_syn_ack or not has_options or frame[at : at + 2] != _MSS or len(frame) < at + 4:
         return frame
     told = bytes(frame[at + 2 : at + 4])
-    if int.from_bytes(told, "big") > most:
-        lowered, place = most.to_bytes(2, "big"), packet.l4 + _TCP_CHECKSUM
+    lowered = int.from_bytes(told, "big") - HEADER_BYTES[family]
+    if lowered >= _LEAST_MSS:
+        after, place = lowered.to_bytes(2, "big"), packet.l4 + _TCP_CHECKSUM
         old = frame[place] << 8 | frame[place + 1]
-        frame[place : place + 2] = checksums.updated(old, told, lowered).to_bytes(2, "big")
-        frame[at + 2 : at + 4] = lowered
+        frame[place : place + 2] = checksums.updated(old, told, after).to_bytes(2, "big")
+        frame[at + 2 : at + 4] = after
     return frame

@@ -12,7 +12,7 @@ from tests.fuzz.answers import answer
 from tests.fuzz.decision import ANSWERS, Act, Decision, Work
 from tests.fuzz.flowtable import AT_EGRESS, DSR, REPLY
 from tests.fuzz.headers import Kind
-from tests.fuzz.outer import clamp_mss, encapsulate
+from tests.fuzz.outer import encapsulate, lower_mss
 from tests.fuzz.packet import ICMP_HEADER, L2, Packet
 from tests.fuzz.rows import Ends, Flow, Hook, reverse
 
@@ -26,8 +26,8 @@ _SADDR = {Family.IPV4: 12, Family.IPV6: 8}
 _TTL = {Family.IPV4: 8, Family.IPV6: 7}
 
 
-def render(decision: Decision, family: Family, device_mtu: int) -> bytes:
-    """Return the frame that must come out. ``device_mtu``: of the device where the packet shows up; 0: unknown."""
+def render(decision: Decision, family: Family) -> bytes:
+    """Return the frame that must come out."""
     assert decision.work is not None
     packet = decision.work.packet
     if decision.act in ANSWERS:
@@ -40,7 +40,7 @@ def render(decision: Decision, family: Family, device_mtu: int) -> bytes:
     changed = rewritten(packet, decision.flow.to, family)
     if decision.act is Act.HAIRPIN:
         return swap_macs(changed)
-    return bytes(clamp_mss(changed, packet, family, device_mtu) if decision.flow.flags & DSR else changed)
+    return bytes(lower_mss(changed, packet, family) if decision.flow.flags & DSR else changed)
 
 
 def can_rewrite(work: Work, flow: Flow) -> bool:

@@ -25,8 +25,6 @@ _ASIDE = FlowFlag.AT_EGRESS | FlowFlag.SNAT
 _OWN = FlowFlag.AT_EGRESS | FlowFlag.FORWARD
 _DSR = FlowFlag.FORWARD | FlowFlag.DSR
 GATEWAY_MAC = bytes.fromhex("0200000000fe")
-_MTUS = {"narrow": NARROW_MTU, "pod": 1 << 16, "pod2": 1 << 16}
-"""Without an entry in the neighbour table the kernel does not tell the MTU: none of the pods has one."""
 KNOWN_DATAGRAM, WAITING_DATAGRAM, RELEASING_DATAGRAM = b"\0\x77\0\0", b"\0\x78\0\0", b"\0\x79\0\0"
 
 
@@ -183,7 +181,7 @@ def _routes(world: Builder, macs: Mapping[int, bytes]) -> dict[bytes, Route]:
 def _route(device: str, macs: Mapping[int, bytes]) -> Route:
     index = Interface[device.upper()]
     next_hop = GATEWAY_MAC + macs[index] if device not in LOCAL else b""
-    return Route(index, _MTUS.get(device, MTU), next_hop)
+    return Route(index, NARROW_MTU if device == "narrow" else MTU, next_hop)
 
 
 def world_of(family: Family, macs: Mapping[int, bytes]) -> tuple[World, list[Conversation]]:

@@ -36,7 +36,7 @@ _COMPILER = "ebpflb.datapath.compiler"
 _OBSERVED_COMPILER = "tests.kernels.verifier"
 _PACKET_TESTS = ("tests/prog/test_tc_translate.py", "tests/prog/test_tc_reject.py")
 _SOCKET_TESTS = ("tests/kernels/test_smoke.py", "tests/prog/test_store.py")
-_DEVICE_TESTS = ("tests/kernels/test_devices.py",)
+_DEVICE_TESTS = ("tests/kernels/test_devices.py", "tests/kernels/test_sctp.py")
 _SECONDS = 400
 """For one build, one test: a guest is emulated."""
 _BPFFS = Path("/sys/fs/bpf")

@@ -48,8 +48,8 @@ from tests.netns.host_helpers import inside, namespace
 
 pytestmark = pytest.mark.root
 
-SECONDS = 30.0
-"""An emulated guest is slow."""
+SECONDS, READY_SECONDS = 30.0, 120.0
+"""For an answer, for the start of a server: an emulated guest is slow."""
 TCP_PORT, UDP_PORT = 8080, 5353
 NODE_PORTS = {"local": 30080, "remote": 30081}
 BULK_BYTES = 300_000
@@ -145,7 +145,7 @@ def server(name: str, end: Path, address: str) -> Iterator[None]:
     ports = ["--tcp", str(TCP_PORT), "--udp", str(UDP_PORT)]
     command = [sys.executable, "-m", "ebpflb.bench.servers", "--name", name, "--host", address, *ports]
     with Running(name, entered(end.name, None, command)) as running:
-        running.wait_for_line(lambda line: line == "ready", SECONDS)
+        running.wait_for_line(lambda line: line == "ready", READY_SECONDS)
         yield
 
 
@@ -243,6 +243,7 @@ def asked(target: Target, protocol: Protocol) -> Exchange:
     return answer
 
 
+@pytest.mark.timeout(600)  # the first one builds
 @pytest.mark.parametrize(
     ("world", "kind"),
     [

@@ -1,6 +1,9 @@
 """What XDP can do with a device of the test, and how doctor finds out without leaving a trace."""
 
+import os
 import select
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,9 @@ from tests.netns.host_helpers import inside, namespace, run, set_offload
 from tests.netns.xdp_devices import FAR, bpf_folder, make_program, shown, veth_pair, xdp_of
 
 pytestmark = pytest.mark.root
+
+_ETHERTYPE = 0x88B5
+"""IEEE: for experiments. No stack takes it."""
 
 
 @pytest.fixture
@@ -91,6 +97,58 @@ def test_a_veth_whose_peer_is_here(folder: Path) -> None:
         assert not can_transmit(device)
         run("ip", "link", "set", "dev", "up1", "xdpdrv", "pinned", str(program))
         assert can_transmit(device)
+
+
+@pytest.mark.parametrize("way", ["sent back", "redirected"])
+def test_what_the_answer_promises_is_so(device: Link, folder: Path, way: str) -> None:
+    """A frame that comes in by up0 leaves by up0, or by up2, and is looked for at the other end."""
+    run("ip", "link", "add", "up2", "type", "veth", "peer", "name", "up3", "netns", FAR)
+    run("ip", "link", "set", "up2", "up")
+    with inside(Path("/run/netns") / FAR):
+        run("ip", "link", "set", "up3", "up")
+    other = Link(shown("up2")["ifindex"], "up2", "veth")
+    code = {"sent back": _SEND_BACK, "redirected": _redirect_to(other.ifindex)}[way]
+    exit_device, far_end = {"sent back": (device, "up1"), "redirected": (other, "up3")}[way]
+    sender, _ = make_program(folder, "bystander", code)
+    passing, _ = make_program(folder, "bystander")
+    run("ip", "link", "set", "dev", "up0", "xdpdrv", "pinned", str(sender))
+    assert not can_transmit(exit_device)
+    assert not arrives(far_end)
+    with inside(Path("/run/netns") / FAR):
+        run("ip", "link", "set", "dev", far_end, "xdpdrv", "pinned", str(passing))
+    assert can_transmit(exit_device)
+    assert all(arrives(far_end) for _ in range(5))
+
+
+_SEND_BACK = bytes.fromhex("b700000003000000 9500000000000000")
+"""r0 = XDP_TX; exit."""
+
+
+def _redirect_to(ifindex: int) -> bytes:
+    """Return a call of bpf_redirect(ifindex, 0)."""
+    rows = ((0xB7, 1, 0, ifindex), (0xB7, 2, 0, 0), (0x85, 0, 0, 23), (0x95, 0, 0, 0))
+    return b"".join(struct.pack("=BBhi", *row) for row in rows)
+
+
+def arrives(far_end: str) -> bool:
+    """Send one frame in by up1, and say whether it comes to the far end in which it should end."""
+    payload = os.urandom(16)
+    frame = b"\xff" * 6 + bytes(6) + _ETHERTYPE.to_bytes(2) + payload + bytes(30)
+    with inside(Path("/run/netns") / FAR):
+        receiver = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETHERTYPE))
+        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    with receiver, sender:
+        receiver.bind((far_end, _ETHERTYPE))
+        receiver.settimeout(0.5)
+        sender.bind(("up1", 0))
+        sender.send(frame)
+        try:
+            while True:
+                data, address = receiver.recvfrom(2048)
+                if payload in data and address[2] != socket.PACKET_OUTGOING:
+                    return True
+        except TimeoutError:
+            return False
 
 
 def at_far_end(*xdp: str) -> None:

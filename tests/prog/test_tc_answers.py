@@ -5,7 +5,7 @@ from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6ExtHdrFragment
 from scapy.packet import Packet, Raw
 
-from ebpflb.core.abi import Counter, Family, FrontendKind
+from ebpflb.core.abi import Counter, Family, FrontendKind, Protocol
 from tests.prog.harness import Hook, Outcome, Verdict
 from tests.prog.lab import Lab, drops
 from tests.prog.services import Service
@@ -15,19 +15,23 @@ from tests.prog.world import NARROW_MTU, Device
 pytestmark = pytest.mark.root
 
 UPLINK = Hook.UPLINK_IN
+QUOTED = {Protocol.TCP: 20, Protocol.UDP: 8, Protocol.SCTP: 12}
+"""Bytes of the transport header."""
 LONG = Wire("client:4000", "cluster:80", payload=b"x" * 1400)
 ENDS_HERE = Wire("client:4000", "cluster:80", ttl=1)
 
 
 def answer(lab: Lab, wire: Wire, error: Packet, quote: bytes = b"") -> bytes:
-    """Return the error as the Service's address sends it: it quotes the header and 8 bytes unless told otherwise."""
+    """Return the error as the Service's address sends it: it quotes headers up to the checksum, or `quote`."""
     back = Wire(wire.dst, wire.src, swapped=True)
     header = network(back, lab.family, **({} if lab.family is Family.IPV6 else {"options": []}))
     if lab.family is Family.IPV6:
         header.tc, header.fl = 0, 0
     else:
         header.tos, header.id, header.flags = 0, 0, 0
-    quote = quote or lab.frame(wire)[ETHERNET_BYTES:][: (20 if lab.family is Family.IPV4 else 40) + 8]
+    quote = (
+        quote or lab.frame(wire)[ETHERNET_BYTES:][: (20 if lab.family is Family.IPV4 else 40) + QUOTED[lab.protocol]]
+    )
     return bytes(ethernet(back) / header / error / Raw(quote))
 
 

@@ -20,7 +20,8 @@ UPLINK, POD, OUT = Hook.UPLINK_IN, Hook.POD_IN, Hook.OUT
 EMPTY = Service("cluster:80", (), FrontendKind.CLUSTER_IP)
 ENDS = ("client:4000", "cluster:80")
 PORT_UNREACHABLE_V6 = 4
-QUOTED_TRANSPORT_BYTES = 8
+QUOTED_TRANSPORT_BYTES = {Protocol.UDP: 8, Protocol.SCTP: 12}
+"""Up to the checksum."""
 
 
 def answer_header(lab: Lab, wire: Wire) -> Packet:
@@ -39,7 +40,7 @@ def reset(lab: Lab, wire: Wire, flags: str, seq: int, ack: int) -> bytes:
 
 def unreachable(lab: Lab, wire: Wire) -> bytes:
     header_bytes = 20 if lab.family is Family.IPV4 else 40
-    quote = Raw(lab.frame(wire)[ETHERNET_BYTES:][: header_bytes + QUOTED_TRANSPORT_BYTES])
+    quote = Raw(lab.frame(wire)[ETHERNET_BYTES:][: header_bytes + QUOTED_TRANSPORT_BYTES[lab.protocol]])
     error = ICMPv6DestUnreach(code=PORT_UNREACHABLE_V6) if lab.family is Family.IPV6 else ICMP(type=3, code=3)
     return bytes(answer_header(lab, wire) / error / quote)
 

@@ -64,7 +64,7 @@ def path_mtu(client: socket.socket) -> int:
 
 
 def fragments(source: Address, target: Address, payload: bytes, count: int) -> list[bytes]:
-    """Return a UDP datagram as that many packets of one network layer, about as long as each other, in order."""
+    """Return a UDP datagram as that many packets, about as long as each other, in order; one is no fragment."""
     datagram = _datagram(source, target, payload)
     step = -(-len(datagram) // count // 8) * 8
     identification = secrets.randbelow(1 << 16)
@@ -101,12 +101,14 @@ def _packet(source: str, target: str, part: bytes, offset: int, number: int, *, 
         word = offset // 8 | (0x2000 if more else 0)
         header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(part), number, word, 64, socket.IPPROTO_UDP, 0) + ends
         return header[:10] + struct.pack("!H", _checksum(header)) + header[12:] + part
+    if not offset and not more:
+        return struct.pack("!IHBB", 6 << 28, len(part), socket.IPPROTO_UDP, 64) + ends + part
     extension = struct.pack("!BBHI", socket.IPPROTO_UDP, 0, offset | more, number)
     return struct.pack("!IHBB", 6 << 28, 8 + len(part), _FRAGMENT_HEADER, 64) + ends + extension + part
 
 
 def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
+    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

@@ -63,13 +63,14 @@ def test_ready_is_said_once_when_the_first_snapshot_is_in_the_maps(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = StatusFile(tmp_path / "blue.status.json")
-    report = run._StatusReport(file)
+    ready: list[bool] = []
+    report = run._StatusReport(file, lambda: ready.append(True))
     with caplog.at_level(logging.INFO):
         report(STATUS)
-        assert caplog.messages == []
+        assert (caplog.messages, ready) == ([], [])
         for _ in range(2):
             report(replace(STATUS, last_change_applied_at=NOW))
-    assert caplog.messages == ["ready node=node-1 services=3"]
+    assert (caplog.messages, ready) == (["ready node=node-1 services=3"], [True])
     assert file.read().last_change_applied_at == NOW
 
 
