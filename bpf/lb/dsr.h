@@ -130,8 +130,9 @@ static __always_inline int lb_clamp_mss(lb_ctx *ctx, const struct lb_packet *pac
 	struct lb_mss_option from, to;
 	int error;
 
-	if (!packet->is_syn_ack || lb_load(ctx, offset, &from, sizeof(from)) ||
-	    from.kind != LB_TCP_OPTION_MSS || bpf_ntohs(from.mss) < LB_TCP_LEAST_MSS + LB_OUTER_BYTES)
+	if (!packet->offers_mss || lb_load(ctx, offset, &from, sizeof(from)) ||
+	    from.kind != LB_TCP_OPTION_MSS || from.length != sizeof(from) ||
+	    bpf_ntohs(from.mss) < LB_TCP_LEAST_MSS + LB_OUTER_BYTES)
 		return 0;
 	to = from;
 	to.mss = bpf_htons(bpf_ntohs(from.mss) - LB_OUTER_BYTES);

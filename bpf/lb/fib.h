@@ -56,7 +56,8 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 	struct lb_device *device;
 
 	lb_fib_fill(&fib, saddr, daddr);
-	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+	if (packet->length + extra > 0xffff || /* tot_len has 16 bits */
+	    bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
 		return lb_leave_to_tc();
 	hop->ifindex = fib.ifindex;
 	device = devices.lookup(&hop->ifindex);

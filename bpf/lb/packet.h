@@ -52,7 +52,7 @@ struct lb_packet {
 	u8 seen;     /* enum lb_flow_seen: what this packet shows of its direction */
 	bool is_syn; /* opens a connection: TCP SYN without ACK, SCTP INIT */
 	bool is_rst;
-	bool is_syn_ack;
+	bool offers_mss; /* TCP SYN with ACK, and options: the MSS may be among them */
 };
 
 #endif

@@ -24,7 +24,7 @@ static __always_inline enum lb_verdict lb_parse_tcp(lb_ctx *ctx, u32 offset, str
 	packet->tuple.sport = tcp.source;
 	packet->tuple.dport = tcp.dest;
 	packet->is_syn = tcp.syn && !tcp.ack && !tcp.rst;
-	packet->is_syn_ack = tcp.syn && tcp.ack;
+	packet->offers_mss = tcp.syn && tcp.ack && tcp.doff * 4 > sizeof(tcp);
 	packet->is_rst = tcp.rst;
 	packet->seen = packet->is_syn ? LB_SEEN_SYN : LB_SEEN_DATA;
 	if (tcp.fin)
