@@ -321,7 +321,7 @@ def test_cleanup_removes_every_pin(tmp_path: Path) -> None:
         spec = BuildSpec(family, pins.maps(family), pins.progs(family), 250, 1, bytes(4), sizes=SIZES)
         build_programs(spec)
         pinned = pins.list()
-        assert {pin.name for pin in pinned} >= {*MAP_NAMES, *(program.stem for program in programs_of(family))}
+        assert {pin.name for pin in pinned} >= {*MAP_NAMES, *(each.name(family) for each in programs_of(family))}
         expected = {f"removed pin {pin}" for pin in pinned}
         clean = ["cleanup", "--instance", pins.instance, "--state-dir", str(tmp_path)]
         result = CliRunner().invoke(main, clean)
