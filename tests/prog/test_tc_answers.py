@@ -2,10 +2,11 @@
 
 import pytest
 from scapy.layers.inet import ICMP
-from scapy.layers.inet6 import ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6ExtHdrFragment
+from scapy.layers.inet6 import ICMPv6PacketTooBig, ICMPv6TimeExceeded
 from scapy.packet import Packet, Raw
 
 from ebpflb.core.abi import Counter, Family, FrontendKind, Protocol
+from tests.prog.fragment_frames import fragments
 from tests.prog.harness import Hook, Outcome, Verdict
 from tests.prog.lab import Lab, drops
 from tests.prog.services import Service
@@ -80,18 +81,3 @@ def test_a_first_fragment_that_is_too_big_is_answered_and_quoted_up_to_its_ports
     expected = answer(udp, LONG, error, first[ETHERNET_BYTES:][:quoted])
     assert udp.datapath.run(UPLINK, first) == Outcome(Verdict.REDIRECT, expected)
     assert udp.datapath.run(UPLINK, later).verdict is Verdict.NEXT
-
-
-def fragments(lab: Lab, wire: Wire, length: int) -> tuple[bytes, bytes]:
-    """Return a datagram in two frames, the first with so many bytes of it."""
-    whole = lab.frame(wire)
-    datagram = whole[ETHERNET_BYTES + (20 if lab.family is Family.IPV4 else 40) :]
-    made = []
-    for offset, part, more in ((0, datagram[:length], 1), (length // 8, datagram[length:], 0)):
-        if lab.family is Family.IPV4:
-            header = network(wire, lab.family)
-            header.flags, header.frag, header.proto = more, offset, 17
-        else:
-            header = network(wire, lab.family) / IPv6ExtHdrFragment(nh=17, offset=offset, m=more, id=7)
-        made.append(bytes(ethernet(wire) / header / Raw(part)))
-    return made[0], made[1]

@@ -6,6 +6,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
 from ebpflb.core.abi import Counter, Family, FlowFlag, FrontendKind
+from tests.prog.fragment_frames import fragments
 from tests.prog.harness import Hook, Outcome, Verdict
 from tests.prog.icmp_errors import Error
 from tests.prog.lab import Lab, delivers
@@ -105,6 +106,19 @@ def test_an_error_to_the_services_address_reaches_the_backend_through_both_nodes
     lab.datapath.run(UPLINK, wrapped(lab, lab.frame(REQUEST), "client2", "pod"))
     received = lab.datapath.run(UPLINK, wrapped(lab, error.frame(lab), "client2", "pod"))
     assert received == Outcome(Verdict.NEXT, Error("stranger", "pod:8080", "client:4000").frame(lab))
+
+
+def test_waiting_fragments_are_let_go_where_they_came_in_only(udp: Lab) -> None:
+    """The same datagram leaves by the egress hook, in its outer header: nothing may be put into that."""
+    udp.load(REMOTE)
+    first, later = fragments(udp, Wire("client:4000", "balancer:80", payload=bytes(160)), 80)
+    for _twice in range(2):
+        assert udp.datapath.run(UPLINK, later).verdict is Verdict.DROP
+    assert counted(udp, Counter.FRAGMENT_HELD) >= 2
+    sent = wrapped(udp, first, "node", "remote")
+    released = counted(udp, Counter.FRAGMENT_RELEASED)
+    assert udp.datapath.run(OUT, sent) == Outcome(Verdict.NEXT, sent)
+    assert counted(udp, Counter.FRAGMENT_RELEASED) == released
 
 
 @pytest.mark.parametrize("room", [0, 1])
