@@ -43,8 +43,8 @@ def wide() -> Iterator[Wide]:
 
 @pytest.fixture(scope="session")
 def overlaid() -> Iterator[Wide]:
-    """The same, but nodes reach each other's pods through VXLAN."""
-    with wide_world("overlaid", Underlay.VXLAN) as world:
+    """The same, but nodes reach each other's pods through VXLAN, and TCP is answered directly unless told otherwise."""
+    with wide_world("overlaid", Underlay.VXLAN, ("--forwarding", "hybrid")) as world:
         yield world
 
 

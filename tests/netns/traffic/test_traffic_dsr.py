@@ -131,7 +131,7 @@ def test_pods_call_as_ever(world: Wide, family: Family) -> None:
 def test_a_service_says_by_its_annotation_what_it_wants(world: Wide, family: Family) -> None:
     """The same backend, masqueraded by another Service."""
     called = world.lab.node(1)
-    host, port = world.dialled("remote", "NodePort", family, TCP_PORT)
+    host, port = world.dialled("snat-remote", "NodePort", family, TCP_PORT)
     with captured(called, called.uplink) as passed:
         asked(world.lab.client, host, port)
     assert answers_on(passed, world.lab.client.address_of(family))
@@ -145,3 +145,24 @@ def test_many_connections_at_once(world: Wide, family: Family) -> None:
         for session in sessions:
             with session:
                 assert bare(session.ask().peer) == host
+
+
+@pytest.mark.parametrize("kind", ["NodePort", "balancer IP"])
+def test_hybrid_answers_tcp_directly_and_masquerades_udp(overlaid: Wide, family: Family, kind: str) -> None:
+    """For Services that say nothing: datagrams may be as long as the overlay takes, with no outer header."""
+    client, called = overlaid.lab.client, overlaid.lab.node(1)
+    before = overlaid.counters(1, family)[Counter.ENCAPSULATED]
+    with captured(called, called.uplink) as passed:
+        assert bare(asked(client, *overlaid.dialled("remote", kind, family, TCP_PORT)).client) == client.address_of(
+            family
+        )
+    assert not answers_on(passed, client.address_of(family))
+    between = overlaid.counters(1, family)[Counter.ENCAPSULATED]
+    assert between > before
+    with (
+        captured(called, called.uplink) as passed,
+        udp_client(client, overlaid.dialled("remote", kind, family)) as sender,
+    ):
+        assert ask(sender, b"this way") == b"this way"
+    assert answers_on(passed, client.address_of(family))
+    assert overlaid.counters(1, family)[Counter.ENCAPSULATED] == between

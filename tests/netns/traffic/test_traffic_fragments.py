@@ -54,6 +54,11 @@ WAYS = [
 ORDERS = [order for order in permutations(range(3)) if order != (0, 1, 2)]
 
 
+@pytest.fixture(autouse=True)
+def _paths_are_unknown(wide: Wide) -> None:
+    wide.forget_paths(wide.lab.client)
+
+
 def held_rows(wide: Wide, family: Family) -> int:
     """Return how many fragments node-1 keeps."""
     with open_map(Pins(BPFFS, wide.agents[1].instance), family, "held_fragments") as opened:

@@ -67,9 +67,9 @@ class Wide:
             keys, values = opened.read()
         return {Counter(key): int(value.sum()) for key, value in zip(keys.tolist(), values, strict=True)}
 
-    def forget_paths(self) -> None:
-        """Let every place forget the path MTUs that it has learned."""
-        for place in (*self.lab.nodes, *self.lab.pods, self.lab.client, self.far, self.router):
+    def forget_paths(self, *places: Place) -> None:
+        """Let places, or all, forget the path MTUs that they have learned."""
+        for place in places or (*self.lab.nodes, *self.lab.pods, self.lab.client, self.far, self.router):
             for version in ("-4", "-6"):
                 place.run(["ip", version, "route", "flush", "cache"])
 
@@ -121,6 +121,7 @@ def _offers(lab: Lab) -> dict[str, Offer]:
         Offer("closed-local", 7, local, udp_target=CLOSED_PORT),
         Offer("closed-remote", 8, remote, udp_target=CLOSED_PORT),
         Offer("closed-dsr", 9, remote, "dsr", udp_target=CLOSED_PORT),
+        Offer("snat-remote", 10, remote, "snat"),
     ]
     return {offer.name: offer for offer in offers}
 
