@@ -20,6 +20,7 @@ from ebpflb.core.abi import Family
 from ebpflb.core.options import Options
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
 from ebpflb.datapath.cgroup import require_cgroup
+from ebpflb.datapath.checksums import csum_ipv6_flag
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.kernel_sockets import socket_bits
 from ebpflb.datapath.store import PinnedMapStore
@@ -188,6 +189,7 @@ def _build(config: AgentConfig, family: Family, hz: int) -> Build:
         hairpin_address=HAIRPIN_ADDRESSES[family],
         have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
         protect_node_ports=config.protect_node_ports,
+        csum_ipv6_flag=csum_ipv6_flag() if family is Family.IPV6 else 0,
         socket_bits=socket_bits(),
         sizes=config.sizes,
     )
