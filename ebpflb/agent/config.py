@@ -54,6 +54,8 @@ class AgentConfig:
     close_tcp_sockets: TcpSockets = TcpSockets.DELETED
     protect_node_ports: bool = True
     """A host process that binds the port of a NodePort gets EADDRINUSE."""
+    answer_ping: bool = True
+    """A ping to a Service's address is answered while it has backends."""
 
     @property
     def pins(self) -> Pins:

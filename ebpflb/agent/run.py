@@ -189,6 +189,7 @@ def _build(config: AgentConfig, family: Family, hz: int) -> Build:
         hairpin_address=HAIRPIN_ADDRESSES[family],
         have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
         protect_node_ports=config.protect_node_ports,
+        answer_ping=config.answer_ping,
         csum_ipv6_flag=csum_ipv6_flag() if family is Family.IPV6 else 0,
         socket_bits=socket_bits(),
         sizes=config.sizes,

@@ -108,6 +108,12 @@ _FAMILIES: Final = {"ipv4": (Family.IPV4,), "ipv6": (Family.IPV6,), "dual": (Fam
     show_default=True,
     help="Refuse bind() to the port of a NodePort to processes of the host, which would hear nothing there.",
 )
+@click.option(
+    "--answer-ping/--no-answer-ping",
+    default=True,
+    show_default=True,
+    help="Answer a ping to a ClusterIP, load-balancer IP or externalIP while a Service has backends there.",
+)
 def command(
     *,
     manifests: Path | None,
@@ -127,6 +133,7 @@ def command(
     sizes: MapSizes,
     close_tcp_sockets: str,
     protect_node_ports: bool,
+    answer_ping: bool,
 ) -> None:
     """Run the agent of this node.
 
@@ -152,6 +159,7 @@ def command(
         sizes=sizes,
         close_tcp_sockets=TcpSockets(close_tcp_sockets),
         protect_node_ports=protect_node_ports,
+        answer_ping=answer_ping,
     )
     set_up_logging(debug=is_debugging())
     with stop_on_signals() as stop:

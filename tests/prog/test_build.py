@@ -198,6 +198,7 @@ def test_a_failed_build_leaves_the_last_one_alone(
 OTHER_CONSTANTS: dict[str, Any] = {
     "have_set_retval": False,
     "protect_node_ports": False,
+    "answer_ping": False,
     "socket_bits": socket_bits(),
 }
 

@@ -70,7 +70,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
         ),
         *("--instance", "blue-2", "--state-dir", tmp_path / "state", "--ip-family", "ipv6"),
         *("--map-size", "flows=2048", "--map-size", "slots=64", "--no-protect-node-ports", "--forwarding", "hybrid"),
-        *("--close-tcp-sockets", "draining"),
+        *("--close-tcp-sockets", "draining", "--no-answer-ping"),
     )
     assert (result.exit_code, result.stderr) == (0, "")
     assert agent.configs == [
@@ -89,6 +89,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             sizes=MapSizes(flows=2048, slots=64),
             protect_node_ports=False,
             close_tcp_sockets=TcpSockets.DRAINING,
+            answer_ping=False,
         )
     ]
 
