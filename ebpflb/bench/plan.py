@@ -5,10 +5,12 @@ Knows no command and no address.
 Lab's parameters -> LabPlan -> wiring.py, overlay.py, topology.py
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ebpflb.core.abi import Family
+from ebpflb.errors import EbpflbError
 
 UPLINK = "uplink0"
 OVERLAY = "vxlan0"
@@ -78,3 +80,13 @@ class LabPlan:
 def pod_device(pod: int) -> str:
     """Return the host side of a pod's veth."""
     return f"pod{pod}"
+
+
+def pods_of_each(nodes: int, pods_per_node: int | Sequence[int]) -> tuple[int, ...]:
+    """Return how many pods each node has, given one number for all or one a node."""
+    counts = (pods_per_node,) * nodes if isinstance(pods_per_node, int) else tuple(pods_per_node)
+    if len(counts) != nodes:
+        raise EbpflbError(
+            f"lab: pods_per_node has {len(counts)} entries for {nodes} nodes", remedy="give one entry a node"
+        )
+    return counts

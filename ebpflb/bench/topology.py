@@ -26,7 +26,7 @@ from ebpflb.bench import cgroups
 from ebpflb.bench.addresses import client_address, family_of, node_address, pod_address
 from ebpflb.bench.namespaces import entered, list_namespaces, run_bridge, run_ip, write_sysctls
 from ebpflb.bench.overlay import forwarding_batch
-from ebpflb.bench.plan import IPV4_ONLY, LabPlan, PodNetwork, Underlay, pod_device
+from ebpflb.bench.plan import IPV4_ONLY, LabPlan, PodNetwork, Underlay, pod_device, pods_of_each
 from ebpflb.bench.process import Running
 from ebpflb.bench.signals import SignalsAsExceptions, shielded
 from ebpflb.bench.wiring import (
@@ -154,11 +154,7 @@ class Lab:
 
         ``families``: every place has an address of each, and ``address`` is that of the first.
         """
-        counts = (pods_per_node,) * nodes if isinstance(pods_per_node, int) else tuple(pods_per_node)
-        if len(counts) != nodes:
-            raise EbpflbError(
-                f"lab: pods_per_node has {len(counts)} entries for {nodes} nodes", remedy="give one entry a node"
-            )
+        counts = pods_of_each(nodes, pods_per_node)
         self.plan = LabPlan(counts, PodNetwork(pod_network), mtu, route_services, tuple(families), Underlay(underlay))
         self.id = f"{LAB_PREFIX}{name_prefix}-{os.getpid()}-{next(_lab_numbers)}"
         self.cgroup = cgroups.find_mount() / self.id
@@ -167,13 +163,8 @@ class Lab:
         self._undo = ExitStack()
         self._started: list[Running] = []
         self.nodes = tuple(self._node(number) for number in self.plan.node_numbers)
-        self.client = Place(
-            "client",
-            self._each_family(client_address),
-            self._netns("client"),
-            self.cgroup / "outside" / "client",
-            self._started,
-        )
+        outside = self.cgroup / "outside" / "client"
+        self.client = Place("client", self._each_family(client_address), self._netns("client"), outside, self._started)
 
     def node(self, number: int) -> Node:
         """Return a node by its number, from 1."""
