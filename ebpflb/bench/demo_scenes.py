@@ -72,9 +72,12 @@ def node_port(stage: Stage, family: Family) -> Outcome:
     client = stage.lab.client.address_of(family)
     direct = stage.settings.answers_directly
     check((report.clients == [client]) == direct, f"the backends saw the client {client} as {report.clients}")
-    seen = ", ".join(report.clients)
-    how = "the backends see the client, and answer it directly" if direct else "and the replies come back that way"
-    return Outcome(bars_of(family, report), notes=(f"{node.name} has no such pod: it forwards as {seen}, {how}",))
+    how = (
+        f"the backends see the client, {client}, and answer it directly"
+        if direct
+        else f"it forwards as {', '.join(report.clients)}, and the replies come back"
+    )
+    return Outcome(bars_of(family, report), notes=(f"{node.name} has no such pod: {how}",))
 
 
 def hairpin(stage: Stage, family: Family) -> Outcome:

@@ -213,13 +213,8 @@ def decode_held_fragments(context: FlowContext, keys: Rows, values: Rows) -> lis
 
 
 def _datagrams(keys: Rows) -> list[Row]:
-    columns = zip(
-        map(format_address, addresses_of(keys["saddr"])),
-        map(format_address, addresses_of(keys["daddr"])),
-        map(protocol_name, keys["protocol"].tolist()),
-        keys["id"].tolist(),
-        strict=True,
-    )
+    ends = (map(format_address, addresses_of(keys[name])) for name in ("saddr", "daddr"))
+    columns = zip(*ends, map(protocol_name, keys["protocol"].tolist()), keys["id"].tolist(), strict=True)
     return [
         {"source": source, "destination": destination, "protocol": protocol, "id": number}
         for source, destination, protocol, number in columns

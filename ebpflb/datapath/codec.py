@@ -215,10 +215,6 @@ def _unpack_source_ranges(keys: Rows, values: Rows) -> dict[SourceRangeKey, int]
     return dict(zip(starmap(SourceRangeKey, names), values.tolist(), strict=True))
 
 
-def _unpack_opt_outs(keys: Rows, values: Rows) -> dict[int, int]:
-    return dict(zip(keys.tolist(), values.tolist(), strict=True))
-
-
 _UNPACK: Mapping[TableName, Callable[[Rows, Rows], dict[Any, Any]]] = {
     TableName.FRONTENDS: _unpack_frontends,
     TableName.BACKENDS: _unpack_backends,
@@ -228,7 +224,7 @@ _UNPACK: Mapping[TableName, Callable[[Rows, Rows], dict[Any, Any]]] = {
     TableName.DEVICES: _unpack_devices,
     TableName.LOCAL_BACKENDS: _unpack_local_backends,
     TableName.SOURCE_RANGES: _unpack_source_ranges,
-    TableName.OPT_OUTS: _unpack_opt_outs,
+    TableName.OPT_OUTS: lambda keys, values: dict(zip(keys.tolist(), values.tolist(), strict=True)),
 }
 
 

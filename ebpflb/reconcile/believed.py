@@ -13,6 +13,9 @@ from ebpflb.core.tables import Backend, Delete, MemberKey, Plan, Put, TableName,
 from ebpflb.reconcile.apply import apply
 from ebpflb.reconcile.ports import MapStore, RowFailure
 
+_NAMING = frozenset({TableName.FRONTENDS, TableName.MEMBERS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES})
+"""The tables whose rows name service ports, backends or ranges."""
+
 
 class Vanished(NamedTuple):
     """What left the maps, and UDP must leave."""
@@ -63,6 +66,15 @@ class Believed:
         self._take(applied.actual, plan)
         self.is_known = True
         return applied.failures
+
+    def names_retired(self, failures: Iterable[RowFailure], desired: Tables) -> bool:
+        """Return whether a row that could not be changed or removed may name what ``desired`` names no more."""
+        return any(
+            failure.table in _NAMING
+            and self.tables.rows(failure.table).get(failure.key)
+            not in {None, desired.rows(failure.table).get(failure.key)}
+            for failure in failures
+        )
 
     def _take(self, tables: Tables, plan: Plan | None = None) -> None:
         """Believe ``tables``; without the plan that led to them, anything may have changed."""

@@ -219,13 +219,12 @@ class FakeMapStore:
     def _delete(self, table: TableName, key: Any) -> None:
         if table is TableName.SOURCE_RANGES:
             _remove_prefix(self._rows[table], key)
-            return
-        if table is not TableName.BACKENDS:
+        elif table is not TableName.BACKENDS:
             self._rows[table].pop(key, None)
-            return
-        if key >= len(self._backends):
+        elif key >= len(self._backends):
             raise MapError(f"delete {table.value} {key}: the map holds {len(self._backends)} ids")
-        self._backends[key] = _no_backend(self._family, self._backends[key].generation)
+        else:
+            self._backends[key] = _no_backend(self._family, self._backends[key].generation)
 
     def _holds(self, span: Range) -> bool:
         return 0 <= span.offset <= span.offset + span.length <= len(self._slots)

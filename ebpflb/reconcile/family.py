@@ -31,10 +31,6 @@ from ebpflb.reconcile.status import FailedRow, FamilyStatus, RefusedObject, Usag
 logger = logging.getLogger(__name__)
 
 
-_NAMING = frozenset({TableName.FRONTENDS, TableName.MEMBERS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES})
-"""The tables whose rows name service ports, backends or ranges."""
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The loop's periods."""
@@ -245,15 +241,9 @@ class FamilyReconciler:
 
     def _plan_release(self, desired: Tables, now: float) -> None:
         """Let the grace period begin, unless a row that could not be changed still names what was retired."""
-        is_left_behind = any(
-            failure.table in _NAMING
-            and self._believed.tables.rows(failure.table).get(failure.key)
-            not in {None, desired.rows(failure.table).get(failure.key)}
-            for failure in self._failures
-        )
         retired = self._allocation
         has_retired = retired.retired_services or retired.retired_backends or retired.retired_ranges
-        if has_retired and not is_left_behind:
+        if has_retired and not self._believed.names_retired(self._failures, desired):
             self._releases.append((now + self._settings.grace_s, retired.epoch))
 
     def _slots_used(self) -> int:
