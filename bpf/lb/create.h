@@ -41,8 +41,9 @@ static __always_inline bool lb_port_has_socket(lb_ctx *ctx, const struct lb_flow
 }
 
 /*
- * Puts one entry into `pending`. Returns 0, -EEXIST when another flow has the key, or another negative errno.
- * What a flow left there that is over does not count: confirmed meanwhile, and gone from `flows`.
+ * Puts one entry into `pending`. Returns 0, -EEXIST when another flow has the key, or another negative
+ * errno. What is over does not count: a flow that was confirmed meanwhile and is gone from `flows`, or half
+ * of one.
  */
 static __always_inline int lb_flow_insert(struct lb_tuple *key, const struct lb_flow *flow)
 {
@@ -51,7 +52,8 @@ static __always_inline int lb_flow_insert(struct lb_tuple *key, const struct lb_
 
 	if (error == -LB_EEXIST) {
 		other = pending.lookup(key);
-		if (!other || !(other->seen & LB_SEEN_MOVED) || flows.lookup(key))
+		if (!other || (lb_flow_is_whole(key, other) && !(other->seen & LB_SEEN_MOVED)) ||
+		    flows.lookup(key))
 			return -LB_EEXIST;
 		return pending.update(key, (struct lb_flow *)flow);
 	}
@@ -62,26 +64,39 @@ static __always_inline int lb_flow_insert(struct lb_tuple *key, const struct lb_
 	return error;
 }
 
-/* Claims a source port: the client's own if it is free, else others. Updates request->to_sport. */
+/*
+ * Claims a source port: the client's own if it is free, else others; if all that were tried are taken, one of
+ * a flow that nobody has confirmed. Updates request->to_sport.
+ */
 static __always_inline int lb_flow_claim_port(lb_ctx *ctx, const struct lb_packet *packet,
 					      struct lb_flow *request)
 {
 	struct lb_flow reply = lb_flow_partner(&packet->tuple, request);
 	u32 candidate = bpf_get_prandom_u32();
+	struct lb_tuple key;
+	__be16 weak = 0;
 	int error = 0;
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < LB_SNAT_ATTEMPTS; i++) {
-		struct lb_tuple key = lb_flow_partner_key(request, packet->tuple.protocol);
+		bool is_sockets;
 
-		error = lb_port_has_socket(ctx, request, &key) ? -LB_EEXIST : lb_flow_insert(&key, &reply);
+		key = lb_flow_partner_key(request, packet->tuple.protocol);
+		is_sockets = lb_port_has_socket(ctx, request, &key);
+		error = is_sockets ? -LB_EEXIST : lb_flow_insert(&key, &reply);
 		if (error != -LB_EEXIST)
-			break;
+			return error;
+		if (!is_sockets && !flows.lookup(&key))
+			weak = request->to_sport;
 		request->to_sport =
 			bpf_htons(LB_SNAT_PORT_MIN +
 				  (candidate + i * 7919) % (LB_SNAT_PORT_MAX - LB_SNAT_PORT_MIN + 1));
 	}
-	return error;
+	if (!weak)
+		return error;
+	request->to_sport = weak;
+	key = lb_flow_partner_key(request, packet->tuple.protocol);
+	return pending.update(&key, &reply);
 }
 
 /* The reply's flags follow from the request's: it is restored where the packet comes back to. */

@@ -26,21 +26,6 @@ struct lb_found {
 	bool is_pending;
 };
 
-static __always_inline struct lb_found lb_flow_find(struct lb_tuple *key)
-{
-	struct lb_found found = {.flow = flows.lookup(key)};
-
-	if (found.flow)
-		return found;
-	found.flow = pending.lookup(key);
-	found.is_pending = true;
-	if (found.flow && (found.flow->seen & LB_SEEN_MOVED)) {
-		found.flow = flows.lookup(key);
-		found.is_pending = false;
-	}
-	return found;
-}
-
 /* The key of the entry that translates the other direction. */
 static __always_inline struct lb_tuple lb_flow_partner_key(const struct lb_flow *flow, u8 protocol)
 {
@@ -83,6 +68,38 @@ static __always_inline bool lb_flow_is_partner(const struct lb_tuple *key, const
 {
 	return lb_addr_equal(&partner->to_daddr, &key->saddr) && partner->to_dport == key->sport &&
 	       lb_addr_equal(&partner->to_saddr, &key->daddr) && partner->to_sport == key->dport;
+}
+
+/*
+ * May an entry of `pending` be believed? A request only while its reply has an entry: that may have given
+ * way, or its port have been taken over by another flow.
+ */
+static __always_inline bool lb_flow_is_whole(const struct lb_tuple *key, const struct lb_flow *flow)
+{
+	struct lb_tuple partner_key = lb_flow_partner_key(flow, key->protocol);
+	struct lb_flow *partner;
+
+	if ((flow->flags & LB_FLOW_REPLY) || !lb_flow_has_partner(flow))
+		return true;
+	partner = pending.lookup(&partner_key);
+	return partner && lb_flow_is_partner(key, partner);
+}
+
+static __always_inline struct lb_found lb_flow_find(struct lb_tuple *key)
+{
+	struct lb_found found = {.flow = flows.lookup(key)};
+
+	if (found.flow)
+		return found;
+	found.flow = pending.lookup(key);
+	found.is_pending = true;
+	if (found.flow && (found.flow->seen & LB_SEEN_MOVED)) {
+		found.flow = flows.lookup(key);
+		found.is_pending = false;
+	} else if (found.flow && !lb_flow_is_whole(key, found.flow)) {
+		found.flow = NULL;
+	}
+	return found;
 }
 
 /* Writes only what changed: an established flow dirties its cache line once per jiffy at the most. */

@@ -115,6 +115,8 @@ lb_adopt_choice(const struct lb_frontend *frontend, const struct lb_packet *pack
 		return LB_PASS;
 	choice->backend_id = *backend_id;
 	choice->backend = backends.lookup(&choice->backend_id);
+	if (choice->backend && choice->backend->state == LB_BACKEND_NONE)
+		return LB_PASS;
 	return LB_CONTINUE;
 }
 

@@ -224,15 +224,15 @@ class Datapath:
         assert (self.ages(values["last_seen"]) <= RECENT_S * self.clock.hz).all()
         return dict(zip(unpack(FlowKey, keys), unpack(Flow, values), strict=True))
 
-    def put_flows(self, rows: Mapping[FlowKey, Flow]) -> None:
+    def put_flows(self, rows: Mapping[FlowKey, Flow], table: str = "flows") -> None:
         """Write flow entries as a program would have, seen just now."""
-        layout = self._maps["flows"].layout
+        layout = self._maps[table].layout
         keys, values = np.zeros(len(rows), layout.key), np.zeros(len(rows), layout.value)
         values["last_seen"] = self.clock.now_jiffies()
         for names, array, source in ((FlowKey._fields, keys, rows), (Flow._fields, values, rows.values())):
             for name, column in zip(names, zip(*source, strict=True), strict=True):
                 array[name] = pack_addresses(column) if name.endswith("addr") else column
-        assert not self._maps["flows"].update(keys, values)
+        assert not self._maps[table].update(keys, values)
 
     def held_fragments(self) -> int:
         """Return how many fragments wait."""

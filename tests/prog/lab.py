@@ -171,12 +171,12 @@ class Lab:
         flows = self.datapath.flows()
         return Bag(names[flows[key].backend_id] for key in keys)
 
-    def take_ports(self, backend: str, own_port: int) -> dict[FlowKey, Flow]:
+    def take_ports(self, backend: str, own_port: int, name: str = "flows") -> dict[FlowKey, Flow]:
         """Have every source port taken that could be tried towards a remote backend; return the rows."""
         flags = FlowFlag.REPLY | FlowFlag.FORWARD
         row = self.flow("cluster:80", "client2:9", backend=backend, flags=flags, seen=FlowSeen.DATA)
         rows = {self.key(f"{backend}:8080", f"node:{port}"): row for port in chain([own_port], SNAT_PORTS)}
-        self.datapath.put_flows(rows)
+        self.datapath.put_flows(rows, name)
         return rows
 
     def fill_flows(self, room: int = 0) -> dict[FlowKey, Flow]:

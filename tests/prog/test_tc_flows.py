@@ -135,6 +135,28 @@ def test_no_source_port_left(lab: Lab) -> None:
     assert lab.datapath.flows() == taken
 
 
+def test_a_port_that_nobody_confirmed_is_taken_over(lab: Lab) -> None:
+    """A flood takes every port; new clients get through all the same, and who lost a port begins anew."""
+    lab.load(service("remote"))
+    lab.play(forwards(Wire("client2:4000", "cluster:80"), Wire("node:4000", "remote:8080")).opening())
+    taken = lab.take_ports("remote", own_port=4000, name="pending")
+    outcome = lab.run(UPLINK, Wire("client:4000", "cluster:80"))
+    port = snat_port(lab, "client:4000")
+    assert outcome.frame == lab.frame(Wire(f"node:{port}", "remote:8080", ttl=63))
+    reply = lab.datapath.pending()[lab.key("remote:8080", f"node:{port}")]
+    assert (reply.to_daddr, reply.to_dport) == lab.endpoint("client:4000")
+    assert lab.key("remote:8080", f"node:{port}") in taken
+    lab.play(
+        forwards(Wire("remote:8080", f"node:{port}", flags="SA"), Wire("cluster:80", "client:4000", flags="SA")),
+        forwards(
+            Wire("client:4000", "cluster:80", flags="A"), Wire(f"node:{port}", "remote:8080", flags="A")
+        ).confirming(),
+    )
+    robbed = lab.run(UPLINK, Wire("client2:4000", "cluster:80"))
+    assert robbed.frame == lab.frame(Wire(f"node:{snat_port(lab, 'client2:4000')}", "remote:8080", ttl=63))
+    assert snat_port(lab, "client2:4000") != port
+
+
 def test_the_port_search_covers_its_range(udp: Lab) -> None:
     udp.load(service("remote"))
     ports = range(5000, 5200)
