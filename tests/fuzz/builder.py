@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ebpflb.core.abi import BackendState, Family, FlowFlag, FrontendFlag, FrontendKind, Protocol
+from ebpflb.core.abi import BackendState, Family, FlowFlag, FrontendFlag, FrontendKind, MemberSet, Protocol
 from tests.fuzz.rows import Backend, Datagram, Ends, Flow, FlowKey, Frontend, Hook, join, reverse
 from tests.prog.world import Device, packed
 
@@ -77,6 +77,7 @@ class Builder:
         *,
         local: Iterable[str] = (),
         flags: FrontendFlag = FrontendFlag.HAS_BACKENDS,
+        affinity_s: int = 0,
     ) -> None:
         """Add a frontend for every protocol; clients of every kind dial it."""
         name, port = where.split(":")
@@ -85,7 +86,7 @@ class Builder:
             self.service_ids += 1
             every, own = (tuple(self.backend_id(item, protocol) for item in names) for names in (cluster, local))
             key = self.address(name), int(port), protocol
-            self.frontends[key] = Frontend(self.service_ids, kind, flags, every, own)
+            self.frontends[key] = Frontend(self.service_ids, kind, flags, every, own, affinity_s)
             for number, client in enumerate(("client", "client2", "stranger")):
                 self.say(Hook.UPLINK_IN, protocol, f"{client}:{6000 + number}", dialled)
             for number, client in enumerate(("pod", "pod2")):
@@ -95,6 +96,16 @@ class Builder:
                 self.local_backends[self.service_ids, self.address("pod")] = self.backend_id("pod", protocol)
                 for backend in ("pod", "pod2"):
                     self.say(Hook.UPLINK_IN, protocol, "client:6009", dialled, outer=backend)
+
+    def members(self) -> dict[tuple[int, int], int]:
+        """Return in which sets of its Services each backend is."""
+        sets: dict[tuple[int, int], int] = {}
+        for frontend in self.frontends.values():
+            for ids, member in ((frontend.cluster, MemberSet.CLUSTER), (frontend.local, MemberSet.LOCAL)):
+                for number in ids:
+                    key = frontend.service_id, number
+                    sets[key] = sets.get(key, 0) | member | MemberSet.SERVING
+        return sets
 
     def service_address(self, name: str, flags: FrontendFlag) -> None:
         """Add the row of a Service's address as such."""

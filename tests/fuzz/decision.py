@@ -10,9 +10,9 @@ from enum import IntEnum
 
 from ebpflb.core.abi import Counter
 from tests.fuzz.packet import Packet
-from tests.fuzz.rows import Datagram, Flow, FlowKey, Hook, Route, World
+from tests.fuzz.rows import Affinity, Datagram, Flow, FlowKey, Hook, Route, World
 
-Row = Flow | Datagram | bytes
+Row = Flow | Datagram | Affinity | bytes
 Changes = dict[tuple[str, bytes], Row | None]
 """By map and key; None: the row is gone."""
 

@@ -5,7 +5,7 @@
 Semantics.md 1.5 and 1.6, ADR 0004, ADR 0007, architecture.md 6.
 """
 
-from ebpflb.core.abi import Counter, DeviceFlag, Family, FrontendFlag, FrontendKind
+from ebpflb.core.abi import BackendState, Counter, DeviceFlag, Family, FrontendFlag, FrontendKind, MemberSet
 from tests.fuzz.decision import Act, Decision, Work
 from tests.fuzz.flowtable import (
     AT_EGRESS,
@@ -21,7 +21,7 @@ from tests.fuzz.flowtable import (
 )
 from tests.fuzz.outer import HEADER_BYTES
 from tests.fuzz.packet import L2
-from tests.fuzz.rows import Backend, Flow, Frontend, Hook, Route
+from tests.fuzz.rows import Affinity, Backend, Flow, Frontend, Hook, Route, affinity_key
 
 SNAT_PORTS = range(32768, 65536)
 _DSR_FRONTEND = int(FrontendFlag.DSR)
@@ -90,10 +90,28 @@ def _chosen(work: Work, frontend: Frontend) -> int | Decision:
     local_only = bool(frontend.flags & FrontendFlag.LOCAL_POLICY) and everyone_bound
     ids = frontend.local if local_only else frontend.cluster
     if ids:
-        return ids[client_hash(work, frontend) % len(ids)]
+        return _preferred(work, frontend, ids, MemberSet.LOCAL if local_only else MemberSet.CLUSTER)
     if frontend.flags & FrontendFlag.HAS_BACKENDS:
         return drop(work, Counter.DROP_NO_LOCAL_BACKEND)
     return Decision(Act.REJECT, work)
+
+
+def _preferred(work: Work, frontend: Frontend, ids: tuple[int, ...], member: MemberSet) -> int:
+    """The client's remembered backend while it lives and the policy allows it, else one by hash, remembered."""
+    by_hash = ids[client_hash(work, frontend) % len(ids)]
+    if not frontend.affinity_s:
+        return by_hash
+    key = affinity_key(frontend.service_id, work.packet.ends[: work.world.family.address_bytes])
+    known = work.world.affinity.get(key)
+    backend = work.world.backends.get(known.backend_id) if known else None
+    is_living = known and backend and backend.state is not BackendState.NONE and backend.generation == known.generation
+    if known and is_living and work.world.members.get((frontend.service_id, known.backend_id), 0) & member:
+        work.counts.append(Counter.AFFINITY_HIT)
+        return known.backend_id
+    chosen = work.world.backends.get(by_hash)
+    if chosen is not None and chosen.generation:
+        work.changes["affinity", key] = Affinity(by_hash, chosen.generation)
+    return by_hash
 
 
 def _is_admitted(work: Work, frontend: Frontend) -> bool:

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from itertools import count
 
 from ebpflb.core.abi import HELD_BYTES, SLOTS_PER_LINE, Algorithm, BackendFlag, Family
-from tests.fuzz.rows import Backend, Datagram, Flow, FlowKey, Frontend, World
+from tests.fuzz.rows import Affinity, Backend, Datagram, Flow, FlowKey, Frontend, World
 
 Row = tuple[str, bytes, bytes]
 """Map, key, value."""
 
 
-def rows_of(world: World, now: int) -> Iterator[Row]:
-    """Return every row that the control plane writes, and those of ``affinity``."""
+def rows_of(world: World) -> Iterator[Row]:
+    """Return every row that the control plane writes."""
     yield from _frontends_and_slots(world)
     for number, backend in world.backends.items():
         yield "backends", _u32(number), _backend(backend)
@@ -27,8 +27,6 @@ def rows_of(world: World, now: int) -> Iterator[Row]:
         yield "members", struct.pack("=II", service, member), _u32(sets)
     for (service, address), number in world.local_backends.items():
         yield "local_backends", _u32(service) + address, _u32(number)
-    for (service, client), (chosen, generation) in world.affinity.items():
-        yield "affinity", affinity_key(service, client), struct.pack("=III", chosen, generation, now)
     for service, prefixes in world.source_ranges.items():
         yield from (
             ("source_ranges", struct.pack("=II", 32 + bits, service) + base, _u32(1)) for base, bits in prefixes
@@ -50,11 +48,20 @@ def _frontends_and_slots(world: World) -> Iterator[Row]:
         yield "slots", _u32(next(positions)), struct.pack(f"={SLOTS_PER_LINE}I", *padded)
 
 
-def affinity_key(service_id: int, client: bytes) -> bytes:
-    """Return a key of ``affinity`` as packet hooks use it."""
-    return (
-        struct.pack("=Q", 0) + client + _u32(service_id) + bytes(4 if len(client) == Family.IPV6.address_bytes else 0)
-    )
+def affinity_key(key: bytes) -> bytes:
+    """Return a key of ``affinity`` as packet hooks use it: of no network namespace."""
+    service_id, client = key[:4], key[4:]
+    return bytes(8) + client + service_id + bytes(4 if len(client) == Family.IPV6.address_bytes else 0)
+
+
+def affinity_value(affinity: Affinity, now: int) -> bytes:
+    """Return a value of ``affinity`` that was last used now."""
+    return struct.pack("=III", affinity.backend_id, affinity.generation, now)
+
+
+def unpack_affinity(value: bytes) -> Affinity:
+    """Return a value of ``affinity``, without its time."""
+    return Affinity(*struct.unpack("=II", value[:8]))
 
 
 def flow_key(key: FlowKey) -> bytes:

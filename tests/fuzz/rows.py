@@ -37,6 +37,11 @@ def join(saddr: bytes, sport: int, daddr: bytes, dport: int) -> Ends:
     return saddr + daddr + sport.to_bytes(2, "big") + dport.to_bytes(2, "big")
 
 
+def affinity_key(service_id: int, client: bytes) -> bytes:
+    """Return under which key a client's affinity to a Service stands in a world."""
+    return service_id.to_bytes(4, "little") + client
+
+
 @dataclass(frozen=True, slots=True)
 class Frontend:
     """A value of ``frontends``; ``cluster`` and ``local`` hold the backend ids themselves."""
@@ -76,6 +81,14 @@ class Flow:
     def with_source_port(self, port: int) -> "Flow":
         """Return the flow with another source port."""
         return replace(self, to=self.to[:-4] + port.to_bytes(2, "big") + self.to[-2:])
+
+
+@dataclass(frozen=True, slots=True)
+class Affinity:
+    """A value of ``affinity``, all but the time."""
+
+    backend_id: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +144,7 @@ class World:
     """(service id, address) -> backend id."""
     source_ranges: Mapping[int, tuple[tuple[bytes, int], ...]] = field(default_factory=dict)
     """Service id -> prefixes: address, bits."""
-    affinity: Mapping[tuple[int, bytes], tuple[int, int]] = field(default_factory=dict)
-    """(service id, client) -> (backend id, generation), not expired."""
+    affinity: Mapping[bytes, Affinity] = field(default_factory=dict)
+    """By service id and client (``affinity_key``), not expired."""
     members: Mapping[tuple[int, int], int] = field(default_factory=dict)
     """(service id, backend id) -> sets."""

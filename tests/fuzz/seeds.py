@@ -4,12 +4,12 @@ Conversation --frames--> Seed(hook, device, frame)
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ebpflb.core.abi import Family, Protocol
 from tests.fuzz import segments
 from tests.fuzz.builder import Conversation
-from tests.fuzz.packet import ECHO, ICMP, OUTER
+from tests.fuzz.packet import ECHO, ICMP, OUTER, parse_plain
 from tests.fuzz.rows import Hook, reverse
 from tests.fuzz.worlds import KNOWN_DATAGRAM, RELEASING_DATAGRAM, WAITING_DATAGRAM
 from tests.prog.world import Device
@@ -21,6 +21,7 @@ _MSS = bytes.fromhex("020405b401030307")
 _CHUNKS = (1, 0, 6, 14)
 _ERRORS = {Family.IPV4: (b"\3\3", b"\3\4", b"\x0b\0", b"\x0c\0"), Family.IPV6: (b"\1\4", b"\2\0", b"\3\0", b"\4\0")}
 _NUMBERS = (b"\x12\x34", KNOWN_DATAGRAM[:2], WAITING_DATAGRAM[:2], RELEASING_DATAGRAM[:2])
+_UNUSUAL_SHARE = 8
 _MORE, _LATER, _LAST = 0x2000, 0x2010, 0x0020
 
 
@@ -89,9 +90,17 @@ def packets_of(family: Family, conversation: Conversation) -> Iterator[bytes]:
 
 def seeds_of(family: Family, conversations: Iterable[Conversation]) -> list[Seed]:
     """Return the seeds of all conversations."""
-    return [
-        Seed(hook, item.device, item.is_own, segments.frame(family, packet))
+    seeds = [
+        Seed(item.hook, item.device, item.is_own, segments.frame(family, packet))
         for item in conversations
         for packet in packets_of(family, item)
-        for hook in ((item.hook, Hook.XDP_IN) if item.hook is Hook.UPLINK_IN else (item.hook,))
     ]
+    return seeds + list(_xdp_seeds(family, seeds))
+
+
+def _xdp_seeds(family: Family, seeds: Iterable[Seed]) -> Iterator[Seed]:
+    """Return what XDP translates, and of all that it leaves to tc a few."""
+    for number, seed in enumerate(seeds):
+        is_plain = parse_plain(seed.frame, family) is not None
+        if seed.hook is Hook.UPLINK_IN and (is_plain or number % _UNUSUAL_SHARE == 0):
+            yield replace(seed, hook=Hook.XDP_IN)

@@ -13,7 +13,7 @@ from tests.fuzz.decision import Changes, Row, Work
 from tests.fuzz.flowtable import MOVED, is_free, partner_key, partner_of
 from tests.fuzz.kernel import Programs
 from tests.fuzz.opening import SNAT_PORTS
-from tests.fuzz.rows import Datagram, Flow, World
+from tests.fuzz.rows import Affinity, Datagram, Flow, World
 
 
 class _Table(NamedTuple):
@@ -27,6 +27,7 @@ _TABLES = {
     "flows": _Table(packing.flow_key, packing.unpack_flow),
     "pending": _Table(packing.flow_key, packing.unpack_flow),
     "datagrams": _Table(packing.flow_key, packing.unpack_datagram),
+    "affinity": _Table(packing.affinity_key, packing.unpack_affinity),
     "held_fragments": _Table(packing.held_key, packing.unpack_held),
 }
 
@@ -47,6 +48,7 @@ class State:
             "flows": world.flows,
             "pending": world.pending,
             "datagrams": world.datagrams,
+            "affinity": world.affinity,
             "held_fragments": world.held,
         }
         self._now = 0
@@ -54,7 +56,7 @@ class State:
     def install(self) -> None:
         """Have the maps hold the world and nothing else."""
         self._now = self._programs.now()
-        for name, key, value in packing.rows_of(self._world, self._now):
+        for name, key, value in packing.rows_of(self._world):
             self._maps.put(name, key, value)
         for name, rows in self._rows.items():
             for raw in self._maps.rows(name):
@@ -125,6 +127,8 @@ class State:
         row = self._rows[name][key]
         if isinstance(row, Flow):
             value = packing.flow_value(row, self._now)
+        elif isinstance(row, Affinity):
+            value = packing.affinity_value(row, self._now)
         elif isinstance(row, Datagram):
             value = packing.datagram_value(row, self._now)
         else:

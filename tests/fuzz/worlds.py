@@ -8,10 +8,10 @@ Names and routes are those of ``tests.prog.world``. A conversation says who talk
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ebpflb.core.abi import DeviceFlag, Family, FlowFlag, FlowSeen, FrontendFlag, FrontendKind, MemberSet, Protocol
-from tests.fuzz.builder import DELETED, LOCAL, MTU, NEVER, PROTOCOLS, Builder, Conversation
+from ebpflb.core.abi import DeviceFlag, Family, FlowFlag, FlowSeen, FrontendFlag, FrontendKind, Protocol
+from tests.fuzz.builder import DELETED, GENERATION, LOCAL, MTU, NEVER, PROTOCOLS, Builder, Conversation
 from tests.fuzz.fragments import held_key
-from tests.fuzz.rows import Datagram, Device, Hook, Route, World
+from tests.fuzz.rows import Affinity, Datagram, Device, Hook, Route, World, affinity_key
 from tests.prog.world import NARROW_MTU
 from tests.prog.world import Device as Interface
 
@@ -42,6 +42,9 @@ def _add_frontends(world: Builder) -> None:
     add("external:80", FrontendKind.EXTERNAL_IP, ["remote", "narrow", "pod"])
     add("external:90", FrontendKind.EXTERNAL_IP, ["remote", "narrow", "pod"], flags=_with(FrontendFlag.DSR))
     add("any:30090", FrontendKind.NODE_PORT, ["remote", "bare", "pod"], flags=_with(FrontendFlag.DSR))
+    add("cluster:84", FrontendKind.CLUSTER_IP, ["pod", "remote", "pod2"], affinity_s=10_800)
+    add("any:30085", FrontendKind.NODE_PORT, ["remote"], local=["pod2"], flags=_LOCAL_POLICY, affinity_s=10_800)
+    add("external:85", FrontendKind.EXTERNAL_IP, ["remote", "narrow"], affinity_s=10_800)
     add("balancer:443", FrontendKind.LOAD_BALANCER, ["bare", "lost", DELETED])
     add("balancer:444", FrontendKind.LOAD_BALANCER, flags=none)
     add("balancer:445", FrontendKind.LOAD_BALANCER, ["remote", "pod"], flags=_with(FrontendFlag.SOURCE_RANGES))
@@ -148,6 +151,27 @@ def _add_datagrams(world: Builder) -> None:
             world.held[held_key(releasing, 2)] = bytes(60)
 
 
+def _affinities(world: Builder) -> dict[bytes, Affinity]:
+    """What clients remember: a usable backend, one of another Service, one that is gone, an earlier user of its id."""
+    found = {}
+    remembered = (
+        ("cluster:84", "client", "pod2", GENERATION),
+        ("cluster:84", "client2", "narrow", GENERATION),
+        ("cluster:84", "pod", "pod", GENERATION),
+        ("any:30085", "client", "pod2", GENERATION),
+        ("any:30085", "client2", "remote", GENERATION),
+        ("external:85", "client", DELETED, GENERATION),
+        ("external:85", "client2", "remote", 3),
+    )
+    for frontend, client, backend, generation in remembered:
+        name, port = frontend.split(":")
+        for protocol in PROTOCOLS:
+            service_id = world.frontends[world.address(name), int(port), protocol].service_id
+            key = affinity_key(service_id, world.address(client))
+            found[key] = Affinity(world.backend_id(backend, protocol), generation)
+    return found
+
+
 def _add_strangers(world: Builder) -> None:
     """Packets that no Service claims, and the node's own."""
     for protocol in PROTOCOLS:
@@ -212,10 +236,7 @@ def world_of(family: Family, macs: Mapping[int, bytes]) -> tuple[World, list[Con
         held=builder.held,
         local_backends=builder.local_backends,
         source_ranges=_source_ranges(builder),
-        members={
-            (frontend.service_id, number): MemberSet.CLUSTER | MemberSet.LOCAL
-            for frontend in builder.frontends.values()
-            for number in frontend.cluster + frontend.local
-        },
+        affinity=_affinities(builder),
+        members=builder.members(),
     )
     return world, builder.conversations

@@ -6,6 +6,7 @@ payload -> fragments() -> packets -> send_raw, in any order
 Fragments leave by raw sockets that bring their own network header.
 """
 
+import itertools
 import secrets
 import socket
 import struct
@@ -24,6 +25,9 @@ NO_ANSWER_SECONDS = 0.5
 IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14
 IPV6_MTU_DISCOVER, IPV6_MTU = 23, 24
 _FRAGMENT_HEADER = 44
+
+_identifications = itertools.count(secrets.randbelow(1 << 16))
+"""In sequence: a number that comes again while fragments of the last datagram wait would mix the two."""
 
 Address = tuple[str, int]
 
@@ -67,7 +71,7 @@ def fragments(source: Address, target: Address, payload: bytes, count: int) -> l
     """Return a UDP datagram as that many packets, about as long as each other, in order; one is no fragment."""
     datagram = _datagram(source, target, payload)
     step = -(-len(datagram) // count // 8) * 8
-    identification = secrets.randbelow(1 << 16)
+    identification = next(_identifications) % (1 << 16)
     made = []
     for offset in range(0, len(datagram), step):
         part = datagram[offset : offset + step]
