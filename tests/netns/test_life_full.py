@@ -81,18 +81,17 @@ def test_room_that_is_made_goes_to_one_that_waited(lab: Lab, agent: LifeAgent, f
     assert agent.process.is_running
 
 
-def test_a_full_flow_table_refuses_new_flows_and_nothing_else(lab: Lab, agent: LifeAgent, folder: Path) -> None:
+def test_a_full_flow_table_refuses_nobody(lab: Lab, agent: LifeAgent, folder: Path) -> None:
+    """Flows that find no room among the confirmed ones stay with the pending ones, where the oldest give way."""
     for file in folder.iterdir():
         file.unlink()
     node_port = tcp_service("web-0", ADDRESSES["web-0"], NODE_PORT)
     write_objects(folder, **{"web-0": [node_port, slice_of("web-0", lab.pod(1, 1))]})
     until(lambda: len(agent.tables().frontends) == 3)
-    outside = [f"{lab.node(1).address}:{NODE_PORT}", "--timeout", "0.2"]
+    outside = [f"{lab.node(1).address}:{NODE_PORT}", "--timeout", "5"]
     report = measure(lab.client, "tcp", *outside, "--count", str(FLOWS + 4))
-    assert report.failures.keys() == {"timeout"}
-    assert report.answered <= FLOWS
-    (refused_flows,) = [row["value"] for row in agent.rows("counters") if row["counter"] == "drop_flow_table_full"]
-    assert refused_flows >= report.failed
+    assert (report.failures, report.answered) == ({}, FLOWS + 4)
+    assert len(agent.rows("flows")) <= 2 * FLOWS
     assert is_answered(lab, "web-0")
     write_objects(folder, **{"web-1": on_pod_1(lab, "web-1")})
     until(lambda: len(agent.tables().frontends) == 5)
