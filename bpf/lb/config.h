@@ -34,9 +34,10 @@
 
 /* Source ports tried when the client's own is taken: the range that MASQUERADE and Cilium use above
  * NodePorts. */
-#define LB_SNAT_PORT_MIN 32768
-#define LB_SNAT_PORT_MAX 65535
-#define LB_SNAT_ATTEMPTS 24
+#define LB_SNAT_PORT_MIN      32768
+#define LB_SNAT_PORT_MAX      65535
+#define LB_SNAT_ATTEMPTS      24
+#define LB_SNAT_FREE_ATTEMPTS 8 /* from then on, ports of unconfirmed flows will do */
 
 /* connect4 in the IPv4 build, connect6 in the IPv6 build: the names that `bpftool prog` shows. */
 #define LB_PASTE(a, b)	a##b

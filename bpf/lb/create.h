@@ -65,38 +65,45 @@ static __always_inline int lb_flow_insert(struct lb_tuple *key, const struct lb_
 }
 
 /*
- * Claims a source port: the client's own if it is free, else others; if all that were tried are taken, one of
- * a flow that nobody has confirmed. Updates request->to_sport.
+ * Takes a port from a flow that nobody has confirmed, if that one holds it. A flood of forged senders would
+ * else hold them all. Not from one that rests: its backend still remembers it.
+ */
+static __always_inline int lb_flow_take_over(struct lb_tuple *key, const struct lb_flow *flow)
+{
+	struct lb_flow *holder = pending.lookup(key);
+
+	if (flows.lookup(key) || (holder && (holder->seen & (LB_SEEN_MOVED | LB_SEEN_FIN | LB_SEEN_RST))))
+		return -LB_EEXIST;
+	return pending.update(key, (struct lb_flow *)flow);
+}
+
+/*
+ * Claims a source port: the client's own if it is free, else another, or one of an unconfirmed flow. Updates
+ * request->to_sport.
  */
 static __always_inline int lb_flow_claim_port(lb_ctx *ctx, const struct lb_packet *packet,
 					      struct lb_flow *request)
 {
 	struct lb_flow reply = lb_flow_partner(&packet->tuple, request);
 	u32 candidate = bpf_get_prandom_u32();
-	struct lb_tuple key;
-	__be16 weak = 0;
 	int error = 0;
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < LB_SNAT_ATTEMPTS; i++) {
-		bool is_sockets;
+		struct lb_tuple key = lb_flow_partner_key(request, packet->tuple.protocol);
 
-		key = lb_flow_partner_key(request, packet->tuple.protocol);
-		is_sockets = lb_port_has_socket(ctx, request, &key);
-		error = is_sockets ? -LB_EEXIST : lb_flow_insert(&key, &reply);
+		if (lb_port_has_socket(ctx, request, &key))
+			error = -LB_EEXIST;
+		else
+			error = i < LB_SNAT_FREE_ATTEMPTS ? lb_flow_insert(&key, &reply)
+							  : lb_flow_take_over(&key, &reply);
 		if (error != -LB_EEXIST)
-			return error;
-		if (!is_sockets && !flows.lookup(&key))
-			weak = request->to_sport;
+			break;
 		request->to_sport =
 			bpf_htons(LB_SNAT_PORT_MIN +
 				  (candidate + i * 7919) % (LB_SNAT_PORT_MAX - LB_SNAT_PORT_MIN + 1));
 	}
-	if (!weak)
-		return error;
-	request->to_sport = weak;
-	key = lb_flow_partner_key(request, packet->tuple.protocol);
-	return pending.update(&key, &reply);
+	return error;
 }
 
 /* The reply's flags follow from the request's: it is restored where the packet comes back to. */

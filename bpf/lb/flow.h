@@ -159,7 +159,7 @@ static __always_inline void lb_flow_confirm(struct lb_tuple *key, struct lb_flow
 
 	if (lb_flow_has_partner(flow)) {
 		partner = pending.lookup(&partner_key);
-		if (!partner || !partner->seen)
+		if (!partner || !partner->seen || !lb_flow_is_partner(key, partner))
 			return;
 		reply.seen = partner->seen;
 		if (flows.insert(&partner_key, &reply))
