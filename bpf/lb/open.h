@@ -146,11 +146,10 @@ static __always_inline enum lb_verdict lb_open(lb_ctx *ctx, struct lb_packet *pa
 	struct lb_choice choice = {};
 	enum lb_verdict verdict;
 
-	if (packet->outer_bytes)
-		verdict = lb_adopt_choice(frontend, packet, &choice);
-	else if (!lb_frontend_admits(frontend, &packet->tuple.saddr))
-		verdict = lb_drop(LB_COUNTER_DROP_SOURCE_RANGE);
-	else
+	verdict = packet->outer_bytes ? lb_adopt_choice(frontend, packet, &choice) : LB_CONTINUE;
+	if (verdict == LB_CONTINUE && !lb_frontend_admits(frontend, &packet->tuple.saddr))
+		return lb_drop(LB_COUNTER_DROP_SOURCE_RANGE);
+	if (verdict == LB_CONTINUE && !packet->outer_bytes)
 		verdict = lb_choose_backend(frontend, packet, side, &choice);
 	if (verdict != LB_CONTINUE)
 		return verdict;

@@ -80,11 +80,14 @@ def _reply_flags(flags: int) -> int:
 def _named_by_outer_header(work: Work, frontend: Frontend) -> int | Decision:
     """Another node chose. A backend that is none of this Service's here: not sent by one of us."""
     named = work.world.local_backends.get((frontend.service_id, work.packet.outer_daddr))
-    return Decision(Act.PASS, work) if named is None else named
+    backend = None if named is None else work.world.backends.get(named)
+    if named is None or (backend and backend.state is BackendState.NONE):
+        return Decision(Act.PASS, work)
+    return named if _is_admitted(work, frontend) else drop(work, Counter.DROP_SOURCE_RANGE)
 
 
 def _chosen(work: Work, frontend: Frontend) -> int | Decision:
-    if frontend.flags & FrontendFlag.SOURCE_RANGES and not _is_admitted(work, frontend):
+    if not _is_admitted(work, frontend):
         return drop(work, Counter.DROP_SOURCE_RANGE)
     everyone_bound = frontend.kind is FrontendKind.CLUSTER_IP or work.hook in {Hook.UPLINK_IN, Hook.XDP_IN}
     local_only = bool(frontend.flags & FrontendFlag.LOCAL_POLICY) and everyone_bound
@@ -115,6 +118,8 @@ def _preferred(work: Work, frontend: Frontend, ids: tuple[int, ...], member: Mem
 
 
 def _is_admitted(work: Work, frontend: Frontend) -> bool:
+    if not frontend.flags & FrontendFlag.SOURCE_RANGES:
+        return True
     client = int.from_bytes(work.packet.ends[: work.world.family.address_bytes], "big")
     bits = 8 * work.world.family.address_bytes
     ranges = work.world.source_ranges.get(frontend.service_id, ())

@@ -88,6 +88,13 @@ def test_others_tunnels_pass(lab: Lab, backend: str) -> None:
     assert not lab.datapath.flows()
 
 
+def test_source_ranges_hold_for_the_client_within(lab: Lab) -> None:
+    lab.load(Service("balancer:80", ("pod",), FrontendKind.LOAD_BALANCER, dsr=True, source_ranges=(("client2", 32),)))
+    frame = wrapped(lab, lab.frame(REQUEST), "node", "pod")
+    assert lab.datapath.run(UPLINK, frame).verdict is Verdict.DROP
+    assert not lab.datapath.flows()
+
+
 def test_a_tunnel_to_nobodys_service_passes(lab: Lab) -> None:
     lab.load(LOCAL)
     frame = wrapped(lab, lab.frame(Wire("client:4000", "balancer:81")), "client2", "pod")
