@@ -118,6 +118,12 @@ static __always_inline u8 lb_flow_reply_flags(u8 request_flags)
 	return LB_FLOW_REPLY | LB_FLOW_AT_EGRESS;
 }
 
+static __always_inline bool lb_flow_is_same(const struct lb_flow *a, const struct lb_flow *b)
+{
+	return lb_addr_equal(&a->to_saddr, &b->to_saddr) && lb_addr_equal(&a->to_daddr, &b->to_daddr) &&
+	       a->to_sport == b->to_sport && a->to_dport == b->to_dport;
+}
+
 /*
  * Creates the flow of `packet`, whose translation `request` describes (all but seen, last_seen, the partner
  * and a changed port). When another CPU was faster, its translation is taken over into `request`.
@@ -143,12 +149,18 @@ static __always_inline enum lb_verdict lb_flow_create(lb_ctx *ctx, struct lb_pac
 		lb_count(LB_COUNTER_FLOW_CREATED);
 		return LB_CONTINUE;
 	}
+	winner = lb_flow_find(&packet->tuple);
+	if (winner.flow && lb_flow_is_same(winner.flow, request)) {
+		/* No rival: the half of an earlier flow, which our reply has made whole. */
+		pending.update(&packet->tuple, request);
+		lb_count(LB_COUNTER_FLOW_CREATED);
+		return LB_CONTINUE;
+	}
 	if (lb_flow_has_partner(request)) {
 		struct lb_tuple reply_key = lb_flow_partner_key(request, packet->tuple.protocol);
 
 		pending.delete(&reply_key);
 	}
-	winner = lb_flow_find(&packet->tuple);
 	if (!winner.flow)
 		return lb_drop(LB_COUNTER_DROP_FLOW_TABLE_FULL);
 	*request = *winner.flow;

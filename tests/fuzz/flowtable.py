@@ -32,9 +32,17 @@ def find(work: Work, key: FlowKey) -> Found | None:
     if flow is not None:
         return Found("flows", flow)
     flow = work.flow("pending", key)
-    if flow is None or flow.seen & MOVED:
+    if flow is None or flow.seen & MOVED or not is_whole(work, key, flow):
         return None
     return Found("pending", flow)
+
+
+def is_whole(work: Work, key: FlowKey, flow: Flow) -> bool:
+    """A request in ``pending`` is believed only while its reply has an entry there (ADR 0016)."""
+    if flow.flags & REPLY or not has_partner(flow):
+        return True
+    other = work.flow("pending", partner_key(key, flow))
+    return other is not None and other.to == reverse(key[:-1])
 
 
 def partner_key(key: FlowKey, flow: Flow) -> FlowKey:
