@@ -1,26 +1,24 @@
 """What breaks other load balancers, shown by packets: a test for each class of docs/pitfalls.md, named by its number.
 
-Each is the shortest conversation that goes wrong where the class of bug is back; the tests of each piece say more. What
-only a call of a process shows is in test_pitfalls_sockets.py; what needs no kernel, in tests/unit/test_pitfalls.py.
+Each is the shortest conversation that goes wrong where the class of bug is back; the tests of each piece say more.
+What the flow table shows is in test_pitfalls_flows.py, what calls of processes show in test_pitfalls_sockets.py, what
+needs no kernel in tests/unit/test_pitfalls.py.
 """
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from ebpflb.core.abi import Algorithm, Counter, Family, FlowFlag, FrontendKind, Protocol
-from ebpflb.datapath.store import open_map
-from ebpflb.datapath.sweep import FlowMaps, FlowSweeper
+from ebpflb.core.abi import Algorithm, Counter, Family, FrontendKind
 from tests.prog.fragment_frames import fragments
 from tests.prog.harness import Hook, Outcome, Verdict, XdpOutcome, XdpVerdict
 from tests.prog.icmp_errors import Error
-from tests.prog.lab import SNAT_PORTS, Lab, delivers, drops, forwards, hairpins, passes
+from tests.prog.lab import Lab, delivers, drops, forwards, hairpins, passes
 from tests.prog.services import Service
 from tests.prog.test_tc_dsr import with_mss, wrapped
-from tests.prog.test_tc_own_ports import port_of, socket_on_the_node
 from tests.prog.wire import Wire
 from tests.prog.world import ADDRESSES, NARROW_MTU, Device, address
 
@@ -28,8 +26,6 @@ pytestmark = pytest.mark.root
 
 UPLINK, POD, OUT = Hook.UPLINK_IN, Hook.POD_IN, Hook.OUT
 REQUEST = Wire("client:4000", "cluster:80")
-ANSWER = Wire("remote:8080", "node:4000", flags="SA")
-TIME_WAIT_S = 60
 
 
 def cluster_ip(*backends: str) -> Service:
@@ -40,76 +36,8 @@ def balancer(*backends: str) -> Service:
     return Service("balancer:80", backends, FrontendKind.LOAD_BALANCER, dsr=True)
 
 
-def confirmed(lab: Lab) -> None:
-    """Have a client's connection to a remote backend stand."""
-    lab.load(cluster_ip("remote"))
-    lab.play(
-        forwards(REQUEST, Wire("node:4000", "remote:8080")).opening(),
-        forwards(ANSWER, Wire("cluster:80", "client:4000", flags="SA")),
-        forwards(replace(REQUEST, flags="A"), Wire("node:4000", "remote:8080", flags="A")).confirming(),
-    )
-
-
 def counted(lab: Lab, counter: Counter) -> int:
     return lab.datapath.counters().get(counter, 0)
-
-
-def test_pitfall_03_source_port_collides_with_a_socket_of_the_host(lab: Lab) -> None:
-    lab.load(cluster_ip("remote"))
-    with socket_on_the_node(lab, 4000):
-        outcome = lab.run(UPLINK, REQUEST)
-    port = port_of(lab, "client:4000", "cluster:80")
-    assert port in SNAT_PORTS
-    assert outcome.frame == lab.frame(Wire(f"node:{port}", "remote:8080", ttl=63))
-
-
-LOST_REPLY_OF_UDP = "lb_flow_confirm leaves a request without its reply entry as it is: datagrams get no answers"
-
-
-@pytest.mark.parametrize("lost", [FlowFlag(0), FlowFlag.REPLY], ids=["request", "reply"])
-def test_pitfall_04_half_of_a_pair_is_lost(lab: Lab, lost: FlowFlag, request: pytest.FixtureRequest) -> None:
-    """An LRU map may drop either half of a flow that is not confirmed: the client's next packet makes it whole."""
-    if lost and lab.protocol is Protocol.UDP:
-        request.applymarker(pytest.mark.xfail(reason=LOST_REPLY_OF_UDP, strict=True))
-    lab.load(cluster_ip("remote"))
-    lab.run(UPLINK, REQUEST)
-    with open_map(lab.datapath.pins, lab.family, "pending") as pending:
-        keys, values = pending.read()
-        pending.delete(keys[(values["flags"] & FlowFlag.REPLY) == lost])
-    assert len(lab.datapath.flows()) == 1
-    assert lab.run(UPLINK, REQUEST).verdict is Verdict.REDIRECT
-    port = port_of(lab, "client:4000", "cluster:80")
-    lab.play(forwards(replace(ANSWER, dst=f"node:{port}"), Wire("cluster:80", "client:4000", flags="SA")))
-
-
-class LaterClock:
-    """The programs' clock, ahead by some seconds."""
-
-    def __init__(self, lab: Lab, seconds: int) -> None:
-        self.hz = lab.datapath.clock.hz
-        self._now = lab.datapath.clock.now_jiffies() + seconds * self.hz
-
-    def now_jiffies(self) -> int:
-        return self._now & 0xFFFFFFFF
-
-
-def sweep(lab: Lab, after_s: int) -> None:
-    """Sweep the flow maps as if so much time had passed."""
-    with ExitStack() as stack:
-        maps = (stack.enter_context(open_map(lab.datapath.pins, lab.family, name)) for name in FlowMaps._fields)
-        FlowSweeper(FlowMaps(*maps), LaterClock(lab, after_s)).sweep()
-
-
-def test_pitfall_05_source_port_is_reused_in_the_backends_time_wait(tcp: Lab) -> None:
-    confirmed(tcp)
-    tcp.run(UPLINK, replace(REQUEST, flags="RA"))
-    other = Wire("client2:4000", "cluster:80")
-    sweep(tcp, after_s=TIME_WAIT_S - 5)
-    tcp.run(UPLINK, other)
-    assert port_of(tcp, other.src, other.dst) != 4000
-    sweep(tcp, after_s=TIME_WAIT_S + 5)
-    tcp.run(UPLINK, Wire("client2:4000", "cluster:80"))
-    assert port_of(tcp, other.src, other.dst) == 4000
 
 
 def test_pitfall_06_terminating_backend_gets_new_connections_through_affinity(lab: Lab) -> None:
@@ -190,29 +118,6 @@ def test_pitfall_13_packet_loops_between_routers(lab: Lab) -> None:
     assert counted(lab, Counter.TTL_ANSWERED) == before + 1
     for hook, client in ((POD, "pod"), (OUT, "node")):
         lab.play(passes(hook, Wire(f"{client}:4000", "cluster:81")))
-
-
-def test_pitfall_14_one_backend_through_two_frontends_from_one_port(lab: Lab) -> None:
-    lab.load(cluster_ip("pod"), Service("external:80", ("pod",), FrontendKind.EXTERNAL_IP, id=2))
-    lab.play(delivers(UPLINK, REQUEST, Wire("client:4000", "pod:8080")).opening())
-    lab.run(UPLINK, Wire("client:4000", "external:80"))
-    port = port_of(lab, "client:4000", "external:80")
-    lab.play(
-        delivers(OUT, Wire("pod:8080", "client:4000"), Wire("cluster:80", "client:4000")),
-        delivers(OUT, Wire("pod:8080", f"client:{port}"), Wire("external:80", "client:4000")),
-    )
-
-
-def test_pitfall_16_full_flow_table_ends_what_stands(lab: Lab) -> None:
-    """It evicts nobody: those who have a flow keep it, and who comes now is served, unconfirmed."""
-    confirmed(lab)
-    kept = set(lab.datapath.confirmed())
-    lab.fill_flows()
-    before = counted(lab, Counter.FLOW_CREATED)
-    lab.run(UPLINK, Wire("client:4001", "cluster:80"))
-    assert counted(lab, Counter.FLOW_CREATED) == before + 1
-    assert kept <= set(lab.datapath.confirmed())
-    lab.play(forwards(replace(REQUEST, flags="A"), Wire("node:4000", "remote:8080", flags="A")))
 
 
 def test_pitfall_17_device_takes_no_frames_of_xdp(lab: Lab) -> None:

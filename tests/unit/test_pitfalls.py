@@ -77,7 +77,9 @@ def test_every_row_names_tests_that_exist(number: int) -> None:
     assert own or row.later
 
 
-@pytest.mark.parametrize("path", ["tests/prog/test_pitfalls.py", "tests/prog/test_pitfalls_sockets.py", __file__])
+@pytest.mark.parametrize(
+    "path", [str(path) for path in REPOSITORY.glob("tests/**/test_pitfalls*.py")], ids=lambda path: Path(path).stem
+)
 def test_every_test_that_is_named_after_a_class_is_in_the_table(path: str) -> None:
     known = {name for row in rows() for _path, name in row.tests}
     assert {name for name in functions(path) if name.startswith("test_pitfall_")} <= known
