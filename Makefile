@@ -5,9 +5,11 @@ PYTHON  := .venv/bin/python
 # bcc is a Debian package for Debian's python3: another python3 first on PATH does not see it.
 SYSTEM_PYTHON := /usr/bin/python3
 PACKAGES := python3 python3-venv python3-bpfcc linux-libc-dev libbpf1 bpftool iproute2 iptables nftables \
-	clang-format ca-certificates git make procps
+	clang-format ca-certificates git make procps ethtool
 # Of `make kernels` alone: the kernels to try (tests/kernels/images.py knows which), and what boots them.
 KERNELS := 5.10 6.12
+# Of `make fuzz`: for each program, in each family.
+PACKETS := 5000000
 KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Root's files in the working tree would be in the way of whoever works there without root.
@@ -23,13 +25,15 @@ install = missing=$$(for p in $(1); do \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 
-.PHONY: help setup check format unit test kernels demo clean
+.PHONY: help setup check format test kernels flood fuzz demo clean
 
 help:
 	@echo "make demo    three nodes, pods and a client as namespaces; real connections through our programs"
 	@echo "make test    make check, then the tests that need root"
 	@echo "make kernels builds and tests on Linux $(KERNELS) in emulated machines (KERNELS=\"6.1\": others)"
-	@echo "make check   format, lint, types, layers, unit and property tests"
+	@echo "make flood   ten million forged senders against established flows and new clients"
+	@echo "make fuzz    PACKETS=$(PACKETS) mutated packets through each program and a Python reference"
+	@echo "make check   format, lint, types, layers, unit and property tests, sizes of the programs (root)"
 	@echo "make setup   apt packages and .venv (the others do this by themselves)"
 	@echo "make format  rewrite Python and C in the project's format"
 	@echo "make clean   remove .venv and caches"
@@ -51,6 +55,7 @@ check: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(PYTHON) -m pytest tests -m "not root" -q --cov --cov-report=term:skip-covered
+	$(AS_ROOT) $(PYTHON) -m tests.prog.budgets
 
 test: check
 	$(AS_ROOT) $(PYTHON) -m pytest tests -m root -q -p no:cacheprovider
@@ -59,8 +64,14 @@ kernels: setup
 	@$(call install,$(KERNEL_PACKAGES))
 	@$(PYTHON) -m tests.kernels.run $(KERNELS)
 
+flood: setup
+	@$(AS_ROOT) $(PYTHON) -m ebpflb.bench.flood $(FLOOD)
+
+fuzz: setup
+	@$(AS_ROOT) $(PYTHON) -m tests.fuzz.run --packets $(PACKETS)
+
 demo: setup
-	@$(AS_ROOT) $(PYTHON) -m ebpflb.bench.demo
+	@$(AS_ROOT) $(PYTHON) -m ebpflb.bench.demo $(DEMO)
 
 format: setup
 	.venv/bin/ruff format .

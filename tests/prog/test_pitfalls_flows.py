@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ebpflb.core.abi import Counter, FlowFlag, FrontendKind, Protocol
+from ebpflb.core.abi import Counter, FlowFlag, FrontendKind
 from ebpflb.datapath.store import open_map
 from ebpflb.datapath.sweep import FlowMaps, FlowSweeper
 from tests.prog.harness import Hook, Verdict
@@ -48,11 +48,6 @@ def test_pitfall_03_source_port_collides_with_a_socket_of_the_host(lab: Lab) -> 
     assert outcome.frame == lab.frame(Wire(f"node:{port}", "remote:8080", ttl=63))
 
 
-HALVES = (
-    "a request of `pending` is followed though its reply entry is gone, or another flow's: see lb_flow_takes_packet"
-)
-
-
 def opened_and_lost(lab: Lab, lost: FlowFlag) -> None:
     """Have a client's flow of which an LRU map has dropped a half."""
     lab.load(cluster_ip("remote"))
@@ -64,17 +59,14 @@ def opened_and_lost(lab: Lab, lost: FlowFlag) -> None:
 
 
 @pytest.mark.parametrize("lost", [FlowFlag(0), FlowFlag.REPLY], ids=["request", "reply"])
-def test_pitfall_04_half_of_a_pair_is_lost(lab: Lab, lost: FlowFlag, request: pytest.FixtureRequest) -> None:
+def test_pitfall_04_half_of_a_pair_is_lost(lab: Lab, lost: FlowFlag) -> None:
     """It may, while the flow is not confirmed: the client's next packet makes it whole."""
-    if lost and lab.protocol is Protocol.UDP:
-        request.applymarker(pytest.mark.xfail(reason=HALVES, strict=True))
     opened_and_lost(lab, lost)
     assert lab.run(UPLINK, REQUEST).verdict is Verdict.REDIRECT
     port = port_of(lab, "client:4000", "cluster:80")
     lab.play(forwards(replace(ANSWER, dst=f"node:{port}"), Wire("cluster:80", "client:4000", flags="SA")))
 
 
-@pytest.mark.xfail(reason=HALVES, strict=True)
 @pytest.mark.parametrize("flags", ["S", "A"])
 def test_pitfall_04_lost_half_takes_the_answers_of_another_client(lab: Lab, flags: str) -> None:
     """The port of the lost half is free, and given to the next client."""
