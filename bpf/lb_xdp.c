@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The packet hook at XDP, on uplinks: what lb_uplink_in does, before there is an skb, for plain TCP and UDP.
- *Decisions are the same code; a flow that begins here is known at tc, and the other way round.
+ * Decisions are the same code; a flow that begins here is known at tc, and the other way round.
  *
  *	lb_xdp_in	remote backends and their replies: sent to the next hop from here
  *			local backends: rewritten and passed up
  *			all that is unusual (no neighbour, answers, fragments, ICMP, SCTP, options): tc sees
- *it as it came
+ * it as it came
  *
  * Reached by a tail call from lb_xdp_dispatch.c, by family.
  */

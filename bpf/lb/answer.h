@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Answers in place of the packet that asked, sent back out of the device it came in by, from the address it
- *went to:
+ * went to:
  *
  *	LB_REJECT   a TCP RST (RFC 9293, 3.10.7.1); for all else an ICMP port unreachable
  *	LB_TOO_BIG  ICMP fragmentation needed or packet too big, with the MTU (RFC 1191, RFC 8201)
@@ -9,9 +9,9 @@
  *	LB_ECHO_ANSWER  an echo reply
  *
  * ICMP errors quote the packet's headers (RFC 792, RFC 4443). Packets with IP options or extension headers,
- *fragments, and ICMP errors are dropped without an answer: the first would make every length here a variable,
- *the last must never be answered. The first fragment of a datagram that is too big is an exception: else its
- *sender would never make smaller ones.
+ * fragments, and ICMP errors are dropped without an answer: the first would make every length here a variable,
+ * the last must never be answered. The first fragment of a datagram that is too big is an exception: else its
+ * sender would never make smaller ones.
  */
 #ifndef LB_ANSWER_H
 #define LB_ANSWER_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The flow tables: one lookup decides an established packet completely. A flow is two entries, the request
- *and the reply, created as a pair or not at all; each is enough for its own direction, and to make the other
- *again.
+ * and the reply, created as a pair or not at all; each is enough for its own direction, and to make the other
+ * again.
  *
  *	request  key: client -> frontend           value: client' -> backend
  *	reply    key: backend -> client'           value: frontend -> client
@@ -10,9 +10,9 @@
  * client' is the client itself, or an address and port of this node (SNAT), or the hairpin address.
  *
  * A flow begins in `pending`, where the oldest give way, and moves to `flows`, where nothing does, when the
- *client goes on after an answer: whoever forges its source address never sees one. Its entries in `pending`
- *stay, marked as moved, until they give way: a packet that looked in `flows` a moment too early finds that
- *mark, and looks again.
+ * client goes on after an answer: whoever forges its source address never sees one. Its entries in `pending`
+ * stay, marked as moved, until they give way: a packet that looked in `flows` a moment too early finds that
+ * mark, and looks again.
  */
 #ifndef LB_FLOW_H
 #define LB_FLOW_H

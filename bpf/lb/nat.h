@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The one place where a packet is rewritten: addresses, ports, TTL, checksums. Every function returns 0, or a
- *negative errno: the packet may then be half changed, and is fit for nothing.
+ * negative errno: the packet may then be half changed, and is fit for nothing.
  *
  * What differs by the kind of packet is what is rewritten beside the addresses of the network header:
  *

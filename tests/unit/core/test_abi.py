@@ -6,7 +6,8 @@ import pytest
 
 from ebpflb.core import abi
 
-HEADER = (Path(__file__).parents[3] / "bpf" / "lb" / "abi.h").read_text()
+FOLDER = Path(__file__).parents[3] / "bpf" / "lb"
+HEADER = "".join((FOLDER / name).read_text() for name in ("abi.h", "counter.h"))
 ENUMS: dict[str, tuple[str, type[IntEnum] | type[IntFlag]]] = {
     "lb_frontend_kind": ("LB_KIND_", abi.FrontendKind),
     "lb_algorithm": ("LB_ALGORITHM_", abi.Algorithm),
