@@ -116,9 +116,12 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 						     struct lb_next_hop *hop)
 {
 	u32 length = lb_longest_segment(ctx, packet) + extra;
-	struct bpf_fib_lookup fib = {.ifindex = ctx->ifindex, .tot_len = length};
+	struct bpf_fib_lookup fib = {.ifindex = ctx->ifindex};
 	long result;
 
+	if (length > 0xffff) /* tot_len has 16 bits, and so much fits no device */
+		length = 0xffff;
+	fib.tot_len = length;
 	lb_fib_fill(&fib, saddr, daddr);
 	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH &&
