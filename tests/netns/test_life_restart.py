@@ -37,6 +37,7 @@ DNS = "10.96.0.53:53"
 WEB_PORT = 30080
 DNS_PORT = 30053
 RATE = ("--rate", "100")
+SOCKET_HOOKS = len(programs_of(Family.IPV4, SOCKET_PROGRAMS))
 OTHER_BUILD = (sys.executable, "-c", addressed_otherwise("169.254.77.2"))
 THIRD_BUILD = (sys.executable, "-c", addressed_otherwise("169.254.77.3"))
 FOURTH_BUILD = (sys.executable, "-c", addressed_otherwise("169.254.77.4"))
@@ -97,9 +98,9 @@ def flows_to(agent: LifeAgent, pod: Pod) -> list[dict[str, Any]]:
 
 
 def is_compiling(agent: LifeAgent) -> bool:
-    """Say whether a child of the agent has got as far as the compiler's library."""
-    pid = agent.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """Say whether a child of the agent, of any of its threads, has got as far as the compiler's library."""
+    tasks = Path(f"/proc/{agent.process.pid}/task").glob("*/children")
+    children = [child for task in tasks for child in task.read_text().split()]
     return any("libbcc" in Path(f"/proc/{child}/maps").read_text() for child in children)
 
 
@@ -149,7 +150,7 @@ def test_a_restart_compiles_and_attaches_nothing(agent: LifeAgent) -> None:
     agent.restart()
     assert len(agent.logged("event=build_adopted")) == 1
     assert agent.logged("event=build_compiled") == []
-    assert len(agent.logged("event=cgroup_hook")) == len(agent.logged(": adopted'")) == 4
+    assert len(agent.logged("event=cgroup_hook")) == len(agent.logged(": adopted'")) == SOCKET_HOOKS
     assert agent.logged("event=device_hook") == []
 
 
