@@ -51,7 +51,7 @@ static __always_inline int lb_go_on(lb_ctx *ctx, struct lb_work *item, enum lb_v
 		tails.call(ctx, LB_TAIL_CLAIM);
 	else
 		tails.call(ctx, LB_TAIL_FINISH);
-	return lb_is_answer(verdict) ? TC_ACT_SHOT : LB_TC_NEXT;
+	return verdict == LB_DROP || lb_is_answer(verdict) ? TC_ACT_SHOT : LB_TC_NEXT;
 }
 
 /* A plain packet of an established flow goes all the way here. */
@@ -88,6 +88,8 @@ int LB_NAME(lb_inspect)(lb_ctx *ctx)
 	l3_offset = item->packet.l3_offset;
 	__builtin_memset(&item->packet, 0, sizeof(item->packet));
 	verdict = lb_parse(ctx, l3_offset, &item->packet, false);
+	if (item->packet.outer_bytes && item->side != LB_FROM_UPLINK)
+		verdict = LB_PASS; /* nodes send them, nobody else */
 	if (verdict == LB_CONTINUE)
 		verdict = lb_fragment(ctx, &item->packet, item->side != LB_FROM_NODE);
 	item->is_missed = false;

@@ -47,7 +47,7 @@ static __always_inline struct lb_choice lb_affinity_lookup(const struct lb_front
 	struct lb_affinity *entry = affinity.lookup((struct lb_affinity_key *)&client->affinity);
 	struct lb_choice choice = {};
 
-	if (!entry || lb_now() - entry->last_used >= frontend->affinity_timeout * LB_HZ)
+	if (!entry || lb_age(entry->last_used) >= frontend->affinity_timeout * LB_HZ)
 		return none;
 	choice.backend_id = entry->backend_id;
 	choice.backend = lb_backend_lookup(entry->backend_id, entry->generation);

@@ -41,6 +41,14 @@ static __always_inline u32 lb_now(void)
 	return (u32)bpf_jiffies64();
 }
 
+/* Jiffies since a stamp; another CPU's may be younger than our now. */
+static __always_inline u32 lb_age(u32 stamp)
+{
+	s32 age = (s32)(lb_now() - stamp);
+
+	return age < 0 ? 0 : age;
+}
+
 static __always_inline bool lb_addr_equal(const addr_t *a, const addr_t *b)
 {
 	__be32 difference = 0;

@@ -71,10 +71,16 @@ static __always_inline int lb_flow_insert(struct lb_tuple *key, const struct lb_
 static __always_inline int lb_flow_take_over(struct lb_tuple *key, const struct lb_flow *flow)
 {
 	struct lb_flow *holder = pending.lookup(key);
+	int error;
 
-	if (flows.lookup(key) || (holder && (holder->seen & (LB_SEEN_MOVED | LB_SEEN_FIN | LB_SEEN_RST))))
+	if (holder && ((holder->seen & LB_SEEN_MOVED) || (holder->seen & LB_SEEN_RESTS) == LB_SEEN_RESTS))
 		return -LB_EEXIST;
-	return pending.update(key, (struct lb_flow *)flow);
+	error = pending.update(key, (struct lb_flow *)flow);
+	if (!error && flows.lookup(key)) { /* confirmed, before or in this moment */
+		pending.delete(key);
+		return -LB_EEXIST;
+	}
+	return error;
 }
 
 /*

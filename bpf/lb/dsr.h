@@ -109,7 +109,8 @@ static __always_inline int lb_rewrite_by_flow(lb_ctx *ctx, const struct lb_packe
 static __always_inline int lb_decapsulate(lb_ctx *ctx, const struct lb_packet *packet)
 {
 	lb_count(LB_COUNTER_DECAPSULATED);
-	return bpf_skb_adjust_room(ctx, -(int)packet->outer_bytes, BPF_ADJ_ROOM_MAC, 0);
+	return bpf_skb_adjust_room(ctx, -(int)packet->outer_bytes, BPF_ADJ_ROOM_MAC,
+				   BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
 #define LB_TCP_OPTION_MSS 2

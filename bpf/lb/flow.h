@@ -21,6 +21,9 @@
 #include "lb/backend.h"
 #include "lb/packet.h"
 
+/* Both together: what lb_flow_remove() leaves behind. No peer says both. */
+#define LB_SEEN_RESTS (LB_SEEN_FIN | LB_SEEN_RST)
+
 struct lb_found {
 	struct lb_flow *flow; /* points into a map, or NULL */
 	bool is_pending;
@@ -161,6 +164,8 @@ static __always_inline void lb_flow_confirm(struct lb_tuple *key, struct lb_flow
 		partner = pending.lookup(&partner_key);
 		if (!partner || !partner->seen || !lb_flow_is_partner(key, partner))
 			return;
+		if ((flow->seen | partner->seen) & LB_SEEN_RST)
+			return; /* the answer was a refusal */
 		reply.seen = partner->seen;
 		if (flows.insert(&partner_key, &reply))
 			return;
@@ -222,7 +227,7 @@ static __always_inline void lb_flow_remove(struct lb_tuple *key, const struct lb
 
 	if (partner.flow && lb_flow_is_partner(key, partner.flow)) {
 		if ((flow->flags & LB_FLOW_SNAT) && key->protocol == IPPROTO_TCP) {
-			partner.flow->seen |= LB_SEEN_FIN | LB_SEEN_RST;
+			partner.flow->seen |= LB_SEEN_RESTS;
 			partner.flow->last_seen = lb_now();
 		} else {
 			flows.delete(&partner_key);

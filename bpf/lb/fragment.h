@@ -36,7 +36,7 @@ static __always_inline struct lb_datagram *lb_datagram_find(struct lb_datagram_k
 {
 	struct lb_datagram *datagram = datagrams.lookup(key);
 
-	if (!datagram || lb_now() - datagram->last_seen > LB_FRAGMENT_SECONDS * LB_HZ)
+	if (!datagram || lb_age(datagram->last_seen) > LB_FRAGMENT_SECONDS * LB_HZ)
 		return NULL;
 	return datagram;
 }
@@ -110,8 +110,10 @@ static __always_inline enum lb_verdict lb_fragment_hold(lb_ctx *ctx, struct lb_d
 	struct lb_held_fragment *copy = scratch.lookup(&zero);
 	int error = -1;
 
-	if (!copy || ctx->len > LB_HELD_BYTES)
-		return lb_drop(LB_COUNTER_DROP_FRAGMENT);
+	if (!copy || ctx->len > LB_HELD_BYTES) { /* the stack may have a use for it */
+		lb_count(LB_COUNTER_PASSED_FRAGMENT);
+		return LB_PASS;
+	}
 	copy->length = ctx->len;
 	if (bpf_skb_load_bytes(ctx, 0, copy->frame, lb_bounded(copy->length, LB_HELD_BYTES)))
 		return lb_drop(LB_COUNTER_DROP_FRAGMENT);

@@ -102,14 +102,20 @@ static __always_inline u32 lb_client_hash(const struct lb_frontend *frontend, co
 	return lb_hash_final(hash);
 }
 
+/* The backend by whose address another node sent the packet here, if it is one of this service port's. */
+static __always_inline u32 *lb_named_backend(const struct lb_packet *packet, u32 service_id)
+{
+	struct lb_local_backend_key key = {.service_id = service_id, .address = packet->outer_daddr};
+
+	return local_backends.lookup(&key);
+}
+
 /* Another node chose, and named the backend by the outer header. Not one of this Service here: not sent by
  * us. */
 static __always_inline enum lb_verdict
 lb_adopt_choice(const struct lb_frontend *frontend, const struct lb_packet *packet, struct lb_choice *choice)
 {
-	struct lb_local_backend_key key = {.service_id = frontend->service_id,
-					   .address = packet->outer_daddr};
-	u32 *backend_id = local_backends.lookup(&key);
+	u32 *backend_id = lb_named_backend(packet, frontend->service_id);
 
 	if (!backend_id)
 		return LB_PASS;

@@ -158,6 +158,8 @@ static __always_inline enum lb_verdict lb_recall(struct lb_packet *packet, enum 
 	bool is_taken;
 
 	*found = lb_flow_find(&packet->tuple);
+	if (packet->outer_bytes && found->flow && !lb_named_backend(packet, found->flow->service_id))
+		return LB_PASS;
 	if (side == LB_FROM_NODE ? lb_leaves_unseen(packet, found, is_own)
 				 : found->flow && (found->flow->flags & LB_FLOW_AT_EGRESS))
 		return LB_PASS;

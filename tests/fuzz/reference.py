@@ -48,6 +48,8 @@ class Reference:
             is_left = hook is Hook.XDP_IN and is_tcs(frame, self.world.family)
             return Decision(Act.PASS, None, reason=Counter.XDP_TO_TC if is_left else None)
         work = Work(self.world, hook, packet)
+        if packet.outer_daddr and hook is not Hook.UPLINK_IN:  # nodes send them, nobody else
+            return Decision(Act.PASS, work)
         if packet.kind is Kind.FIRST_FRAGMENT or packet.kind is Kind.LATER_FRAGMENT:
             decided = fragments.take(work, frame, may_wait=hook is not Hook.OUT)
             if decided is not None:
@@ -59,11 +61,15 @@ class Reference:
     def _ingress(self, work: Work) -> Decision:
         packet = work.packet
         found = find(work, packet.key)
-        if found and found.flow.flags & AT_EGRESS:
+        if found and (found.flow.flags & AT_EGRESS or not self._is_sent_here(packet, found.flow)):
             return Decision(Act.PASS, work)
         if found and not packet.opens and self._stays(packet, found.flow):
             return self._follow_found(work, found)
         return self._claim(work, found)
+
+    def _is_sent_here(self, packet: Packet, flow: Flow) -> bool:
+        """An outer header must name a local backend of the flow's service port (ADR 19)."""
+        return not packet.outer_daddr or (flow.service_id, packet.outer_daddr) in self.world.local_backends
 
     def _egress(self, work: Work, *, is_own: bool) -> Decision:
         """Replies are restored; what the node itself sends is claimed here if the socket hooks left it alone."""

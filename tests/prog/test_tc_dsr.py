@@ -95,6 +95,15 @@ def test_source_ranges_hold_for_the_client_within(lab: Lab) -> None:
     assert not lab.datapath.flows()
 
 
+@pytest.mark.parametrize("hook", list(Hook))
+def test_others_tunnels_pass_though_the_flow_within_is_known(lab: Lab, hook: Hook) -> None:
+    lab.load(LOCAL)
+    lab.run(UPLINK, REQUEST)
+    backend = "pod2" if hook is UPLINK else "pod"
+    frame = wrapped(lab, lab.frame(REQUEST), "client2", backend)
+    assert lab.datapath.run(hook, frame) == Outcome(Verdict.NEXT, frame)
+
+
 def test_a_tunnel_to_nobodys_service_passes(lab: Lab) -> None:
     lab.load(LOCAL)
     frame = wrapped(lab, lab.frame(Wire("client:4000", "balancer:81")), "client2", "pod")

@@ -157,6 +157,15 @@ def test_a_port_that_nobody_confirmed_is_taken_over(lab: Lab) -> None:
     assert snat_port(lab, "client2:4000") != port
 
 
+def test_a_refusal_confirms_nothing(tcp: Lab) -> None:
+    """A forged ACK draws a reset: two of them must not fill the table."""
+    tcp.load(service("remote"))
+    ack = forwards(Wire("client:4000", "cluster:80", flags="A"), Wire("node:4000", "remote:8080", flags="A"))
+    refusal = forwards(Wire("remote:8080", "node:4000", flags="R"), Wire("cluster:80", "client:4000", flags="R"))
+    tcp.play(ack.opening(), refusal, ack)
+    assert not tcp.datapath.confirmed()
+
+
 def test_the_port_search_covers_its_range(udp: Lab) -> None:
     udp.load(service("remote"))
     ports = range(5000, 5200)

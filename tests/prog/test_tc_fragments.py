@@ -178,9 +178,19 @@ def test_fragments_of_a_refused_datagram_are_not_refused_each(udp: Lab) -> None:
     assert udp.datapath.run(UPLINK, second) == Outcome(Verdict.NEXT, second)
 
 
-def test_one_that_is_larger_than_what_may_wait_is_dropped_and_counted(remote: Lab) -> None:
+def test_fragments_that_overlap_are_the_receivers_business(remote: Lab) -> None:
+    """Each is translated by its datagram; whoever puts them together finds out (RFC 5722), and times them out."""
+    halves = fragments(remote, DIALLED), fragments(remote, TRANSLATED)
+    shifted = [fragments(remote, ends, piece=PIECE // 2) for ends in (DIALLED, TRANSLATED)]
+    assert remote.datapath.run(UPLINK, halves[0][0]) == Outcome(Verdict.REDIRECT, halves[1][0])
+    for dialled, translated in zip(*(each[1:] for each in shifted), strict=True):
+        assert remote.datapath.run(UPLINK, dialled) == Outcome(Verdict.REDIRECT, translated)
+
+
+def test_one_that_is_larger_than_what_may_wait_passes(remote: Lab) -> None:
     frames = fragments(remote, DIALLED, payload=bytes(5000), piece=2048)
-    before = counted(remote, Counter.DROP_FRAGMENT)
+    before = counted(remote, Counter.PASSED_FRAGMENT)
     assert len(frames[1]) > HELD_BYTES > ETHERNET_BYTES
-    assert remote.datapath.run(UPLINK, frames[1]).verdict is Verdict.DROP
-    assert counted(remote, Counter.DROP_FRAGMENT) == before + 1
+    assert remote.datapath.run(UPLINK, frames[1]) == Outcome(Verdict.NEXT, frames[1])
+    assert counted(remote, Counter.PASSED_FRAGMENT) == before + 1
+    assert not counted(remote, Counter.DROP_FRAGMENT)
