@@ -87,7 +87,7 @@ static __always_inline enum lb_verdict lb_change(lb_ctx *ctx, const struct lb_wo
 	return error ? lb_drop(lb_failure(verdict)) : verdict;
 }
 
-static __always_inline void lb_count_delivered(const struct lb_packet *packet, const struct lb_flow *flow)
+static __always_inline void lb_count_delivered(const struct lb_flow *flow)
 {
 	const u8 restored = LB_FLOW_REPLY | LB_FLOW_AT_EGRESS;
 
@@ -115,7 +115,7 @@ static __always_inline int lb_act(lb_ctx *ctx, struct lb_work *item, enum lb_sid
 		lb_count(LB_COUNTER_ICMP_TRANSLATED);
 	switch (verdict) {
 	case LB_DELIVER:
-		lb_count_delivered(packet, &translation->flow);
+		lb_count_delivered(&translation->flow);
 		return LB_TC_NEXT;
 	case LB_FORWARD:
 		lb_count(LB_COUNTER_FORWARDED);

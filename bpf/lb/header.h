@@ -28,6 +28,7 @@ static __always_inline u32 lb_parse_header(lb_ctx *ctx, u32 offset, struct lb_pa
 	lb_iphdr ip;
 	u16 fragment;
 
+	(void)plain; /* no extension headers to be spared */
 	if (lb_load(ctx, offset, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5)
 		return 0;
 	lb_set_addresses(&packet->tuple, &ip);

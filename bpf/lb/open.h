@@ -40,8 +40,7 @@ static __always_inline enum lb_verdict lb_choose_pod_source(const struct lb_pack
 
 /* The node itself: the packet leaves by a device that is not the backend's. A backend of its own is a
  * hairpin. */
-static __always_inline enum lb_verdict lb_choose_own_source(const struct lb_packet *packet,
-							    struct lb_flow *flow)
+static __always_inline enum lb_verdict lb_choose_own_source(struct lb_flow *flow)
 {
 	const addr_t hairpin = {.word = {LB_HAIRPIN_ADDRESS}};
 	addr_t backend = flow->to_daddr;
@@ -173,7 +172,7 @@ static __always_inline enum lb_verdict lb_open(lb_ctx *ctx, struct lb_packet *pa
 	if (side == LB_FROM_POD)
 		verdict = lb_choose_pod_source(packet, flow);
 	else if (side == LB_FROM_NODE)
-		verdict = lb_choose_own_source(packet, flow);
+		verdict = lb_choose_own_source(flow);
 	else if (!packet->outer_bytes && !(choice.backend->flags & LB_BACKEND_LOCAL))
 		verdict =
 			lb_choose_uplink_source(ctx, packet, frontend->flags & LB_FRONTEND_DSR, translation);

@@ -22,8 +22,8 @@ typedef struct ipv6hdr lb_iphdr;
 
 #ifdef LB_XDP
 /* XDP leaves all that is unusual to tc: offsets are constants there. */
-#define LB_L3_OFFSET(packet) ETH_HLEN
-#define LB_L4_OFFSET(packet) (ETH_HLEN + (u32)sizeof(lb_iphdr))
+#define LB_L3_OFFSET(packet) ((void)(packet), (u32)ETH_HLEN)
+#define LB_L4_OFFSET(packet) ((void)(packet), (u32)(ETH_HLEN + sizeof(lb_iphdr)))
 #else
 #define LB_L3_OFFSET(packet) ((packet)->l3_offset)
 #define LB_L4_OFFSET(packet) ((packet)->l4_offset)

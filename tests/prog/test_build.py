@@ -156,7 +156,7 @@ def test_a_compile_error_names_the_real_file_and_line(
     line = broken_sources(monkeypatch, tmp_path, "lb/fib.h", "\tlong result;\n", "\tlong result = nonsense;\n")
     with pytest.raises(BuildError, match=rf"bpf/lb/fib\.h:{line}:\d+: error: .*nonsense") as caught:
         build_programs(spec)
-    assert f"the {spec.family.name} programs do not build" in str(caught.value)
+    assert f"the {spec.family.name} programs cannot be built" in str(caught.value)
     assert "Traceback" not in str(caught.value)
     assert pinned(spec) == set()
     assert capfd.readouterr() == ("", "")
@@ -176,8 +176,8 @@ def test_the_verifiers_words_are_passed_on_and_nothing_is_left(
     spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The socket programs load before the packet programs are refused: their pins must go as well."""
-    fault = "\treturn *(volatile int *)(unsigned long)lb_ingress(skb, LB_FROM_UPLINK);\n"
-    broken_sources(monkeypatch, tmp_path, "lb_tc.c", "\treturn lb_ingress(skb, LB_FROM_UPLINK);\n", fault)
+    fault = "\treturn *(volatile int *)(unsigned long)lb_fast(ctx, ETH_HLEN, LB_FROM_UPLINK);\n"
+    broken_sources(monkeypatch, tmp_path, "lb_tc.c", "\treturn lb_fast(ctx, ETH_HLEN, LB_FROM_UPLINK);\n", fault)
     with pytest.raises(BuildError, match="invalid mem access"):
         build_programs(spec)
     assert pinned(spec) == set()
