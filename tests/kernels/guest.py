@@ -77,20 +77,18 @@ def _checks() -> Iterator[tuple[str, Check]]:
             name = f"build {family.name} {'with' if have_set_retval else 'without'} set_retval"
             yield name, partial(_build, name, family, have_set_retval=have_set_retval)
     yield "doctor", _doctor
-    yield "packet tests", partial(_tests, _PACKET_TESTS, _packet_tests(can_set_retval=can_set_retval))
+    yield "packet tests", partial(_tests, _PACKET_TESTS, _packet_tests())
     yield "socket tests", partial(_tests, _SOCKET_TESTS, "")
     # IPv6 differs by nothing but its build, which takes minutes here; the machine's own kernel does it.
     yield "device tests", partial(_tests, _DEVICE_TESTS, "IPV4")
 
 
-def _packet_tests(*, can_set_retval: bool) -> str:
+def _packet_tests() -> str:
     """Return which tests can tell something here."""
-    # Without bpf_set_retval every test runs the build for old kernels, with it only these do, at the price of a build.
-    chosen = ["not on_old_kernels" if can_set_retval else "not what_the_socket_hooks_refuse"]
-    if not takes_ingress_ifindex():
-        # Each of these looks at a packet that leaves and came in by a device. Forwarding has other tests.
-        chosen.append("not (outside and remote)")
-    return " and ".join(chosen)
+    if takes_ingress_ifindex():
+        return ""
+    # Each of these looks at a packet that leaves and came in by a device. Forwarding has other tests.
+    return "not (outside and remote) and not what_others_send"
 
 
 def _build(name: str, family: Family, *, have_set_retval: bool) -> list[Result]:
