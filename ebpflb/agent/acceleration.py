@@ -63,7 +63,7 @@ class Accelerator:
 
     def adopt(self, is_uplink: Callable[[Link], bool]) -> None:
         """Take over from an earlier run: its links call our programs at once, those that shall not be there go."""
-        for pin in sorted(self._links.iterdir()) if self._links.is_dir() else ():
+        for pin in sorted(self._links.glob("[0-9]*")):
             device = Link(int(pin.name), _name_of(int(pin.name)))
             if self._wish is Acceleration.OFF or not is_uplink(device):
                 _log_changes(detach(device.name, pin))

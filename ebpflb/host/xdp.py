@@ -130,12 +130,12 @@ def _describe(device: Link, state: XdpState) -> str:
 
 @contextmanager
 def _vanishing() -> Iterator[None]:
-    """Let a vanished device pass."""
+    """Let a vanished device pass; what netlink says becomes an error that the agent expects."""
     try:
         yield
     except NetlinkError as error:
         if error.code not in _VANISHED:
-            raise
+            raise EbpflbError(f"netlink refused: {error}") from error
     except OSError as error:
         if error.errno not in _VANISHED:
             raise
