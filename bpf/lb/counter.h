@@ -15,7 +15,7 @@ enum lb_counter {
 	LB_COUNTER_PASSED = 4,		 /* packet hooks: not ours */
 	LB_COUNTER_DELIVERED = 5,	 /* rewritten, the stack delivers */
 	LB_COUNTER_FORWARDED = 6,	 /* rewritten and redirected to the next hop */
-	LB_COUNTERS_HAIRPINNED = 7,	 /* rewritten and sent back out of its device */
+	LB_COUNTER_HAIRPINNED = 7,	 /* rewritten and sent back out of its device */
 	LB_COUNTER_REPLY_RESTORED = 8,	 /* a reply got the frontend's address back at egress */
 	LB_COUNTER_FLOW_CREATED = 9,	 /* a pair of flow entries was made */
 	LB_COUNTER_FLOW_RESELECTED = 10, /* a flow's backend was gone or closed: a new backend was chosen */
