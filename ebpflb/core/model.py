@@ -89,6 +89,8 @@ class Service:
     """From the annotation ``ebpflb.io/algorithm``; ``None``: random for ClusterIP, Maglev for external frontends."""
     forwarding: str = ""
     """The annotation ``ebpflb.io/forwarding`` as written, without blanks around; empty: as the node is configured."""
+    health_check_node_port: int = 0
+    """``spec.healthCheckNodePort`` where it means something (LoadBalancer, eTP Local); 0: none."""
 
     @property
     def key(self) -> ObjectKey:
@@ -128,6 +130,8 @@ class EndpointSlice:
     family: Family
     ports: tuple[EndpointPort, ...]
     endpoints: tuple[Endpoint, ...]
+    triggered_at: str = ""
+    """The annotation ``endpoints.kubernetes.io/last-change-trigger-time`` as written (RFC 3339); empty: none."""
 
     @property
     def key(self) -> ObjectKey:
@@ -144,10 +148,25 @@ class Node:
     addresses: tuple[bytes, ...] = ()
     """InternalIP first, then ExternalIP."""
     pod_cidrs: tuple[str, ...] = ()
+    is_eligible: bool = True
+    """Load balancers may send here: it is not being deleted, nor about to be by the cluster autoscaler."""
 
     @property
     def key(self) -> ObjectKey:
         """Nodes have no namespace."""
+        return ("", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCIDR:
+    """A range that ClusterIPs are taken from. An address of it that no Service has leads nowhere."""
+
+    name: str
+    cidrs: tuple[str, ...]
+
+    @property
+    def key(self) -> ObjectKey:
+        """ServiceCIDRs have no namespace."""
         return ("", self.name)
 
 
@@ -175,16 +194,20 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A network device that masqueraded packets may leave by."""
+    """A network device that masqueraded packets may leave by: an uplink, a pod's, or a bridge of pods."""
 
     ifindex: int
     name: str
     addresses: tuple[bytes, ...]
-    """Global-scope addresses, primary first; the first of a family is the SNAT source."""
+    """Global-scope addresses, primary first; the first of a family is the SNAT source. Pods' devices need none."""
     mtu: int = 1500
     """In bytes, network header included."""
     supports_xdp: bool = False
     """XDP programs here may redirect frames to it, and transmit them from it."""
+    serves_pods: bool = False
+    """Pods are behind it, and what they send meets our programs: a pod device, or a bridge whose ports are such."""
+    master: str = ""
+    """The name of the bridge that has taken it in; empty: none has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,3 +229,4 @@ class Snapshot:
     services: Mapping[ObjectKey, Service] = field(default_factory=dict)
     slices: Mapping[ObjectKey, EndpointSlice] = field(default_factory=dict)
     host: Host = Host()
+    service_cidrs: Mapping[ObjectKey, ServiceCIDR] = field(default_factory=dict)
