@@ -1,9 +1,10 @@
 """What the reconcile loop needs from the outside, as protocols: sources that deliver objects, a store that holds rows.
 
     Source --> Sink (the loop's inbox)          loop --> MapStore (BPF maps, or the fake with kernel semantics)
+                                                agent, host --> Events (Kubernetes Events, or the log)
 
 No implementation lives here. ``kube`` and ``files`` implement Source, ``datapath`` and ``reconcile.fake`` implement
-MapStore, the loop implements Sink.
+MapStore, the inbox implements Sink, ``kube`` and ``agent`` implement Events.
 """
 
 import threading
@@ -64,6 +65,19 @@ class Source(Protocol):
 
     def run(self, sink: Sink, stop: threading.Event) -> None:
         """Deliver until ``stop`` is set. Reconnects by itself; raises ``EbpflbError`` only for what cannot heal."""
+
+
+class Events(Protocol):
+    """Where an operator is told of something that happened to an object: ``kubectl describe`` shows it there.
+
+    Thread-safe; never blocks and never raises: what cannot be told is logged.
+    """
+
+    def emit(self, kind: str, namespace: str, name: str, *, reason: str, message: str, warning: bool) -> None:
+        """Tell about an object (``Service``, ``Node``; a Node's namespace is empty). Repeats are told once in a while.
+
+        ``reason`` is one word in CamelCase, as kube-proxy has it where it has one. ``warning``: not merely a note.
+        """
 
 
 @dataclass(frozen=True, slots=True)
