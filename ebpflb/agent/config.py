@@ -6,10 +6,12 @@ from pathlib import Path
 
 from ebpflb.core.abi import Family
 from ebpflb.core.opt_out import RUNTIME_CLASSES
-from ebpflb.core.options import Forwarding
+from ebpflb.core.options import Options
 from ebpflb.datapath.build import MapSizes
+from ebpflb.datapath.expiry import Timeouts
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.stale import TcpSockets
+from ebpflb.host.sysctl import ConntrackSettings
 
 
 class Acceleration(StrEnum):
@@ -37,8 +39,6 @@ class AgentConfig:
     """Glob patterns of device names."""
     pod_devices: tuple[str, ...] = ()
     acceleration: Acceleration = Acceleration.AUTO
-    forwarding: Forwarding = Forwarding.SNAT
-    """Which way replies go to clients outside, of Services that do not say otherwise."""
     cgroup: Path | None = None
     """cgroup v2 folder whose processes the socket hooks cover; ``None``: no socket hooks."""
     socket_opt_outs: tuple[str, ...] = ()
@@ -56,6 +56,38 @@ class AgentConfig:
     """A host process that binds the port of a NodePort gets EADDRINUSE."""
     answer_ping: bool = True
     """A ping to a Service's address is answered while it has backends."""
+    options: Options = field(default_factory=Options)
+    """What the tables are compiled by."""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    """Of our own flows."""
+    conntrack: ConntrackSettings = field(default_factory=ConntrackSettings)
+    """For netfilter's connection tracking, which goes on beside us."""
+    oom_score_adj: int | None = None
+    """What the kernel's OOM killer adds to the agent's score; ``None``: as it was started."""
+    healthz_bind_address: str = "0.0.0.0:10256"
+    """``IP:port`` of /healthz and /livez; empty: not served."""
+    metrics_bind_address: str = "127.0.0.1:10249"
+    """``IP:port`` of /metrics, /proxyMode, /configz; empty: not served."""
+    bind_address_hard_fail: bool = False
+    """The agent ends when it cannot listen there, rather than try again."""
+    enable_profiling: bool = False
+    sync_period_s: float = 30.0
+    """Health: a change that has not reached the maps after twice as long is ill health."""
+    min_sync_period_s: float = 1.0
+    config_sync_period_s: float = 900.0
+    api_server: str = ""
+    """URL that stands in for the kubeconfig's (``--master``); empty: that one."""
+    api_qps: float = 5.0
+    api_burst: int = 10
+    """Requests a second to the API server, and how many may follow each other at once."""
+    config_file: Path | None = None
+    """What this was read from, to be watched; ``None``: flags."""
+    config_bytes: bytes = b""
+    """The contents of ``config_file`` when it was read: anything else there is a change."""
+    config_text: str = "{}"
+    """The KubeProxyConfiguration with its defaults, as JSON: what /configz shows."""
+    proxy_mode: str = "ebpf"
+    """What /proxyMode answers."""
 
     @property
     def pins(self) -> Pins:

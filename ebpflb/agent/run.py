@@ -17,7 +17,6 @@ from ebpflb.agent.hooks import Hooks
 from ebpflb.agent.opt_outs import HostFacts, OptOuts
 from ebpflb.agent.sweeping import Sweeping
 from ebpflb.core.abi import Family
-from ebpflb.core.options import Options
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
 from ebpflb.datapath.cgroup import require_cgroup
 from ebpflb.datapath.checksums import csum_ipv6_flag
@@ -101,7 +100,7 @@ def _serve(
             on_applied=sweeping.on_applied,
             on_status=_StatusReport(StatusFile(config.status_path), lambda: remove_other_builds(config, builds)),
             node_status=board.node_status,
-            options=Options(config.forwarding),
+            options=config.options,
         )
         _run_together(
             stop,

@@ -29,7 +29,7 @@ from ebpflb.cli.signals import stop_on_signals
 from ebpflb.cli.sizes import map_size_option
 from ebpflb.cli.verbs import is_debugging
 from ebpflb.core.abi import Family
-from ebpflb.core.options import Forwarding
+from ebpflb.core.options import Forwarding, Options
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.stale import TcpSockets
 from ebpflb.errors import PrerequisiteError
@@ -148,7 +148,7 @@ def command(
         uplink_devices=uplink_devices,
         pod_devices=pod_devices,
         acceleration=Acceleration(acceleration),
-        forwarding=Forwarding(forwarding),
+        options=Options(Forwarding(forwarding)),
         cgroup=cgroup or _cgroup_root(),
         socket_opt_outs=socket_opt_outs,
         opt_out_runtime_classes=opt_out_runtime_classes,

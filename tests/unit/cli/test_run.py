@@ -10,7 +10,7 @@ from ebpflb.agent import AgentConfig
 from ebpflb.agent.config import Acceleration
 from ebpflb.cli import main, run
 from ebpflb.core.abi import Family
-from ebpflb.core.options import Forwarding
+from ebpflb.core.options import Forwarding, Options
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.stale import TcpSockets
 from ebpflb.errors import InstanceBusyError
@@ -80,7 +80,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             uplink_devices=("eth*", "ens3", "bond0"),
             pod_devices=("veth*",),
             acceleration=Acceleration.GENERIC,
-            forwarding=Forwarding.HYBRID,
+            options=Options(Forwarding.HYBRID),
             cgroup=tmp_path,
             bpffs=Path("/bpf"),
             instance="blue-2",
