@@ -48,6 +48,7 @@ enum lb_frontend_flag {
 		2,	     /* some usable backend exists somewhere: an empty set means DROP, else REJECT */
 	LB_FRONTEND_DSR = 4, /* clients outside: a remote backend's node answers them directly */
 	LB_FRONTEND_SOURCE_RANGES = 8, /* only clients in source_ranges; decided at packet hooks alone */
+	LB_FRONTEND_CLUSTER_ADDRESS = 16, /* of LB_KIND_ADDRESS: a ClusterIP, where other ports are refused */
 };
 
 enum lb_backend_state {
@@ -249,14 +250,45 @@ struct lb_sock_choice {
 	u32 service_id;
 };
 
+/* Bits of lb_node_addr.flags */
+enum lb_node_addr_flag {
+	LB_NODE_ADDR_NODE_PORTS = 1, /* NodePorts hold on this address */
+};
+
 struct lb_node_addr {
-	u32 flags; /* reserved, 0 */
+	u32 flags; /* enum lb_node_addr_flag */
+};
+
+/* Bits of lb_config.flags */
+enum lb_config_flag {
+	LB_CONFIG_MASQUERADE_ALL = 1,	   /* also what pods send to ClusterIPs */
+	LB_CONFIG_DETECT_BY_NETWORK = 2,   /* a source in pod_network is a pod */
+	LB_CONFIG_DETECT_BY_DEVICE = 4,	   /* a pod is what came in by a device with LB_DEVICE_POD_SOURCE */
+	LB_CONFIG_LOOPBACK_NODE_PORTS = 8, /* NodePorts hold on loopback, for the node's own sockets */
+	LB_CONFIG_WRITTEN = 16,		   /* Python has been here */
+};
+
+/* What holds for every Service of this node. */
+struct lb_config {
+	addr_t pod_network;
+	addr_t pod_mask;
+	addr_t guard_network; /* covers every ClusterIP and every ServiceCIDR */
+	addr_t guard_mask;
+	u32 flags; /* enum lb_config_flag */
+};
+
+/* A range that ClusterIPs are taken from. */
+struct lb_service_cidr_key {
+	u32 prefix_length;
+	addr_t address;
 };
 
 /* Bits of lb_device.flags */
 enum lb_device_flag {
 	LB_DEVICE_XDP =
 		1, /* an XDP program here can redirect frames to this device, or transmit them from it */
+	LB_DEVICE_PODS = 2,	  /* pods are behind it, and what they answer meets our programs */
+	LB_DEVICE_POD_SOURCE = 4, /* what comes in by it comes from a pod */
 };
 
 struct lb_device {

@@ -28,7 +28,7 @@
 	!defined(LB_MAX_AFFINITY) || !defined(LB_MAX_SOCKETS) || !defined(LB_MAX_NODE_ADDRS) ||              \
 	!defined(LB_MAX_DEVICES) || !defined(LB_MAX_PENDING) || !defined(LB_MAX_DATAGRAMS) ||                \
 	!defined(LB_MAX_HELD_FRAGMENTS) || !defined(LB_MAX_LOCAL_BACKENDS) ||                                \
-	!defined(LB_MAX_SOURCE_RANGES) || !defined(LB_MAX_OPT_OUTS)
+	!defined(LB_MAX_SOURCE_RANGES) || !defined(LB_MAX_OPT_OUTS) || !defined(LB_MAX_SERVICE_CIDRS)
 #error "build.py sets the size of every map"
 #endif
 

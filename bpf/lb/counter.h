@@ -45,7 +45,9 @@ enum lb_counter {
 	LB_COUNTER_XDP_TO_TC = 34,	   /* XDP met what tc decides: nothing was changed */
 	LB_COUNTER_SOCK_OPTED_OUT = 35,	   /* socket hooks: left to the packet hooks */
 	LB_COUNTER_BIND_REFUSED = 36,	   /* a host process asked for the port of a NodePort */
-	LB_COUNTER_MAX = 37,
+	LB_COUNTER_DROP_UNUSED_ADDRESS = 37, /* in a ServiceCIDR, and no Service has it */
+	LB_COUNTER_REJECTED_PORT = 38,	     /* a ClusterIP, but no Service has that port there */
+	LB_COUNTER_MAX = 39,
 };
 
 #endif

@@ -23,6 +23,9 @@ BPF_TABLE_PINNED("hash", struct lb_local_backend_key, u32, local_backends, LB_MA
 		 LB_PIN_DIR "/local_backends", BPF_F_NO_PREALLOC);
 BPF_TABLE_PINNED("lpm_trie", struct lb_source_range_key, u32, source_ranges, LB_MAX_SOURCE_RANGES,
 		 LB_PIN_DIR "/source_ranges", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("lpm_trie", struct lb_service_cidr_key, u32, service_cidrs, LB_MAX_SERVICE_CIDRS,
+		 LB_PIN_DIR "/service_cidrs", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("array", u32, struct lb_config, config, 1, LB_PIN_DIR "/config");
 BPF_TABLE_PINNED("hash", u64, u32, opt_outs, LB_MAX_OPT_OUTS, LB_PIN_DIR "/opt_outs");
 
 /* Written and read by Python only: names for people and for the restoration of ids. */

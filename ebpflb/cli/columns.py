@@ -122,7 +122,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     "pending": _FLOW,
     "sock_origins": (_field("socket_cookie"), _field("frontend"), _SERVICE, ("backend", _flow_backend)),
     "sock_choices": (_field("socket_cookie"), _field("frontend"), _SERVICE, ("backend", _remembered_backend)),
-    "node_addrs": (_field("address"),),
+    "node_addrs": (_field("address"), _list("flags")),
     "devices": (
         _field("ifindex"),
         _maybe("device"),
@@ -133,6 +133,8 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     "local_backends": (_SERVICE, _field("address"), ("backend", _remembered_backend)),
     "source_ranges": (_SERVICE, _field("range")),
     "opt_outs": (_field("netns_cookie"),),
+    "service_cidrs": (_field("range"),),
+    "config": (_list("flags"), _maybe("pods"), _field("guard")),
     "datagrams": (*_DATAGRAM, _maybe("source_port"), _maybe("destination_port"), _field("waiting"), _AGE),
     "held_fragments": (*_DATAGRAM, _field("number"), _field("length")),
     "counters": (_field("counter"), _field("value")),

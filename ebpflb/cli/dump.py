@@ -31,7 +31,8 @@ def command(maps: tuple[str, ...], service: str | None, output: str, instance: s
     """Show what the BPF maps hold, also while no agent runs.
 
     Without a MAP, all: frontends, backends, slots, services, members, affinity, flows, pending, sock_origins,
-    sock_choices, node_addrs, devices, local_backends, source_ranges, opt_outs, datagrams, held_fragments, counters.
+    sock_choices, node_addrs, devices, local_backends, source_ranges, opt_outs, service_cidrs, config, datagrams,
+    held_fragments, counters.
     Devices have the names that they have in the current network namespace.
     """
     _check(maps, service)

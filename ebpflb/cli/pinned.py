@@ -20,7 +20,9 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import PinnedMapStore, open_map
 from ebpflb.errors import EbpflbError
 
-NODE_MAPS = frozenset({"node_addrs", "devices", "opt_outs", "datagrams", "held_fragments", "counters"})
+NODE_MAPS = frozenset(
+    {"node_addrs", "devices", "opt_outs", "service_cidrs", "config", "datagrams", "held_fragments", "counters"}
+)
 """They belong to the node, not to a service."""
 
 

@@ -12,9 +12,9 @@ from socket import if_indextoname
 import numpy as np
 
 from ebpflb.cli.words import KINDS, Names, Row, backend_text, is_wanted, transport, word, words
-from ebpflb.core.abi import BackendFlag, FrontendFlag, FrontendKind
+from ebpflb.core.abi import BackendFlag, ConfigFlag, FrontendFlag, FrontendKind
 from ebpflb.core.model import format_address
-from ebpflb.core.tables import EMPTY_RANGE, Frontend, FrontendKey, Range, Tables
+from ebpflb.core.tables import EMPTY_RANGE, Frontend, FrontendKey, Prefix, Range, Tables
 
 Wanted = Collection[int] | None
 """Service ids; ``None``: all."""
@@ -149,10 +149,32 @@ def decode_opt_outs(tables: Tables, wanted: Wanted = None) -> list[Row]:
     return [{"netns_cookie": cookie} for cookie in sorted(tables.opt_outs)]
 
 
-def decode_node_addrs(tables: Tables, wanted: Wanted = None) -> list[Row]:
-    """Return the addresses at which NodePorts are served."""
+def decode_service_cidrs(tables: Tables, wanted: Wanted = None) -> list[Row]:
+    """Return the ranges that ClusterIPs are taken from: what is sent to an unused address of them is dropped."""
     del wanted
-    return [{"address": format_address(address)} for address in sorted(tables.node_addrs)]
+    return [{"range": _prefix(each)} for each in sorted(tables.service_cidrs)]
+
+
+def decode_config(tables: Tables, wanted: Wanted = None) -> list[Row]:
+    """Return what holds for every Service of this node."""
+    del wanted
+    return [
+        {
+            "flags": words(row.flags & ~ConfigFlag.WRITTEN),
+            "pods": _prefix(row.pods) if ConfigFlag.DETECT_BY_NETWORK in row.flags else None,
+            "guard": _prefix(row.guard),
+        }
+        for row in tables.config.values()
+    ]
+
+
+def decode_node_addrs(tables: Tables, wanted: Wanted = None) -> list[Row]:
+    """Return this node's addresses, and at which of them NodePorts are served."""
+    del wanted
+    return [
+        {"address": format_address(address), "flags": words(flags)}
+        for address, flags in sorted(tables.node_addrs.items())
+    ]
 
 
 def decode_devices(tables: Tables, wanted: Wanted = None, name_of: Callable[[int], str] = if_indextoname) -> list[Row]:
@@ -179,6 +201,8 @@ SERVICE_MAPS: Mapping[str, Callable[[Tables, Wanted], list[Row]]] = {
     "local_backends": decode_local_backends,
     "source_ranges": decode_source_ranges,
     "opt_outs": decode_opt_outs,
+    "service_cidrs": decode_service_cidrs,
+    "config": decode_config,
     "node_addrs": decode_node_addrs,
     "devices": decode_devices,
 }
@@ -222,6 +246,10 @@ def _backends_of(tables: Tables, wanted: Collection[int]) -> set[int]:
         for span in (frontend.cluster, frontend.local):
             named.update(share["backend_id"] for share in _distribution(span, tables))
     return named
+
+
+def _prefix(prefix: Prefix) -> str:
+    return f"{format_address(prefix.address)}/{prefix.length}"
 
 
 def _device_name(ifindex: int, name_of: Callable[[int], str]) -> str | None:

@@ -52,6 +52,7 @@ class FrontendFlag(IntFlag):
     HAS_BACKENDS = 2
     DSR = 4
     SOURCE_RANGES = 8
+    CLUSTER_ADDRESS = 16
 
 
 class BackendState(IntEnum):
@@ -88,9 +89,27 @@ class FlowFlag(IntFlag):
 
 
 class DeviceFlag(IntFlag):
-    """``enum lb_device_flag`` (``LB_DEVICE_XDP``)."""
+    """``enum lb_device_flag``."""
 
     XDP = 1
+    PODS = 2
+    POD_SOURCE = 4
+
+
+class NodeAddrFlag(IntFlag):
+    """``enum lb_node_addr_flag`` (``LB_NODE_ADDR_NODE_PORTS``)."""
+
+    NODE_PORTS = 1
+
+
+class ConfigFlag(IntFlag):
+    """``enum lb_config_flag``."""
+
+    MASQUERADE_ALL = 1
+    DETECT_BY_NETWORK = 2
+    DETECT_BY_DEVICE = 4
+    LOOPBACK_NODE_PORTS = 8
+    WRITTEN = 16
 
 
 class FlowSeen(IntFlag):
@@ -143,6 +162,8 @@ class Counter(IntEnum):
     XDP_TO_TC = 34
     SOCK_OPTED_OUT = 35
     BIND_REFUSED = 36
+    DROP_UNUSED_ADDRESS = 37
+    REJECTED_PORT = 38
 
 
 SLOTS_PER_LINE = 16

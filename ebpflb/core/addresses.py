@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from ebpflb.core.abi import Algorithm, FrontendFlag, FrontendKind, Protocol
 from ebpflb.core.tables import EMPTY_RANGE, NO_SERVICE, Frontend, FrontendKey
 
+_NONE = FrontendFlag(0)
+
 
 def addresses_of(frontends: Iterable[tuple[FrontendKey, FrontendKind]]) -> frozenset[bytes]:
     """Return the addresses that frontends have of their own; NodePorts are at the node's."""
@@ -21,18 +23,20 @@ def address_rows(
 ) -> dict[FrontendKey, Frontend]:
     """Return one row for each address, whosever frontends are there.
 
-    It has backends if any frontend at it has: then a ping is answered. An address that is also this node's has none:
-    the node answers for itself, under its own rules.
+    It has backends if any frontend at it has: then a ping is answered. It is a ClusterIP if any is: then nothing but
+    its frontends may be dialled there. An address that is also this node's is neither: the node answers for itself,
+    under its own rules.
     """
-    answers: dict[bytes, bool] = {}
+    flags: dict[bytes, FrontendFlag] = {}
     for key, row in frontends.items():
-        if row.kind is not FrontendKind.NODE_PORT and not answers.get(key.address, False):
-            is_ours = key.address in own_addresses
-            answers[key.address] = FrontendFlag.HAS_BACKENDS in row.flags and not is_ours
-    silent, answering = (
-        Frontend(NO_SERVICE, FrontendKind.ADDRESS, Algorithm.RANDOM, flags, 0, EMPTY_RANGE, EMPTY_RANGE)
-        for flags in (FrontendFlag(0), FrontendFlag.HAS_BACKENDS)
-    )
-    return {
-        FrontendKey(address, 0, Protocol.ANY): answering if answers[address] else silent for address in sorted(answers)
+        if row.kind is not FrontendKind.NODE_PORT:
+            found = row.flags & FrontendFlag.HAS_BACKENDS
+            if row.kind is FrontendKind.CLUSTER_IP:
+                found |= FrontendFlag.CLUSTER_ADDRESS
+            known = flags.get(key.address, _NONE)
+            flags[key.address] = _NONE if key.address in own_addresses else known | found
+    rows = {
+        each: Frontend(NO_SERVICE, FrontendKind.ADDRESS, Algorithm.RANDOM, each, 0, EMPTY_RANGE, EMPTY_RANGE)
+        for each in set(flags.values())
     }
+    return {FrontendKey(address, 0, Protocol.ANY): rows[flags[address]] for address in sorted(flags)}

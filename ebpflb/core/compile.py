@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from ebpflb.core.abi import DeviceFlag, Family
+from ebpflb.core.abi import Family
 from ebpflb.core.draft import Draft, Member
 from ebpflb.core.expand import (
     Exposure,
@@ -23,12 +23,13 @@ from ebpflb.core.forwarding import unknown_forwarding
 from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.kept import services_of
-from ebpflb.core.model import EndpointSlice, Host, Node, Service, Snapshot
+from ebpflb.core.model import EndpointSlice, Node, Service, Snapshot
+from ebpflb.core.node_rows import node_rows
 from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal
 from ebpflb.core.source_ranges import SourceRanges
-from ebpflb.core.tables import DeviceRow, Tables
+from ebpflb.core.tables import Tables
 from ebpflb.core.topology import select
 
 __all__ = ["Allocation", "Compiled", "Limits", "Refusal", "compile_tables"]
@@ -74,12 +75,14 @@ def compile_tables(
         if refusal is not None:
             refused.append(refusal)
     tables, allocation = draft.finish()
-    host = snapshot.host
+    own = node_rows(snapshot, family, tables.frontends, options)
     tables = replace(
         tables,
-        node_addrs=_node_addrs(host, family),
-        devices=_devices(host, family),
-        opt_outs=dict.fromkeys(sorted(host.opt_outs), 0),
+        node_addrs=own.node_addrs,
+        devices=own.devices,
+        opt_outs=own.opt_outs,
+        service_cidrs=own.service_cidrs,
+        config=own.config,
     )
     return Compiled(tables, allocation, tuple(refused))
 
@@ -108,19 +111,3 @@ def _by_service(exposures: Iterable[Exposure], previous: Allocation) -> list[lis
 def _member(exposure: Exposure, slices: Sequence[EndpointSlice], family: Family, node: Node) -> Member:
     candidates = merge_candidates(exposure.port, slices, family, node.name)
     return Member(exposure, candidates, select(candidates, node.name, node.zone))
-
-
-def _node_addrs(host: Host, family: Family) -> dict[bytes, int]:
-    return {address: 0 for address in sorted(host.addresses) if len(address) == family.address_bytes}
-
-
-def _devices(host: Host, family: Family) -> dict[int, DeviceRow]:
-    none = bytes(family.address_bytes)
-    return {
-        device.ifindex: DeviceRow(
-            next((address for address in device.addresses if len(address) == family.address_bytes), none),
-            device.mtu,
-            DeviceFlag.XDP if device.supports_xdp else DeviceFlag(0),
-        )
-        for device in host.devices
-    }

@@ -23,6 +23,8 @@ _PUT_FIRST = (
     TableName.NODE_ADDRS,
     TableName.DEVICES,
     TableName.OPT_OUTS,
+    TableName.SERVICE_CIDRS,
+    TableName.CONFIG,
 )
 _DELETE_LAST = (
     TableName.MEMBERS,
@@ -33,6 +35,8 @@ _DELETE_LAST = (
     TableName.NODE_ADDRS,
     TableName.DEVICES,
     TableName.OPT_OUTS,
+    TableName.CONFIG,
+    TableName.SERVICE_CIDRS,
 )
 
 

@@ -9,28 +9,17 @@ Knows texts and prefixes; knows nothing of frontends' rows, nor of where clients
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 from ebpflb.core import fields
 from ebpflb.core.abi import Family
 from ebpflb.core.model import Node, Service, family_of, parse_address
 from ebpflb.core.refusal import Refusal, service_text
-from ebpflb.core.tables import SourceRangeKey
+from ebpflb.core.tables import Prefix, SourceRangeKey
 
 _MAPPED = bytes(10) + b"\xff\xff"
 _MAPPED_BITS = 96
 _LENGTH = re.compile(r"[0-9]{1,3}")
-
-
-class Prefix(NamedTuple):
-    """A range of addresses, zero behind its length."""
-
-    address: bytes
-    length: int
-
-    def contains(self, address: bytes) -> bool:
-        """Return whether an address of the same family lies in it."""
-        return _masked(address, self.length) == self.address
 
 
 @dataclass(frozen=True, slots=True)

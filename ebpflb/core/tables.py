@@ -18,11 +18,13 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    ConfigFlag,
     DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
     MemberSet,
+    NodeAddrFlag,
     Protocol,
 )
 
@@ -112,6 +114,44 @@ class SourceRangeKey(NamedTuple):
     """Bits of the address; the map's key counts those of the service id as well."""
 
 
+class Prefix(NamedTuple):
+    """A range of addresses, zero behind its length. Key of ``service_cidrs``."""
+
+    address: bytes
+    length: int
+
+    def contains(self, address: bytes) -> bool:
+        """Return whether an address of the same family lies in it."""
+        if len(address) != len(self.address):
+            return False
+        return not (int.from_bytes(address) ^ int.from_bytes(self.address)) >> self._host_bits
+
+    @property
+    def mask(self) -> bytes:
+        """An address of as many ones as the prefix is long."""
+        bits = 8 * len(self.address)
+        return ((1 << bits) - (1 << self._host_bits)).to_bytes(len(self.address))
+
+    @property
+    def _host_bits(self) -> int:
+        return 8 * len(self.address) - self.length
+
+
+class ConfigRow(NamedTuple):
+    """Value of ``config`` (an array of one): what holds for every Service."""
+
+    flags: ConfigFlag
+    """With ``WRITTEN``: an array's entry is always there."""
+    pods: Prefix
+    """With ``DETECT_BY_NETWORK``: whose source lies in it is a pod."""
+    guard: Prefix
+    """Covers every ClusterIP and every ServiceCIDR: only what is sent there can miss a Service."""
+
+
+CONFIG_KEY = 0
+"""The one key of ``config``."""
+
+
 class TableName(StrEnum):
     """The maps that the control plane writes by rows, by their names in the kernel. ``slots`` is written by ranges."""
 
@@ -124,6 +164,8 @@ class TableName(StrEnum):
     NODE_ADDRS = "node_addrs"
     DEVICES = "devices"
     OPT_OUTS = "opt_outs"
+    SERVICE_CIDRS = "service_cidrs"
+    CONFIG = "config"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +183,16 @@ class Tables:
     """-> id of the backend with that address on this node."""
     source_ranges: Mapping[SourceRangeKey, int] = field(default_factory=dict)
     """-> 0 (reserved): that there is a row says that the client is accepted."""
-    node_addrs: Mapping[bytes, int] = field(default_factory=dict)
-    """address -> flags (reserved, 0)."""
+    node_addrs: Mapping[bytes, NodeAddrFlag] = field(default_factory=dict)
+    """Every local address but loopback ones."""
     devices: Mapping[int, DeviceRow] = field(default_factory=dict)
     """By ifindex."""
     opt_outs: Mapping[int, int] = field(default_factory=dict)
     """Cookie of a network namespace -> 0 (reserved)."""
+    service_cidrs: Mapping[Prefix, int] = field(default_factory=dict)
+    """-> 0 (reserved). Where ClusterIPs are taken from."""
+    config: Mapping[int, ConfigRow] = field(default_factory=dict)
+    """By ``CONFIG_KEY``."""
     slots: Mapping[Range, Slots] = field(default_factory=dict)
     """Contents of every range that a frontend names."""
 

@@ -49,7 +49,7 @@ class MapSizes:
     affinity: int = 65_536
     sockets: int = 65_536
     node_addrs: int = 1_024
-    devices: int = 1_024
+    devices: int = 4_096
     pending: int = 131_072
     """Entries of flows that nobody has answered yet; the oldest give way."""
     datagrams: int = 8_192
@@ -59,6 +59,7 @@ class MapSizes:
     local_backends: int = 16_384
     source_ranges: int = 65_536
     opt_outs: int = 4_096
+    service_cidrs: int = 1_024
 
     def flags(self) -> list[str]:
         """Return the compiler flags of ``bpf/lb/config.h``."""

@@ -19,21 +19,25 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    ConfigFlag,
     DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
     MemberSet,
+    NodeAddrFlag,
     Protocol,
 )
 from ebpflb.core.tables import (
     Backend,
     BackendKey,
+    ConfigRow,
     DeviceRow,
     Frontend,
     FrontendKey,
     LocalBackendKey,
     MemberKey,
+    Prefix,
     Range,
     SourceRangeKey,
     TableName,
@@ -66,7 +70,10 @@ def pack_keys(table: TableName, family: Family, keys: Collection[Any]) -> Rows:
                 _put_numbers(rows["prefix_length"], [_SERVICE_ID_BITS + key.prefix_length for key in keys])
         case TableName.NODE_ADDRS:
             _put_addresses(rows, list(keys), family)
-        case TableName.BACKENDS | TableName.SERVICES | TableName.DEVICES | TableName.OPT_OUTS:
+        case TableName.SERVICE_CIDRS:
+            _put_addresses(rows["address"], [key.address for key in keys], family)
+            _put_numbers(rows["prefix_length"], [key.length for key in keys])
+        case TableName.BACKENDS | TableName.SERVICES | TableName.DEVICES | TableName.OPT_OUTS | TableName.CONFIG:
             _put_numbers(rows, keys)
     return rows
 
@@ -93,7 +100,9 @@ def pack_values(table: TableName, family: Family, values: Collection[Any]) -> Ro
             _put_addresses(rows["snat_address"], [value.snat_address for value in values], family)
             _put_numbers(rows["mtu"], [value.mtu for value in values])
             _put_numbers(rows["flags"], [value.flags for value in values])
-        case TableName.LOCAL_BACKENDS | TableName.SOURCE_RANGES | TableName.OPT_OUTS:
+        case TableName.CONFIG:
+            _pack_config(rows, values, family)
+        case TableName.LOCAL_BACKENDS | TableName.SOURCE_RANGES | TableName.OPT_OUTS | TableName.SERVICE_CIDRS:
             _put_numbers(rows, values)
     return rows
 
@@ -139,6 +148,13 @@ def _pack_frontends(rows: Rows, values: Collection[Frontend]) -> None:
         spans = [getattr(value, name) for value in values]
         _put_numbers(rows[name]["offset"], [span.offset for span in spans])
         _put_numbers(rows[name]["length"], [span.length for span in spans])
+
+
+def _pack_config(rows: Rows, values: Collection[ConfigRow], family: Family) -> None:
+    for name, prefixes in (("pod", [value.pods for value in values]), ("guard", [value.guard for value in values])):
+        _put_addresses(rows[f"{name}_network"], [prefix.address for prefix in prefixes], family)
+        _put_addresses(rows[f"{name}_mask"], [prefix.mask for prefix in prefixes], family)
+    _put_numbers(rows["flags"], [value.flags for value in values])
 
 
 def _unpack_frontends(keys: Rows, values: Rows) -> dict[FrontendKey, Frontend]:
@@ -190,8 +206,8 @@ def _unpack_members(keys: Rows, values: Rows) -> dict[MemberKey, MemberSet]:
     return dict(zip(starmap(MemberKey, names), _flags(MemberSet, values["sets"]), strict=True))
 
 
-def _unpack_node_addrs(keys: Rows, values: Rows) -> dict[bytes, int]:
-    return dict(zip(addresses_of(keys), values["flags"].tolist(), strict=True))
+def _unpack_node_addrs(keys: Rows, values: Rows) -> dict[bytes, NodeAddrFlag]:
+    return dict(zip(addresses_of(keys), _flags(NodeAddrFlag, values["flags"]), strict=True))
 
 
 def _unpack_devices(keys: Rows, values: Rows) -> dict[int, DeviceRow]:
@@ -215,6 +231,23 @@ def _unpack_source_ranges(keys: Rows, values: Rows) -> dict[SourceRangeKey, int]
     return dict(zip(starmap(SourceRangeKey, names), values.tolist(), strict=True))
 
 
+def _unpack_service_cidrs(keys: Rows, values: Rows) -> dict[Prefix, int]:
+    names = zip(addresses_of(keys["address"]), keys["prefix_length"].tolist(), strict=True)
+    return dict(zip(starmap(Prefix, names), values.tolist(), strict=True))
+
+
+def _unpack_config(keys: Rows, values: Rows) -> dict[int, ConfigRow]:
+    written = (values["flags"] & ConfigFlag.WRITTEN) != 0
+    keys, values = keys[written], values[written]
+    contents = zip(
+        _flags(ConfigFlag, values["flags"]),
+        _prefixes(values["pod_network"], values["pod_mask"]),
+        _prefixes(values["guard_network"], values["guard_mask"]),
+        strict=True,
+    )
+    return dict(zip(keys.tolist(), starmap(ConfigRow, contents), strict=True))
+
+
 _UNPACK: Mapping[TableName, Callable[[Rows, Rows], dict[Any, Any]]] = {
     TableName.FRONTENDS: _unpack_frontends,
     TableName.BACKENDS: _unpack_backends,
@@ -225,7 +258,14 @@ _UNPACK: Mapping[TableName, Callable[[Rows, Rows], dict[Any, Any]]] = {
     TableName.LOCAL_BACKENDS: _unpack_local_backends,
     TableName.SOURCE_RANGES: _unpack_source_ranges,
     TableName.OPT_OUTS: lambda keys, values: dict(zip(keys.tolist(), values.tolist(), strict=True)),
+    TableName.SERVICE_CIDRS: _unpack_service_cidrs,
+    TableName.CONFIG: _unpack_config,
 }
+
+
+def _prefixes(networks: Rows, masks: Rows) -> Iterable[Prefix]:
+    lengths = (int.from_bytes(mask).bit_count() for mask in addresses_of(masks))
+    return starmap(Prefix, zip(addresses_of(networks), lengths, strict=True))
 
 
 def _ranges(column: Rows) -> Iterable[Range]:

@@ -17,7 +17,7 @@ from ebpflb.core.abi import HELD_BYTES, SERVICE_NAME_BYTES, SLOTS_PER_LINE, Fami
 from ebpflb.datapath.btf import DType
 from ebpflb.errors import LayoutError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Part of every pin's path. Moves on with every change to a key or value of ``bpf/lb/abi.h``."""
 
 
@@ -80,6 +80,8 @@ _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
     "local_backends": ("service_id:u32 address:addr", "u32"),
     "source_ranges": ("prefix_length:u32 service_id:u32 address:addr", "u32"),
     "opt_outs": ("u64", "u32"),
+    "service_cidrs": ("prefix_length:u32 address:addr", "u32"),
+    "config": ("u32", "pod_network:addr pod_mask:addr guard_network:addr guard_mask:addr flags:u32"),
     "datagrams": (_DATAGRAM, "sport:be16 dport:be16 is_known:u32 held:u32 released:u32 last_seen:u32"),
     "held_fragments": ("datagram:datagram number:u32", f"length:u32 pad:u32 frame:u8*{HELD_BYTES}"),
     "counters": ("u32", "u64"),

@@ -27,6 +27,8 @@ from ebpflb.reconcile.layout import check_key, check_row
 from ebpflb.reconcile.ports import RowFailure
 
 _SLOT_BYTES = 4
+_ARRAYS = frozenset({TableName.BACKENDS, TableName.CONFIG})
+"""Nothing can be removed from them."""
 
 
 def open_map(pins: Pins, family: Family, name: str) -> BpfMap:
@@ -127,16 +129,18 @@ class PinnedMapStore:
 
     def _remove(self, table: TableName, keys: Sequence[Any]) -> list[RowFailure]:
         packed = pack_keys(table, self._family, keys)
-        if table is not TableName.BACKENDS:
+        if table not in _ARRAYS:
             return _failures("delete", table, keys, self._maps[table].delete(packed))
-        errors = self._maps[table].update(packed, self._cleared(packed))
+        errors = self._maps[table].update(packed, self._cleared(table, packed))
         return _failures("delete", table, keys, errors)
 
-    def _cleared(self, backend_ids: Rows) -> Rows:
-        """Return what is left of deleted backends: all but their state (``lb_slot_lookup`` says why)."""
-        values = self._maps[TableName.BACKENDS].lookup_rows(backend_ids)[1]
-        values["state"] = BackendState.NONE
-        return values
+    def _cleared(self, table: TableName, keys: Rows) -> Rows:
+        """Return what is left of an array's rows: of backends all but their state (``lb_slot_lookup`` says why)."""
+        values = self._maps[table].lookup_rows(keys)[1]
+        if table is TableName.BACKENDS:
+            values["state"] = BackendState.NONE
+            return values
+        return np.zeros_like(values)
 
     def _refused(self, table: TableName, keys: Iterable[Any], rows: Mapping[Any, Any]) -> dict[Any, RowFailure]:
         """Return the rows (the keys, where there are no values) that do not fit their fields."""

@@ -5,7 +5,7 @@ Knows the shapes of keys and values, not what they mean.
     (table, key[, value]) --> "10.96.0.1:80/TCP", "service 3 backend 7", ...
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntFlag
 from typing import Any
 
@@ -15,36 +15,14 @@ from ebpflb.core.tables import EMPTY_RANGE, Backend, Frontend, Range, Slots, Tab
 
 def describe_key(table: TableName, key: Any) -> str:
     """Return the key of a row in words."""
-    match table:
-        case TableName.FRONTENDS:
-            return f"{format_endpoint(key.address, key.port)}/{_name(key.protocol)}"
-        case TableName.MEMBERS:
-            return f"service {key.service_id} backend {key.backend_id}"
-        case TableName.LOCAL_BACKENDS:
-            return f"service {key.service_id} {format_address(key.address)}"
-        case TableName.SOURCE_RANGES:
-            return f"service {key.service_id} {format_address(key.address)}/{key.prefix_length}"
-        case TableName.NODE_ADDRS:
-            return format_address(key)
-        case TableName.BACKENDS | TableName.SERVICES | TableName.DEVICES | TableName.OPT_OUTS:
-            return str(key)
+    return _KEYS.get(table, str)(key)
 
 
 def describe_value(table: TableName, value: Any, slots: Mapping[Range, Slots]) -> str:
     """Return the value of a row in words; ``slots`` gives the contents of the ranges that a frontend names."""
-    match table:
-        case TableName.FRONTENDS:
-            return _describe_frontend(value, slots)
-        case TableName.BACKENDS:
-            return _describe_backend(value)
-        case TableName.MEMBERS | TableName.NODE_ADDRS:
-            return _flags(value)
-        case TableName.DEVICES:
-            return f"{format_address(value.snat_address)} mtu {value.mtu} flags {_flags(value.flags)}"
-        case TableName.LOCAL_BACKENDS:
-            return f"backend {value}"
-        case TableName.SERVICES | TableName.SOURCE_RANGES | TableName.OPT_OUTS:
-            return str(value)
+    if table is TableName.FRONTENDS:
+        return _describe_frontend(value, slots)
+    return _VALUES.get(table, str)(value)
 
 
 def _describe_frontend(frontend: Frontend, slots: Mapping[Range, Slots]) -> str:
@@ -77,3 +55,27 @@ def _flags(value: int) -> str:
 def _name(value: int) -> str:
     """Return the name of an enum member, or the number when a map holds one that this version does not know."""
     return str(getattr(value, "name", value))
+
+
+def _prefix(address: bytes, length: int) -> str:
+    return f"{format_address(address)}/{length}"
+
+
+_KEYS: Mapping[TableName, Callable[[Any], str]] = {
+    TableName.FRONTENDS: lambda key: f"{format_endpoint(key.address, key.port)}/{_name(key.protocol)}",
+    TableName.MEMBERS: lambda key: f"service {key.service_id} backend {key.backend_id}",
+    TableName.LOCAL_BACKENDS: lambda key: f"service {key.service_id} {format_address(key.address)}",
+    TableName.SOURCE_RANGES: lambda key: f"service {key.service_id} {_prefix(key.address, key.prefix_length)}",
+    TableName.NODE_ADDRS: format_address,
+    TableName.SERVICE_CIDRS: lambda key: _prefix(*key),
+}
+_VALUES: Mapping[TableName, Callable[[Any], str]] = {
+    TableName.BACKENDS: _describe_backend,
+    TableName.MEMBERS: _flags,
+    TableName.NODE_ADDRS: _flags,
+    TableName.DEVICES: lambda value: (
+        f"{format_address(value.snat_address)} mtu {value.mtu} flags {_flags(value.flags)}"
+    ),
+    TableName.LOCAL_BACKENDS: lambda value: f"backend {value}",
+    TableName.CONFIG: lambda value: f"{_flags(value.flags)} pods {_prefix(*value.pods)} guard {_prefix(*value.guard)}",
+}

@@ -54,6 +54,8 @@ class Capacities:
     local_backends: int = 64
     source_ranges: int = 64
     opt_outs: int = 16
+    service_cidrs: int = 16
+    config: int = 1
     slots: int = 1024
 
     def of(self, table: TableName) -> int:

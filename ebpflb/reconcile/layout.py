@@ -15,7 +15,9 @@ from ebpflb.reconcile.describe import describe_key
 
 _Field = tuple[str, Any, int]
 """Name, value and width in bits."""
-_WITH_ADDRESS = frozenset({TableName.FRONTENDS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES})
+_WITH_ADDRESS = frozenset(
+    {TableName.FRONTENDS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES, TableName.SERVICE_CIDRS}
+)
 """Their keys hold an address among other things."""
 
 
@@ -38,8 +40,10 @@ def check_key(family: Family, table: TableName, key: Any) -> None:
         _check_address(family, table, key)
     elif table in _WITH_ADDRESS:
         _check_address(family, table, key.address)
-    if table is TableName.SOURCE_RANGES and not 0 <= key.prefix_length <= 8 * family.address_bytes:
-        raise MapError(f"{table.value}: key: prefix_length: {key.prefix_length} bits are no prefix of an address")
+    if table is TableName.SOURCE_RANGES:
+        _check_prefix_length(family, table, key.prefix_length)
+    if table is TableName.SERVICE_CIDRS:
+        _check_prefix_length(family, table, key.length)
     for name, number, bits in _numbers_of_key(table, key):
         _check_number(f"{table.value}: key: {name}", number, bits)
 
@@ -56,11 +60,11 @@ def _numbers_of_key(table: TableName, key: Any) -> Iterator[_Field]:
             yield "service_id", key.service_id, 32
         case TableName.SOURCE_RANGES:
             yield "service_id", key.service_id, 32
-        case TableName.BACKENDS | TableName.SERVICES | TableName.DEVICES:
+        case TableName.BACKENDS | TableName.SERVICES | TableName.DEVICES | TableName.CONFIG:
             yield "id", key, 32
         case TableName.OPT_OUTS:
             yield "cookie", key, 64
-        case TableName.NODE_ADDRS:
+        case TableName.NODE_ADDRS | TableName.SERVICE_CIDRS:
             return
 
 
@@ -83,8 +87,10 @@ def _numbers_of_value(table: TableName, value: Any) -> Iterator[_Field]:
             yield "flags", value.flags, 32
         case TableName.LOCAL_BACKENDS:
             yield "backend_id", value, 32
-        case TableName.SOURCE_RANGES | TableName.OPT_OUTS:
+        case TableName.SOURCE_RANGES | TableName.OPT_OUTS | TableName.SERVICE_CIDRS:
             yield "value", value, 32
+        case TableName.CONFIG:
+            yield "flags", value.flags, 32
         case TableName.SERVICES:
             return
 
@@ -106,6 +112,8 @@ def _addresses_of_value(table: TableName, value: Any) -> tuple[bytes, ...]:
             return (value.key.address,)
         case TableName.DEVICES:
             return (value.snat_address,)
+        case TableName.CONFIG:
+            return (value.pods.address, value.guard.address)
         case _:
             return ()
 
@@ -113,6 +121,11 @@ def _addresses_of_value(table: TableName, value: Any) -> tuple[bytes, ...]:
 def _check_number(what: str, number: int, bits: int) -> None:
     if not 0 <= number < 1 << bits:
         raise MapError(f"{what}: {number} does not fit u{bits}")
+
+
+def _check_prefix_length(family: Family, table: TableName, bits: int) -> None:
+    if not 0 <= bits <= 8 * family.address_bytes:
+        raise MapError(f"{table.value}: key: prefix_length: {bits} bits are no prefix of an address")
 
 
 def _check_address(family: Family, table: TableName, address: bytes) -> None:
