@@ -17,6 +17,7 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 ALGORITHM_ANNOTATION = "ebpflb.io/algorithm"
 FORWARDING_ANNOTATION = "ebpflb.io/forwarding"
+TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
 DEFAULT_NAMESPACE = "default"
 
 NO_METADATA = Metadata()

@@ -56,6 +56,7 @@ def read_service(raw: RawService) -> Service | Invisible:
         affinity_timeout_s=_affinity_timeout_s(spec),
         algorithm=_algorithm(metadata),
         forwarding=(metadata.annotations or {}).get(FORWARDING_ANNOTATION, "").strip(),
+        health_check_node_port=_health_check_node_port(spec, service_type, external_local=external_local),
     )
 
 
@@ -110,6 +111,14 @@ def _affinity_timeout_s(spec: RawServiceSpec) -> int:
         path = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
         raise FieldError(path, "is out of range", f"give 1 to {MAX_AFFINITY_TIMEOUT_S} seconds")
     return timeout_s
+
+
+def _health_check_node_port(spec: RawServiceSpec, service_type: ServiceType, *, external_local: bool) -> int:
+    """Return the port at which load balancers ask for local backends; elsewhere the API server leaves it unset."""
+    port = spec.health_check_node_port
+    if not port or service_type is not ServiceType.LOAD_BALANCER or not external_local:
+        return 0
+    return fields.port_number("spec.healthCheckNodePort", port)
 
 
 def _algorithm(metadata: Metadata) -> Algorithm | None:

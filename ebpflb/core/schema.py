@@ -52,6 +52,7 @@ class RawServiceSpec(Struct, rename="camel"):
     session_affinity_config: RawAffinityConfig | None = None
     internal_traffic_policy: str | None = None
     external_traffic_policy: str | None = None
+    health_check_node_port: int | None = None
 
 
 class RawIngress(Struct, rename="camel"):
@@ -135,11 +136,18 @@ class RawNodeAddress(Struct):
     address: str | None = None
 
 
+class RawTaint(Struct):
+    """``Node.spec.taints[]``."""
+
+    key: str | None = None
+
+
 class RawNodeSpec(Struct):
     """``Node.spec``."""
 
     pod_cidr: str | None = field(default=None, name="podCIDR")
     pod_cidrs: list[str] | None = field(default=None, name="podCIDRs")
+    taints: list[RawTaint] | None = None
 
 
 class RawNodeStatus(Struct):
@@ -148,12 +156,31 @@ class RawNodeStatus(Struct):
     addresses: list[RawNodeAddress] | None = None
 
 
+class RawNodeMetadata(Metadata):
+    """``Node.metadata``."""
+
+    deletion_timestamp: str | None = field(default=None, name="deletionTimestamp")
+
+
 class RawNode(Struct):
     """A v1 Node."""
 
-    metadata: Metadata | None = None
+    metadata: RawNodeMetadata | None = None
     spec: RawNodeSpec | None = None
     status: RawNodeStatus | None = None
+
+
+class RawServiceCIDRSpec(Struct):
+    """``ServiceCIDR.spec``."""
+
+    cidrs: list[str] | None = None
+
+
+class RawServiceCIDR(Struct):
+    """A networking.k8s.io/v1 ServiceCIDR."""
+
+    metadata: Metadata | None = None
+    spec: RawServiceCIDRSpec | None = None
 
 
 class RawPodMetadata(Metadata):
