@@ -39,7 +39,7 @@ def primary_addresses(node: Node, family: Family, options: Options) -> list[byte
 
 
 def _node_addrs(node: Node, host: Host, family: Family, options: Options) -> dict[bytes, NodeAddrFlag]:
-    prefixes = _node_port_prefixes(node, family, options)
+    prefixes = node_port_prefixes(node, family, options)
     return {
         address: NodeAddrFlag.NODE_PORTS if any(each.contains(address) for each in prefixes) else NodeAddrFlag(0)
         for address in sorted(host.addresses)
@@ -47,7 +47,7 @@ def _node_addrs(node: Node, host: Host, family: Family, options: Options) -> dic
     }
 
 
-def _node_port_prefixes(node: Node, family: Family, options: Options) -> list[Prefix]:
+def node_port_prefixes(node: Node, family: Family, options: Options) -> list[Prefix]:
     """Return where NodePorts hold. A node of which nothing is known, as a folder may leave it, has no first address:
     there they hold everywhere.
     """
