@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from ebpflb.core.schema import RawNode, RawPod, RawService, RawSlice
+from ebpflb.core.schema import RawNode, RawPod, RawService, RawServiceCIDR, RawSlice
 
 Document = bytes | msgspec.Raw | Mapping[str, Any]
 """One API object: its JSON, or the mapping that YAML or JSON was read into."""
@@ -33,7 +33,7 @@ class FieldError(Exception):
         self.remedy = remedy
 
 
-SchemaT = TypeVar("SchemaT", RawService, RawSlice, RawNode, RawPod)
+SchemaT = TypeVar("SchemaT", RawService, RawSlice, RawNode, RawServiceCIDR, RawPod)
 
 _WORDS = {
     "int": "a whole number",

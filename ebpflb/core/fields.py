@@ -22,6 +22,7 @@ FAMILIES = {"IPv4": Family.IPV4, "IPv6": Family.IPV6}
 _MAX_SHOWN = 60
 _SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_LENGTH = re.compile(r"[0-9]{1,3}")
 _TRANSPORTS = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
 _PROTOCOLS = {"": Protocol.TCP, **{transport.name: transport for transport in _TRANSPORTS}}
 _UNFIT = {
@@ -133,9 +134,11 @@ def _special(packed: bytes) -> str:
 
 
 def prefix(path: str, value: str) -> str:
-    """Return a prefix in its canonical text."""
+    """Return a prefix in its canonical text; blanks around it and leading zeros do not matter."""
+    words, _, length = value.strip().partition("/")
     try:
-        return str(ip_network(value, strict=False))
+        has_zone, bits = "%" in words, int(length) if _LENGTH.fullmatch(length) else -1
+        return str(ip_network((parse_address("" if has_zone else words), bits), strict=False))
     except ValueError:
         problem = f"{shown(value)} is not a prefix"
         raise FieldError(path, problem, "give it as 10.244.1.0/24 or fd00:1::/64") from None

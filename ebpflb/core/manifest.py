@@ -1,9 +1,10 @@
 """Decides what a Kubernetes object means to this proxy: an object of the model, something to ignore, or an error.
 
 The same code reads what the API server sends and what stands in a folder of manifests, so the API server's defaults
-are filled in here (protocol TCP, conditions, an absent slice port name is ""). Knows no connection, file or map.
+are filled in here: protocol TCP, conditions, and "" for an absent name of a slice's port. kube-proxy passes over a port
+whose name is absent; the API server never shows it one. Knows no connection, file or map.
 
-    JSON bytes | dict --decode--> structs --rules--> Service | EndpointSlice | Node | Pod | Invisible, or ObjectError
+    JSON bytes | dict --decode--> structs --rules--> an object of the model | Invisible, or ObjectError
 """
 
 from collections.abc import Callable
@@ -12,12 +13,13 @@ from typing import TypeVar
 from ebpflb.core import fields
 from ebpflb.core.decode import Document, FieldError, Identity, decode, identify
 from ebpflb.core.metadata import DEFAULT_NAMESPACE, Invisible
-from ebpflb.core.model import EndpointSlice, Node, Pod, Service
+from ebpflb.core.model import EndpointSlice, Node, Pod, Service, ServiceCIDR
+from ebpflb.core.rules_cidr import read_service_cidr
 from ebpflb.core.rules_node import read_node
 from ebpflb.core.rules_pod import read_pod
 from ebpflb.core.rules_service import read_service
 from ebpflb.core.rules_slice import read_slice
-from ebpflb.core.schema import RawNode, RawPod, RawService, RawSlice
+from ebpflb.core.schema import RawNode, RawPod, RawService, RawServiceCIDR, RawSlice
 from ebpflb.errors import ObjectError
 
 __all__ = [
@@ -28,12 +30,16 @@ __all__ = [
     "convert_node",
     "convert_pod",
     "convert_service",
+    "convert_service_cidr",
     "convert_slice",
     "identify",
 ]
 
-RawT = TypeVar("RawT", RawService, RawSlice, RawNode, RawPod)
-ConvertedT = TypeVar("ConvertedT", bound=Service | EndpointSlice | Node | Pod)
+Converted = Service | EndpointSlice | Node | ServiceCIDR | Pod
+RawT = TypeVar("RawT", RawService, RawSlice, RawNode, RawServiceCIDR, RawPod)
+ConvertedT = TypeVar("ConvertedT", bound=Converted)
+
+_WITHOUT_NAMESPACE = frozenset({"Node", "ServiceCIDR"})
 
 
 def convert_service(document: Document, origin: str = "") -> Service | Invisible:
@@ -51,20 +57,26 @@ def convert_node(document: Document, origin: str = "") -> Node | Invisible:
     return _convert("Node", RawNode, read_node, document, origin)
 
 
+def convert_service_cidr(document: Document, origin: str = "") -> ServiceCIDR | Invisible:
+    """Read a networking.k8s.io/v1 ServiceCIDR. Raises ``ObjectError``."""
+    return _convert("ServiceCIDR", RawServiceCIDR, read_service_cidr, document, origin)
+
+
 def convert_pod(document: Document, origin: str = "") -> Pod | Invisible:
     """Read a v1 Pod. Raises ``ObjectError``."""
     return _convert("Pod", RawPod, read_pod, document, origin)
 
 
-_CONVERTERS: dict[tuple[str, str], Callable[[Document, str], Service | EndpointSlice | Node | Pod | Invisible]] = {
+_CONVERTERS: dict[tuple[str, str], Callable[[Document, str], Converted | Invisible]] = {
     ("", "Service"): convert_service,
     ("discovery.k8s.io", "EndpointSlice"): convert_slice,
     ("", "Node"): convert_node,
+    ("networking.k8s.io", "ServiceCIDR"): convert_service_cidr,
     ("", "Pod"): convert_pod,
 }
 
 
-def convert(document: Document, origin: str = "") -> Service | EndpointSlice | Node | Pod | Invisible:
+def convert(document: Document, origin: str = "") -> Converted | Invisible:
     """Read an object by its ``apiVersion`` and ``kind``. Raises ``ObjectError``; other kinds are ``Invisible``."""
     head = identify(document)
     group, _, version = head.api_version.rpartition("/")
@@ -94,7 +106,7 @@ def _convert(
 
 def _object_error(kind: str, who: Identity, error: FieldError, origin: str) -> ObjectError:
     name = who.name if who.name.isprintable() and who.name else "(unnamed)"
-    if kind != "Node":
+    if kind not in _WITHOUT_NAMESPACE:
         name = f"{who.namespace if who.namespace.isprintable() and who.namespace else DEFAULT_NAMESPACE}/{name}"
     problem = f"{error.problem} (in {origin})" if origin else error.problem
     return ObjectError(kind, name, error.path, problem, error.remedy)

@@ -8,8 +8,15 @@ RawSlice --> EndpointSlice | Invisible, or FieldError
 from ebpflb.core import fields
 from ebpflb.core.abi import Family
 from ebpflb.core.decode import FieldError
-from ebpflb.core.metadata import HEADLESS_LABEL, NO_METADATA, SERVICE_NAME_LABEL, Invisible, object_key
-from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, family_of
+from ebpflb.core.metadata import (
+    HEADLESS_LABEL,
+    NO_METADATA,
+    SERVICE_NAME_LABEL,
+    TRIGGER_ANNOTATION,
+    Invisible,
+    object_key,
+)
+from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice
 from ebpflb.core.schema import RawEndpoint, RawEndpointPort, RawHint, RawSlice
 
 _ADDRESS_TYPES: dict[str, Family | None] = {**fields.FAMILIES, "FQDN": None}
@@ -38,7 +45,8 @@ def read_slice(raw: RawSlice) -> EndpointSlice | Invisible:
         fields.object_name(f"metadata.labels[{SERVICE_NAME_LABEL}]", service_name),
         family,
         ports=tuple(_endpoint_port(f"ports[{at}]", port) for at, port in enumerate(raw.ports or ()) if port.port),
-        endpoints=tuple(_endpoint(f"endpoints[{at}]", each, family) for at, each in enumerate(raw.endpoints or ())),
+        endpoints=tuple(_endpoint(f"endpoints[{at}]", each) for at, each in enumerate(raw.endpoints or ())),
+        triggered_at=(metadata.annotations or {}).get(TRIGGER_ANNOTATION, ""),
     )
 
 
@@ -50,13 +58,14 @@ def _endpoint_port(path: str, raw: RawEndpointPort) -> EndpointPort:
     )
 
 
-def _endpoint(path: str, raw: RawEndpoint, family: Family) -> Endpoint:
+def _endpoint(path: str, raw: RawEndpoint) -> Endpoint:
+    """Return the endpoint, also one whose address is not of the slice's family.
+
+    Nothing is sent there, ``report.py`` finds it for the operator, and its neighbours are served all the same.
+    """
     if not raw.addresses:
         raise FieldError(f"{path}.addresses", "is missing or empty", "give the endpoint an address")
     address = fields.routable_address(f"{path}.addresses[0]", raw.addresses[0])
-    if family_of(address) is not family:
-        problem = f"{fields.shown(raw.addresses[0])} is not of the slice's addressType"
-        raise FieldError(f"{path}.addresses[0]", problem, "keep one slice per family")
     given, hints = raw.conditions, raw.hints
     return Endpoint(
         address,

@@ -36,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class FolderSource:
-    """Services, EndpointSlices, the own Node and its Pods of a folder. Implements ``reconcile.ports.Source``."""
+    """The objects in the manifests of a folder, the own Node's only. Implements ``reconcile.ports.Source``."""
 
     def __init__(self, path: Path, node_name: str) -> None:
         """Raise ``UsageError`` if there is no such folder."""

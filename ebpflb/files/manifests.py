@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ebpflb.core.manifest import Invisible, convert, identify
 from ebpflb.core.metadata import DEFAULT_NAMESPACE
-from ebpflb.core.model import EndpointSlice, Node, ObjectKey, Pod, Service
+from ebpflb.core.model import EndpointSlice, Node, ObjectKey, Pod, Service, ServiceCIDR
 from ebpflb.errors import ObjectError
 from ebpflb.files.documents import JSON_SUFFIX, Document, UnreadableError, read_documents
 from ebpflb.reconcile.ports import Kind, ModelObject
@@ -22,8 +22,10 @@ _KINDS: Mapping[type[ModelObject], Kind] = {
     Service: Kind.SERVICE,
     EndpointSlice: Kind.ENDPOINT_SLICE,
     Node: Kind.NODE,
+    ServiceCIDR: Kind.SERVICE_CIDR,
     Pod: Kind.POD,
 }
+_WITHOUT_NAMESPACE = frozenset({Kind.NODE, Kind.SERVICE_CIDR})
 _SERVED = frozenset(Kind) - {Kind.POD}
 """The kinds of which it is news when an object is not served."""
 
@@ -139,4 +141,4 @@ def _refused_entry(document: Document, error: ObjectError, origin: str, number: 
     who = identify(document.content)
     name = who.name or f"{origin}#{number}"
     kind = Kind(error.kind)
-    return kind, ("" if kind is Kind.NODE else who.namespace or DEFAULT_NAMESPACE, name)
+    return kind, ("" if kind in _WITHOUT_NAMESPACE else who.namespace or DEFAULT_NAMESPACE, name)

@@ -15,8 +15,14 @@ from ebpflb.reconcile.ports import Sink
 
 UNAUTHORIZED = 401
 FORBIDDEN = 403
+NOT_FOUND = 404
 
 MAX_RETRY_AFTER_S = 60.0
+
+_RIGHTS = (
+    "grant get, list and watch on services, endpointslices, nodes, pods and servicecidrs, and create and patch on "
+    "events of events.k8s.io, to the agent's user"
+)
 
 
 class RequestError(EbpflbError):
@@ -80,7 +86,7 @@ def failed_request(server: str, path: str, status: int, message: str, headers: M
     if status == FORBIDDEN:
         return RequestError(
             f"the API server {server} forbids {path} (403){said}",
-            remedy="grant get, list and watch on services, endpointslices, nodes and pods to the agent's user",
+            remedy=_RIGHTS,
             status=status,
         )
     return RequestError(

@@ -18,7 +18,7 @@ from ebpflb.core.manifest import Identity, Invisible, identify
 from ebpflb.errors import EbpflbError, ObjectError
 from ebpflb.kube.backoff import Backoff
 from ebpflb.kube.connection import Connection
-from ebpflb.kube.faults import Faults, RequestError, failed_request
+from ebpflb.kube.faults import FORBIDDEN, NOT_FOUND, Faults, RequestError, failed_request
 from ebpflb.kube.resources import Resource
 from ebpflb.kube.wire import Event, Page, Status, decode_envelope, read_events
 from ebpflb.reconcile.ports import ModelObject, Sink
@@ -29,6 +29,8 @@ WATCH_READ_TIMEOUT_S = 120.0
 """API servers send a bookmark about every minute: two missed ones mean a dead connection, or cost one reconnect."""
 WATCH_TIMEOUT_S = (300, 600)
 """The range in which a watch asks to be ended, so that load spreads over API servers again."""
+ABSENT_RETRY_S = (300.0, 600.0)
+"""The range in which a collection is asked for again that an API server does not have, or does not show."""
 HEALTHY_WATCH_S = 10.0
 """A watch that lived this long was no failure, even if nothing happened."""
 
@@ -60,6 +62,7 @@ class Reflector:
         self._clock = clock
         self._backoff = Backoff(rng)
         self._version = ""
+        self._is_absent = False
 
     def run(self, stop: threading.Event) -> None:
         """List and watch until told to stop."""
@@ -83,6 +86,8 @@ class Reflector:
         except RequestError as error:
             if stop.is_set():
                 return 0.0
+            if self._resource.is_optional and error.status in {FORBIDDEN, NOT_FOUND}:
+                return self._do_without(error)
             delay_s = max(self._backoff.next_s(), error.retry_after_s)
             if self._version and error.status in _VERSION_REFUSED:
                 _LOG.info("relist kind=%s reason=%r", self._resource.kind, error.message)
@@ -90,6 +95,16 @@ class Reflector:
                 return delay_s
             self._complain(self._renew(error) if error.stale_credentials else str(error), delay_s)
             return delay_s
+
+    def _do_without(self, error: RequestError) -> float:
+        """Count a collection that is not served, or not to us, as empty. Return when to ask for it again."""
+        if not self._is_absent:
+            level = logging.WARNING if error.status == FORBIDDEN else logging.INFO
+            _LOG.log(level, "absent kind=%s reason=%r", self._resource.kind, str(error))
+        self._is_absent, self._version = True, ""
+        self._sink.replace(self._resource.kind, ())
+        self._faults.report(self._resource.kind, "")
+        return self._rng.uniform(*ABSENT_RETRY_S)
 
     def _complain(self, message: str, delay_s: float) -> None:
         _LOG.warning("source_error kind=%s retry_in_s=%.1f reason=%r", self._resource.kind, delay_s, message)
@@ -125,6 +140,7 @@ class Reflector:
             return
         self._sink.replace(self._resource.kind, objects, refused)
         self._version = version
+        self._is_absent = False
         self._complain_if_empty(not objects and not refused)
         _LOG.info("listed kind=%s objects=%d refused=%d", self._resource.kind, len(objects), len(refused))
 

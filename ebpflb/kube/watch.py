@@ -2,7 +2,7 @@
 
 Decides what runs, and how it ends. Knows no protocol (``reflector.py``) and no rule of any object (``core``).
 
-    API server --> four Reflectors --> Sink
+    API server --> Reflectors --> Sink
 """
 
 import logging
@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class KubeSource:
-    """Services, EndpointSlices, the own Node and its Pods of an API server. Implements ``reconcile.ports.Source``."""
+    """The objects of an API server, the own Node's only. Implements ``reconcile.ports.Source``."""
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ebpflb.core.kept import Unread
-from ebpflb.core.model import EndpointSlice, Host, Node, ObjectKey, Pod, Service, Snapshot
+from ebpflb.core.model import Host, Node, ObjectKey, Pod, Snapshot
 from ebpflb.errors import ObjectError
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.ports import Kind, ModelObject
@@ -23,6 +23,9 @@ QUIET_S = 0.002
 """A batch is complete when nothing has changed for so long: a Service and its slices arrive within this."""
 MAX_DELAY_S = 0.050
 """A storm never holds a change back for longer."""
+
+_UNAWAITED = (Kind.SERVICE_CIDR, Kind.POD)
+"""Who may not list these, or has no API server that serves them, has the Services programmed all the same."""
 
 OnPods = Callable[[tuple[Pod, ...]], None]
 """Called with all Pods of this node whenever they have changed, and once when they are first listed. Must not block."""
@@ -76,15 +79,13 @@ class Inbox:
         self._node_name = node_name
         self._clock = clock or Clock()
         self._on_pods = on_pods
-        self._quiet_s = quiet_s
-        self._max_delay_s = max_delay_s
+        self._quiet_s, self._max_delay_s = quiet_s, max_delay_s
         self._condition = threading.Condition()
         self._objects: dict[Kind, dict[ObjectKey, Any]] = {kind: {} for kind in Kind}
         self._refused: dict[tuple[Kind, ObjectKey], ObjectError] = {}
         self._listed: set[Kind] = set()
         self._host: Host | None = None
-        self._is_incomplete = False
-        self._source_error = ""
+        self._is_incomplete, self._source_error = False, ""
         self._first_change: _Instant | None = None
         self._last_change: _Instant | None = None
         self._woken = False
@@ -96,8 +97,7 @@ class Inbox:
         listed = {obj.key: obj for obj in objects}
         errors = {_key_of(error): error for error in refused}
         with self._condition:
-            held = self._objects[kind]
-            unread = self._unread()
+            held, unread = self._objects[kind], self._unread()
             kept = {key: held[key] for key in errors if key in held and key not in listed}
             self._refused = {entry: error for entry, error in self._refused.items() if entry[0] is not kind}
             self._refused.update({(kind, key): error for key, error in errors.items()})
@@ -218,15 +218,11 @@ class Inbox:
     def _missing(self) -> tuple[str, ...]:
         """Return what must still arrive. A partial view would remove the rest from the maps, breaking live traffic.
 
-        The Host counts: without it every NodePort address of an adopted map would vanish. Pods do not: who may not
-        list them has the Services programmed all the same.
+        Without the Host, every NodePort address of an adopted map would vanish.
         """
-        awaited = [kind for kind in Kind if kind is not Kind.POD]
-        missing = [kind.value for kind in awaited if kind not in self._listed and not self._is_known_node(kind)]
-        return (*missing, *(["Host"] if self._host is None else []))
-
-    def _is_known_node(self, kind: Kind) -> bool:
-        return kind is Kind.NODE and ("", self._node_name) in self._objects[kind]
+        is_node_known = ("", self._node_name) in self._objects[Kind.NODE]
+        known = {*self._listed, *_UNAWAITED, *([Kind.NODE] if is_node_known else [])}
+        return (*(kind.value for kind in Kind if kind not in known), *([] if self._host else ["Host"]))
 
     def _unread(self) -> Unread:
         """Return what was refused and has no good state from before, and whether there may be more."""
@@ -238,10 +234,14 @@ class Inbox:
         )
 
     def _snapshot(self) -> Snapshot:
-        node: Node | None = self._objects[Kind.NODE].get(("", self._node_name))
-        services: dict[ObjectKey, Service] = dict(self._objects[Kind.SERVICE])
-        slices: dict[ObjectKey, EndpointSlice] = dict(self._objects[Kind.ENDPOINT_SLICE])
-        return Snapshot(node or Node(name=self._node_name), services, slices, self._host or Host())
+        objects = self._objects
+        return Snapshot(
+            objects[Kind.NODE].get(("", self._node_name)) or Node(name=self._node_name),
+            services=dict(objects[Kind.SERVICE]),
+            slices=dict(objects[Kind.ENDPOINT_SLICE]),
+            host=self._host or Host(),
+            service_cidrs=dict(objects[Kind.SERVICE_CIDR]),
+        )
 
 
 def _key_of(error: ObjectError) -> ObjectKey:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from ebpflb.core.abi import Family
-from ebpflb.core.model import EndpointSlice, Host, Node, ObjectKey, Pod, Service
+from ebpflb.core.model import EndpointSlice, Host, Node, ObjectKey, Pod, Service, ServiceCIDR
 from ebpflb.core.tables import Range, Slots, TableName, Tables
 from ebpflb.errors import MapError, ObjectError
 
@@ -25,11 +25,13 @@ class Kind(StrEnum):
     SERVICE = "Service"
     ENDPOINT_SLICE = "EndpointSlice"
     NODE = "Node"
+    SERVICE_CIDR = "ServiceCIDR"
+    """Where ClusterIPs are taken from. Not every API server has any: nothing waits for them."""
     POD = "Pod"
     """Those of this node. No row is made of them: they decide which network namespaces are in ``Host.opt_outs``."""
 
 
-ModelObject = Service | EndpointSlice | Node | Pod
+ModelObject = Service | EndpointSlice | Node | ServiceCIDR | Pod
 
 
 class Sink(Protocol):
@@ -61,7 +63,7 @@ class Sink(Protocol):
 
 
 class Source(Protocol):
-    """Delivers Services, EndpointSlices, the own Node and its Pods until told to stop."""
+    """Delivers Services, EndpointSlices, the own Node, its Pods and ServiceCIDRs until told to stop."""
 
     def run(self, sink: Sink, stop: threading.Event) -> None:
         """Deliver until ``stop`` is set. Reconnects by itself; raises ``EbpflbError`` only for what cannot heal."""

@@ -43,6 +43,7 @@ class Controls:
         self.page_size = page_size
         self.requests: list[Request] = []
         self.expire_continuations = 0
+        self.unserved: dict[str, int] = {}  # collection -> the answer instead
         self.stopping = False
         self._faults: list[Fault] = []
         self._epoch = 0
@@ -76,7 +77,7 @@ class Controls:
             self._epoch += 1
             self.store.changed.notify_all()
 
-    def send_bookmarks(self, watches: int = 4) -> None:
+    def send_bookmarks(self, watches: int = 5) -> None:
         """Tell every watch the present version; return when that many have been told."""
         with self.store.changed:
             self._bookmarks_sent = 0

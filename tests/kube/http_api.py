@@ -21,6 +21,7 @@ GROUPS = {
     "pods": "v1",
     "namespaces": "v1",
     "endpointslices": "discovery.k8s.io/v1",
+    "servicecidrs": "networking.k8s.io/v1",
 }
 
 
@@ -78,8 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(401, "Unauthorized")
         elif fault := api.refuse_next(request):
             self._fail(fault.status, "refused on order", fault.headers)
-        elif not collection:
-            self._fail(404, "the server could not find the requested resource")
+        elif not collection or collection in api.unserved:
+            self._fail(api.unserved.get(collection, 404), "the server could not find the requested resource")
         elif method == "PATCH":
             self._write(collection, json.loads(body))
         elif method == "DELETE":

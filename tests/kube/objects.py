@@ -47,6 +47,16 @@ def make_node(name: str) -> Object:
     }
 
 
+def make_service_cidr(name: str, *cidrs: str) -> Object:
+    """Return a ServiceCIDR."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": name},
+        "spec": {"cidrs": list(cidrs)},
+    }
+
+
 def make_pod(
     name: str, namespace: str = "demo", *, node: str = "node-1", uid: str = "", annotations: Any = None, **spec: Any
 ) -> Object:

@@ -17,6 +17,7 @@ COLLECTIONS: Mapping[str, str] = {
     "services": "Service",
     "endpointslices": "EndpointSlice",
     "nodes": "Node",
+    "servicecidrs": "ServiceCIDR",
     "pods": "Pod",
     "namespaces": "Namespace",
 }

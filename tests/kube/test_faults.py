@@ -1,5 +1,6 @@
 """What the API client does when lists, watches or connections fail, against an API server that fails on order."""
 
+import logging
 import random
 import socket
 import threading
@@ -10,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from ebpflb.kube.backoff import FIRST_DELAY_S
+from ebpflb.kube.backoff import FIRST_DELAY_S, MAX_DELAY_S
 from ebpflb.kube.connection import CONNECT_TIMEOUT_S, Connection
 from ebpflb.kube.faults import Faults
-from ebpflb.kube.reflector import Reflector
+from ebpflb.kube.reflector import ABSENT_RETRY_S, Reflector
 from ebpflb.kube.resources import watched_resources
 from ebpflb.kube.watch import KubeSource
 from ebpflb.reconcile.ports import Kind
 from tests.kube.certificates import make_certificates
-from tests.kube.objects import make_node, make_service, make_slice
+from tests.kube.objects import make_node, make_service, make_service_cidr, make_slice
 from tests.kube.recorder import RecordingSink, running
 from tests.kube.server import ApiServer, write_kubeconfig
 from tests.kube.store import Object
 
-WATCHED = ("services", "endpointslices", "nodes", "pods")
+WATCHED = ("services", "endpointslices", "nodes", "servicecidrs", "pods")
 
 
 class ImpatientStop(threading.Event):
@@ -284,6 +285,44 @@ def test_missing_rights_are_named(
         assert "grant get, list and watch" in sink.error
         sink.wait_listed()
         sink.wait(lambda: not sink.error, "end of the complaint")
+
+
+@pytest.mark.parametrize("answer", [(404, logging.INFO), (403, logging.WARNING)])
+def test_service_cidrs_that_are_not_served_or_not_shown_are_none_at_all(
+    server: ApiServer,
+    source: KubeSource,
+    stop: ImpatientStop,
+    caplog: pytest.LogCaptureFixture,
+    answer: tuple[int, int],
+) -> None:
+    sink, (status, level) = RecordingSink(), answer
+    server.unserved["servicecidrs"] = status
+    with caplog.at_level(logging.INFO), running(source, sink, stop):
+        sink.wait_listed()
+        server.wait_for_requests("servicecidrs", 3, watches=False)
+        assert sink.objects[Kind.SERVICE_CIDR] == {}
+        server.put("servicecidrs", make_service_cidr("kubernetes", "10.96.0.0/12"))
+        del server.unserved["servicecidrs"]
+        sink.wait_name(Kind.SERVICE_CIDR, "kubernetes")
+        server.delete("servicecidrs", "", "kubernetes")
+        sink.wait_name(Kind.SERVICE_CIDR, "kubernetes", present=False)
+    absences = [record for record in caplog.records if record.getMessage().startswith("absent")]
+    assert [(record.levelno, str(status) in record.getMessage()) for record in absences] == [(level, True)]
+    long_waits = [delay_s for delay_s in stop.waits if delay_s > MAX_DELAY_S]
+    assert len(long_waits) >= 3
+    assert all(ABSENT_RETRY_S[0] <= delay_s <= ABSENT_RETRY_S[1] for delay_s in long_waits)
+    assert not any(sink.errors), "a kind that is absent is no reason to complain"
+
+
+def test_service_cidrs_that_cease_to_be_shown_are_gone(
+    server: ApiServer, source: KubeSource, sink: RecordingSink, stop: ImpatientStop
+) -> None:
+    server.put("servicecidrs", make_service_cidr("kubernetes", "10.96.0.0/12"))
+    with running(source, sink, stop):
+        sink.wait_name(Kind.SERVICE_CIDR, "kubernetes")
+        server.unserved["servicecidrs"] = 403
+        server.drop_connections()
+        sink.wait_name(Kind.SERVICE_CIDR, "kubernetes", present=False)
 
 
 def test_an_unreachable_server_is_named(server: ApiServer, tmp_path: Path, sink: RecordingSink) -> None:

@@ -17,10 +17,21 @@ from ebpflb.core.manifest import (
     convert_node,
     convert_pod,
     convert_service,
+    convert_service_cidr,
     convert_slice,
     identify,
 )
-from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, Node, Pod, Service, ServicePort, ServiceType
+from ebpflb.core.model import (
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
+    Node,
+    Pod,
+    Service,
+    ServiceCIDR,
+    ServicePort,
+    ServiceType,
+)
 from ebpflb.errors import ObjectError
 from tests.unit.core.factories import expanded
 
@@ -347,6 +358,10 @@ class TestSlice:
             EndpointPort("", Protocol.UDP, 2),
         )
 
+    def test_an_address_of_the_other_family_takes_no_neighbour_along(self) -> None:
+        document = endpoint_slice(endpoints=[{"addresses": ["fd00::a"]}, {"addresses": ["10.244.1.11"]}])
+        assert read_slice(document).endpoints == (Endpoint(IPV6), Endpoint(ip("10.244.1.11")))
+
     def test_empty_lists_may_be_null(self) -> None:
         empty = read_slice(endpoint_slice(ports=None, endpoints=None))
         assert (empty.ports, empty.endpoints) == ((), ())
@@ -387,7 +402,6 @@ class TestSlice:
             ({"endpoints": [{"addresses": []}]}, "endpoints[0].addresses"),
             ({"endpoints": [{"addresses": ["x"]}]}, "endpoints[0].addresses[0]"),
             ({"endpoints": [{"addresses": ["127.0.0.1"]}]}, "endpoints[0].addresses[0]"),
-            ({"endpoints": [{"addresses": ["fd00::1"]}]}, "endpoints[0].addresses[0]"),
             (
                 {"endpoints": [{"addresses": ["1.1.1.1"], "conditions": {"ready": "yes"}}]},
                 "endpoints[0].conditions.ready",
@@ -440,6 +454,39 @@ class TestNode:
         assert (error.kind, error.name, error.field) == ("Node", "n", field)
 
 
+def service_cidr(*cidrs: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": list(cidrs)},
+        "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "Terminating"}]},
+    }
+
+
+class TestServiceCIDR:
+    def test_ranges_are_made_canonical(self) -> None:
+        document = service_cidr("10.96.0.1/12", " 010.96.0.0/12", "fd00:0::/108")
+        expected = ServiceCIDR("kubernetes", ("10.96.0.0/12", "fd00::/108"))
+        assert convert(document) == convert_service_cidr(json.dumps(document).encode()) == expected
+        assert expected.key == ("", "kubernetes")
+
+    @pytest.mark.parametrize("spec", [None, {}, {"cidrs": None}, {"cidrs": []}])
+    def test_without_ranges(self, spec: Any) -> None:
+        assert convert(service_cidr() | {"spec": spec}) == ServiceCIDR("kubernetes", ())
+
+    @pytest.mark.parametrize(
+        "text", ["x", "10.96.0.0", "10.96.0.0/", "10.96.0.0/33", "fe80::1%eth0/64", "0.0.0.0/0", "::/0"]
+    )
+    def test_violations_name_the_field(self, text: str) -> None:
+        error = refused(service_cidr("10.96.0.0/12", text))
+        assert (error.kind, error.name, error.field) == ("ServiceCIDR", "kubernetes", "spec.cidrs[1]")
+
+    def test_other_versions_are_refused(self) -> None:
+        error = refused(service_cidr() | {"apiVersion": "networking.k8s.io/v1beta1"})
+        assert (error.name, error.remedy) == ("kubernetes", "use networking.k8s.io/v1")
+
+
 class TestConvert:
     @pytest.mark.parametrize(
         ("version", "kind"),
@@ -468,7 +515,7 @@ class TestConvert:
         [b"", b"{", b"[]", b"1", b'"\xff"', b'{"metadata":{"name":"\xff"}}', b"[" * 100_000, b'{"a":' + b"[" * 100_000],
     )
     def test_bytes_that_are_no_object(self, raw: bytes) -> None:
-        for convert_kind in (convert_service, convert_slice, convert_node, convert_pod):
+        for convert_kind in (convert_service, convert_slice, convert_node, convert_service_cidr, convert_pod):
             with pytest.raises(ObjectError) as caught:
                 convert_kind(raw)
             assert caught.value.field == "document"

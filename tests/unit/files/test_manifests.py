@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from ebpflb.core.model import Node, Pod, Service
+from ebpflb.core.model import Node, Pod, Service, ServiceCIDR
 from ebpflb.files.manifests import Contents, Manifests
 from ebpflb.reconcile.ports import Kind
-from tests.kube.objects import make_node, make_pod, make_service, make_slice
+from tests.kube.objects import make_node, make_pod, make_service, make_service_cidr, make_slice
 
 WEB = (Kind.SERVICE, ("demo", "web"))
 OWN = (Kind.NODE, ("", "node-1"))
@@ -35,6 +35,14 @@ def test_all_kinds_are_found_and_others_ignored() -> None:
     contents = read(a=raw(service(), pod), b=raw(make_slice("web-1"), make_node("node-1")))
     assert set(contents.objects) == {WEB, (Kind.ENDPOINT_SLICE, ("demo", "web-1")), OWN}
     assert contents.warnings == contents.complaints == []
+
+
+def test_service_cidrs_have_no_namespace_good_or_bad() -> None:
+    good, bad = make_service_cidr("kubernetes", "10.96.0.0/12"), make_service_cidr("more", "here")
+    contents = read(a=raw(good, bad))
+    entry = (Kind.SERVICE_CIDR, ("", "kubernetes"))
+    assert contents.objects[entry] == ServiceCIDR("kubernetes", ("10.96.0.0/12",))
+    assert contents.refused[Kind.SERVICE_CIDR, ("", "more")].field == "spec.cidrs[0]"
 
 
 def test_without_a_manifest_the_own_node_is_made() -> None:

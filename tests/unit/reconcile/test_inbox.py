@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from ebpflb.core.model import Host, Node, Pod
+from ebpflb.core.model import Host, Node, Pod, ServiceCIDR
 from ebpflb.errors import ObjectError
 from ebpflb.reconcile.inbox import Batch, Inbox
 from ebpflb.reconcile.ports import Kind
@@ -56,6 +56,22 @@ def test_nothing_is_handed_out_before_everything_is_known(inbox: Inbox, time: St
     assert batch.snapshot.services == {WEB.key: WEB}
     assert batch.snapshot.slices == {SLICE.key: SLICE}
     assert taken(inbox, time) is None
+
+
+def test_service_cidrs_are_in_the_snapshot_and_not_waited_for(settled: Inbox, time: StandingClock) -> None:
+    cidr = ServiceCIDR("kubernetes", ("10.96.0.0/12",))
+    settled.replace(Kind.SERVICE_CIDR, [cidr])
+    batch = taken(settled, time)
+    assert batch is not None
+    assert batch.snapshot.service_cidrs == {cidr.key: cidr}
+    settled.replace(
+        Kind.SERVICE_CIDR, [], [ObjectError("ServiceCIDR", "kubernetes", "spec.cidrs[0]", "is odd", "mend it")]
+    )
+    assert taken(settled, time) is None, "the last good state stays"
+    settled.replace(Kind.SERVICE_CIDR, [])
+    batch = taken(settled, time)
+    assert batch is not None
+    assert batch.snapshot.service_cidrs == {}
 
 
 def test_an_empty_cluster_is_a_snapshot_too(inbox: Inbox, time: StandingClock) -> None:
