@@ -82,16 +82,21 @@ def _take_apart(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
     pairs = list(_PAIR.finditer(template))
     head = template[: pairs[0].start()] if pairs else template
     is_an_event = head.strip() and not _PAIR.sub("", template[len(head) :]).strip()
-    if not is_an_event or not isinstance(args, tuple) or len(_PLACEHOLDER.findall(template)) != len(args):
+    if not is_an_event or not isinstance(args, tuple) or _wanted(template) != len(args):
         return record.getMessage(), {}
     rest = list(args)
     message = _fill(head, rest)
     return str(message).strip(), {pair["key"]: _fill(pair["value"], rest) for pair in pairs}
 
 
+def _wanted(text: str) -> int:
+    """Return how many arguments a text asks for; ``%%`` is a percent sign."""
+    return len(_PLACEHOLDER.findall(text.replace("%%", "")))
+
+
 def _fill(text: str, args: list[object]) -> object:
     """Return the text with as many arguments as it asks for; an argument that stands alone stays what it is."""
-    wanted = len(_PLACEHOLDER.findall(text))
+    wanted = _wanted(text)
     taken = tuple(args.pop(0) for _ in range(wanted))
     if wanted == 1 and _PLACEHOLDER.fullmatch(text):
         return taken[0] if type(taken[0]) in _PLAIN else str(taken[0])
