@@ -47,7 +47,7 @@ enum lb_frontend_flag {
 	LB_FRONTEND_HAS_BACKENDS =
 		2,	     /* some usable backend exists somewhere: an empty set means DROP, else REJECT */
 	LB_FRONTEND_DSR = 4, /* clients outside: a remote backend's node answers them directly */
-	LB_FRONTEND_SOURCE_RANGES = 8, /* only clients in source_ranges; decided at packet hooks alone */
+	LB_FRONTEND_SOURCE_RANGES = 8,	  /* only clients in source_ranges; decided at packet hooks alone */
 	LB_FRONTEND_CLUSTER_ADDRESS = 16, /* of LB_KIND_ADDRESS: a ClusterIP, where other ports are refused */
 };
 

@@ -49,6 +49,13 @@ static __always_inline u32 lb_age(u32 stamp)
 	return age < 0 ? 0 : age;
 }
 
+/* clang would make a mask of a bit that decides about a pointer, and the verifier forbids that. */
+static __always_inline bool lb_is_set(u32 bits)
+{
+	asm volatile("" : "+r"(bits));
+	return bits;
+}
+
 static __always_inline bool lb_addr_equal(const addr_t *a, const addr_t *b)
 {
 	__be32 difference = 0;

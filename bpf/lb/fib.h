@@ -47,6 +47,25 @@ static __always_inline enum lb_verdict lb_leave_to_tc(void)
 	return LB_PASS;
 }
 
+/*
+ * By which device a packet would leave, whether or not XDP can send it there: a flow that begins here may go on
+ * at tc. Who drew its backend once shall not draw again.
+ */
+static __always_inline enum lb_verdict lb_fib_route(lb_ctx *ctx, const struct lb_packet *packet,
+						    const addr_t *saddr, const addr_t *daddr,
+						    struct lb_next_hop *hop)
+{
+	struct bpf_fib_lookup fib = {.ifindex = ctx->ingress_ifindex, .tot_len = packet->length};
+	long result;
+
+	lb_fib_fill(&fib, saddr, daddr);
+	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return lb_leave_to_tc();
+	hop->ifindex = fib.ifindex;
+	return LB_CONTINUE;
+}
+
 /* Frames go out where an XDP program can send them (Python knows), and nowhere else. */
 static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct lb_packet *packet, u32 extra,
 						     const addr_t *saddr, const addr_t *daddr,
@@ -136,6 +155,14 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 	 */
 	__builtin_memcpy(hop->neighbour.ipv6_nh, fib.ipv6_dst, sizeof(fib.ipv6_dst));
 	return LB_CONTINUE;
+}
+
+/* By which device a packet would leave. */
+static __always_inline enum lb_verdict lb_fib_route(lb_ctx *ctx, const struct lb_packet *packet,
+						    const addr_t *saddr, const addr_t *daddr,
+						    struct lb_next_hop *hop)
+{
+	return lb_fib_lookup(ctx, packet, 0, saddr, daddr, hop);
 }
 
 #endif

@@ -7,10 +7,11 @@
 #define LB_FRONTEND_H
 
 #include "lb/base.h"
+#include "lb/policy.h"
 
 /* Whose addresses NodePorts hold on, for the asker. */
 enum lb_node_scope {
-	LB_NODE_ADDRESSES,	  /* this node's, loopback excluded */
+	LB_NODE_ADDRESSES,	  /* this node's, as configured, loopback excluded */
 	LB_NODE_AND_ITS_LOOPBACK, /* the asker sits in the host's network namespace */
 	LB_NODE_ANY,		  /* another node took the packet in, and sent it here: it has checked */
 };
@@ -24,6 +25,7 @@ static __always_inline struct lb_frontend *lb_frontend_lookup(const addr_t *addr
 {
 	struct lb_frontend_key key = {.address = *address, .port = port, .protocol = protocol};
 	bool is_unspecified = lb_addr_is_zero(address);
+	struct lb_node_addr *node_addr;
 	struct lb_frontend *frontend;
 
 	if (!is_unspecified) {
@@ -36,9 +38,10 @@ static __always_inline struct lb_frontend *lb_frontend_lookup(const addr_t *addr
 	if (!frontend || scope == LB_NODE_ANY)
 		return frontend;
 	if (scope == LB_NODE_AND_ITS_LOOPBACK && (is_unspecified || lb_addr_is_loopback(address)))
-		return frontend;
+		return lb_is_set(lb_config_flags() & LB_CONFIG_LOOPBACK_NODE_PORTS) ? frontend : NULL;
 	key.address = *address;
-	return node_addrs.lookup(&key.address) ? frontend : NULL;
+	node_addr = node_addrs.lookup(&key.address);
+	return node_addr && lb_is_set(node_addr->flags & LB_NODE_ADDR_NODE_PORTS) ? frontend : NULL;
 }
 
 /* Is this the address of a Service that has backends? Whatever the port. */

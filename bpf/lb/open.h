@@ -12,29 +12,21 @@
 #include "lb/flow.h"
 #include "lb/frontend.h"
 #include "lb/packet.h"
+#include "lb/policy.h"
 #include "lb/verdict.h"
-
-/* Where the packet came from. */
-enum lb_side {
-	LB_FROM_UPLINK,
-	LB_FROM_POD,
-	LB_FROM_NODE, /* this node's own, on its way out */
-};
 
 struct lb_translation {
 	struct lb_flow flow;
 	struct lb_next_hop hop; /* of LB_FORWARD, and the MTU of LB_TOO_BIG */
 };
 
-static __always_inline enum lb_verdict lb_choose_pod_source(const struct lb_packet *packet,
-							    struct lb_flow *flow)
+/* The pod is its own backend. */
+static __always_inline enum lb_verdict lb_choose_hairpin_source(struct lb_flow *flow)
 {
 	const addr_t hairpin = {.word = {LB_HAIRPIN_ADDRESS}};
 
-	if (lb_addr_equal(&flow->to_daddr, &packet->tuple.saddr)) {
-		flow->to_saddr = hairpin;
-		flow->flags = LB_FLOW_HAIRPIN | LB_FLOW_SNAT;
-	}
+	flow->to_saddr = hairpin;
+	flow->flags = LB_FLOW_HAIRPIN | LB_FLOW_SNAT;
 	return LB_CONTINUE;
 }
 
@@ -54,24 +46,32 @@ static __always_inline enum lb_verdict lb_choose_own_source(struct lb_flow *flow
 }
 
 /*
- * Traffic from outside with a remote backend must come back through this node: its source becomes ours. Under
- * DSR it must not; there the address is the outer header's.
+ * The backend shall see this node as its client, so that it answers through this node: the source becomes the
+ * address of the device that the packet leaves by. Under DSR it is the outer header's.
+ *
+ * Two keep the client's address. A process of this node: what comes in with a source of its own is a martian.
+ * And a pod whose answers would pass our programs by.
  */
-static __always_inline enum lb_verdict lb_choose_uplink_source(lb_ctx *ctx, const struct lb_packet *packet,
-							       bool is_dsr,
-							       struct lb_translation *translation)
+static __always_inline enum lb_verdict lb_choose_node_source(lb_ctx *ctx, const struct lb_packet *packet,
+							     bool is_local, bool is_dsr,
+							     struct lb_translation *translation)
 {
 	const addr_t any = {};
 	struct lb_flow *flow = &translation->flow;
+	addr_t backend = flow->to_daddr;
 	struct lb_device *device;
 	enum lb_verdict verdict;
 	u32 ifindex;
 
-	verdict = lb_fib_lookup(ctx, packet, 0, &any, &flow->to_daddr, &translation->hop);
+	if (is_local && node_addrs.lookup(&backend))
+		return LB_CONTINUE;
+	verdict = lb_fib_route(ctx, packet, &any, &flow->to_daddr, &translation->hop);
 	if (verdict != LB_CONTINUE)
 		return verdict;
 	ifindex = translation->hop.ifindex;
 	device = devices.lookup(&ifindex);
+	if (is_local && !(device && (device->flags & LB_DEVICE_PODS)))
+		return LB_CONTINUE;
 	if (!device || lb_addr_is_zero(&device->snat_address))
 		return lb_drop(LB_COUNTER_DROP_NO_SNAT_ADDRESS);
 	flow->to_saddr = device->snat_address;
@@ -79,13 +79,25 @@ static __always_inline enum lb_verdict lb_choose_uplink_source(lb_ctx *ctx, cons
 	return LB_CONTINUE;
 }
 
-/* The internal policy binds every client; the external one binds clients outside, others may use every
- * backend. */
-static __always_inline bool lb_local_only(const struct lb_frontend *frontend, enum lb_side side)
+/* Under which source address the packet goes to its backend; `flow` has the client's. */
+static __always_inline enum lb_verdict lb_choose_source(lb_ctx *ctx, const struct lb_packet *packet,
+							enum lb_side side, const struct lb_frontend *frontend,
+							const struct lb_origin *origin, bool is_local,
+							struct lb_translation *translation)
 {
-	if (!(frontend->flags & LB_FRONTEND_LOCAL_POLICY))
-		return false;
-	return frontend->kind == LB_KIND_CLUSTER_IP || side == LB_FROM_UPLINK;
+	struct lb_flow *flow = &translation->flow;
+	bool is_direct = side == LB_FROM_UPLINK && (frontend->flags & LB_FRONTEND_DSR);
+	bool is_itself = lb_addr_equal(&flow->to_daddr, &packet->tuple.saddr);
+
+	if (side == LB_FROM_NODE)
+		return lb_choose_own_source(flow);
+	if (is_itself && side == LB_FROM_POD)
+		return lb_choose_hairpin_source(flow);
+	if (packet->outer_bytes || (is_direct && is_local))
+		return LB_CONTINUE;
+	if (!is_direct && !is_itself && !lb_hides_client(frontend, origin))
+		return LB_CONTINUE;
+	return lb_choose_node_source(ctx, packet, is_local, is_direct, translation);
 }
 
 /* Any node picks the same backend for the same client: nothing of this node goes into the hash. */
@@ -126,12 +138,13 @@ lb_adopt_choice(const struct lb_frontend *frontend, const struct lb_packet *pack
 }
 
 static __always_inline enum lb_verdict lb_choose_backend(const struct lb_frontend *frontend,
-							 const struct lb_packet *packet, enum lb_side side,
+							 const struct lb_packet *packet,
+							 const struct lb_origin *origin,
 							 struct lb_choice *choice)
 {
 	struct lb_client client = {.affinity = {.client = packet->tuple.saddr},
 				   .hash = lb_client_hash(frontend, &packet->tuple),
-				   .local_only = lb_local_only(frontend, side)};
+				   .local_only = lb_local_only(frontend, origin)};
 	struct lb_range range = client.local_only ? frontend->local : frontend->cluster;
 
 	if (!range.length) {
@@ -147,6 +160,7 @@ static __always_inline enum lb_verdict lb_open(lb_ctx *ctx, struct lb_packet *pa
 					       const struct lb_frontend *frontend,
 					       struct lb_translation *translation)
 {
+	struct lb_origin origin = lb_origin(ctx, packet, side);
 	struct lb_flow *flow = &translation->flow;
 	struct lb_choice choice = {};
 	enum lb_verdict verdict;
@@ -155,7 +169,7 @@ static __always_inline enum lb_verdict lb_open(lb_ctx *ctx, struct lb_packet *pa
 	if (verdict == LB_CONTINUE && !lb_frontend_admits(frontend, &packet->tuple.saddr))
 		return lb_drop(LB_COUNTER_DROP_SOURCE_RANGE);
 	if (verdict == LB_CONTINUE && !packet->outer_bytes)
-		verdict = lb_choose_backend(frontend, packet, side, &choice);
+		verdict = lb_choose_backend(frontend, packet, &origin, &choice);
 	if (verdict != LB_CONTINUE)
 		return verdict;
 	if (!choice.backend)
@@ -169,14 +183,8 @@ static __always_inline enum lb_verdict lb_open(lb_ctx *ctx, struct lb_packet *pa
 		.generation = choice.backend->generation,
 		.service_id = frontend->service_id,
 	};
-	if (side == LB_FROM_POD)
-		verdict = lb_choose_pod_source(packet, flow);
-	else if (side == LB_FROM_NODE)
-		verdict = lb_choose_own_source(flow);
-	else if (!packet->outer_bytes && !(choice.backend->flags & LB_BACKEND_LOCAL))
-		verdict =
-			lb_choose_uplink_source(ctx, packet, frontend->flags & LB_FRONTEND_DSR, translation);
-	return verdict;
+	return lb_choose_source(ctx, packet, side, frontend, &origin,
+				choice.backend->flags & LB_BACKEND_LOCAL, translation);
 }
 
 #endif

@@ -47,6 +47,20 @@ static __always_inline bool lb_sock_is_left_to_packets(struct bpf_sock_addr *ctx
 	       lb_is_kernel_socket(ctx);
 }
 
+/*
+ * No frontend. The other ports of a ClusterIP fail at once; to an address that no Service has, packets go and
+ * are dropped, as kube-proxy has it.
+ */
+static __always_inline int lb_sock_unclaimed(struct bpf_sock_addr *ctx, const addr_t *address,
+					     u64 netns_cookie)
+{
+	if (lb_unclaimed(address) == LB_REJECT && !opt_outs.lookup(&netns_cookie) &&
+	    !lb_is_kernel_socket(ctx))
+		return lb_sock_reject();
+	lb_count(LB_COUNTER_SOCK_PASSED);
+	return LB_ALLOW;
+}
+
 static __always_inline int lb_sock_translate(struct bpf_sock_addr *ctx, int hook)
 {
 	u64 netns_cookie = lb_get_netns_cookie(ctx);
@@ -59,10 +73,8 @@ static __always_inline int lb_sock_translate(struct bpf_sock_addr *ctx, int hook
 		return LB_ALLOW;
 	key = lb_sock_key(ctx, hook);
 	frontend = lb_frontend_lookup(&key.address, key.port, key.protocol, lb_is_host_netns(netns_cookie));
-	if (!frontend) {
-		lb_count(LB_COUNTER_SOCK_PASSED);
-		return LB_ALLOW;
-	}
+	if (!frontend)
+		return lb_sock_unclaimed(ctx, &key.address, netns_cookie);
 	if (lb_sock_is_left_to_packets(ctx, netns_cookie, frontend)) {
 		lb_count(LB_COUNTER_SOCK_OPTED_OUT);
 		return LB_ALLOW;

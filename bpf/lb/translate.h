@@ -82,6 +82,19 @@ static __always_inline bool lb_is_answered(const struct lb_packet *packet)
 	return LB_ANSWER_PING && !packet->outer_bytes && lb_address_is_served(&packet->tuple.daddr);
 }
 
+/* A packet that no frontend takes. What is no question gets no answer. */
+static __always_inline enum lb_verdict lb_refuse(const struct lb_packet *packet)
+{
+	enum lb_verdict verdict = lb_unclaimed(&packet->tuple.daddr);
+
+	if (verdict == LB_DROP)
+		return lb_drop(LB_COUNTER_DROP_UNUSED_ADDRESS);
+	if (verdict == LB_PASS || packet->kind == LB_ECHO || packet->is_rst)
+		return LB_PASS;
+	lb_count(LB_COUNTER_REJECTED_PORT);
+	return verdict;
+}
+
 /* The flow in `found` is over for this packet: what follows begins anew. */
 static __always_inline void lb_leave(struct lb_packet *packet, struct lb_found found,
 				     struct lb_translation *translation)
@@ -105,7 +118,7 @@ static __always_inline enum lb_verdict lb_claim(lb_ctx *ctx, struct lb_packet *p
 	if (packet->kind == LB_ICMP_ERROR || packet->kind == LB_LATER_FRAGMENT)
 		return LB_PASS;
 	if (packet->kind == LB_ECHO)
-		return lb_is_answered(packet) ? LB_ECHO_ANSWER : LB_PASS;
+		return lb_is_answered(packet) ? LB_ECHO_ANSWER : lb_refuse(packet);
 	frontend = lb_frontend_lookup(&packet->tuple.daddr, packet->tuple.dport, packet->tuple.protocol,
 				      packet->outer_bytes ? LB_NODE_ANY : LB_NODE_ADDRESSES);
 	if (!frontend && packet->outer_bytes)
@@ -119,9 +132,14 @@ static __always_inline enum lb_verdict lb_claim(lb_ctx *ctx, struct lb_packet *p
 	if (is_ours)
 		lb_leave(packet, found, translation);
 	else if (packet->is_rst)
-		return LB_PASS;
-	verdict = frontend ? lb_open(ctx, packet, side, frontend, translation)
-			   : lb_step_aside(packet, side, &translation->flow);
+		return frontend ? LB_PASS : lb_refuse(packet);
+	if (frontend) {
+		verdict = lb_open(ctx, packet, side, frontend, translation);
+	} else {
+		verdict = lb_refuse(packet);
+		if (verdict == LB_PASS)
+			verdict = lb_step_aside(packet, side, &translation->flow);
+	}
 	return verdict == LB_CONTINUE ? lb_flow_create(ctx, packet, &translation->flow) : verdict;
 }
 
