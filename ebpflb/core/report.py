@@ -1,0 +1,150 @@
+"""Decides what an operator is told when the cluster changes: which service ports came and went, and where they lead.
+
+Knows two snapshots and kube-proxy's words for their difference; knows no log, no map and no policy of this node.
+
+    Snapshot before, Snapshot after --changed_services--> keys --service_lines--> lines of the log
+                                    --misplaced_addresses--> what is of the other family than its slice
+
+The endpoints of a line are those that take new connections somewhere in the cluster: the ready ones, else those that
+terminate and still serve. Hints and traffic policies, which make nodes differ, are left to ``ebpflb explain``.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from ebpflb.core.abi import Family, Protocol
+from ebpflb.core.expand import merge_candidates
+from ebpflb.core.model import (
+    EndpointSlice,
+    ObjectKey,
+    Service,
+    ServicePort,
+    ServiceType,
+    Snapshot,
+    family_of,
+    format_address,
+    format_endpoint,
+)
+from ebpflb.core.tables import BackendKey
+from ebpflb.core.topology import select
+
+ObjectT = TypeVar("ObjectT", Service, EndpointSlice)
+
+MAX_SHOWN = 100
+"""Endpoints in one line: a Service of thousands shall not have a line of 100 kB with each of its pods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misplaced:
+    """An address that its slice's ``addressType`` excludes; kube-proxy tells about it on the Service, as we do."""
+
+    service: ObjectKey
+    slice_name: str
+    address: str
+
+
+class _PortKey(NamedTuple):
+    name: str
+    """``namespace/name:port``; without ``:port`` if it has no name."""
+    protocol: Protocol
+
+
+class _PortView(NamedTuple):
+    frontend: str
+    endpoints: tuple[BackendKey, ...]
+
+
+def changed_services(before: Snapshot, after: Snapshot) -> set[ObjectKey]:
+    """Return the keys of the Services that changed, or of which an EndpointSlice did. Cheap: compares no contents."""
+    keys = {obj.key for obj in _changed(before.services, after.services)}
+    keys.update((obj.namespace, obj.service_name) for obj in _changed(before.slices, after.slices))
+    return keys
+
+
+def service_lines(
+    keys: Collection[ObjectKey], before: Snapshot, after: Snapshot, families: Sequence[Family], most: int = MAX_SHOWN
+) -> Iterator[str]:
+    """Yield what happened to the ports of these Services, in kube-proxy's words, Service by Service."""
+    old_slices, new_slices = _slices_of(keys, before), _slices_of(keys, after)
+    for key in sorted(keys):
+        was, is_ = before.services.get(key), after.services.get(key)
+        for family in families:
+            old = _ports(was, old_slices.get(key, ()), family)
+            new = _ports(is_, new_slices.get(key, ()), family)
+            yield from _port_lines(old, new, most, is_updated=was is not is_)
+
+
+def misplaced_addresses(before: Snapshot, after: Snapshot) -> Iterator[Misplaced]:
+    """Yield the addresses of the wrong family that were not in the same slice before; one of each slice is enough."""
+    for obj in _changed(before.slices, after.slices):
+        if after.slices.get(obj.key) is obj:
+            known = before.slices.get(obj.key)
+            news = _of_other_family(obj) - (_of_other_family(known) if known else set())
+            if news:
+                yield Misplaced((obj.namespace, obj.service_name), obj.name, format_address(min(news)))
+
+
+def _changed(before: Mapping[ObjectKey, ObjectT], after: Mapping[ObjectKey, ObjectT]) -> Iterator[ObjectT]:
+    """Yield the objects that are not the same ones, as they are and as they were."""
+    for key, obj in after.items():
+        if before.get(key) is not obj:
+            yield obj
+    for key, obj in before.items():
+        if after.get(key) is not obj:
+            yield obj
+
+
+def _of_other_family(endpoint_slice: EndpointSlice) -> set[bytes]:
+    return {each.address for each in endpoint_slice.endpoints if family_of(each.address) is not endpoint_slice.family}
+
+
+def _slices_of(keys: Collection[ObjectKey], snapshot: Snapshot) -> dict[ObjectKey, list[EndpointSlice]]:
+    index: dict[ObjectKey, list[EndpointSlice]] = {}
+    for obj in snapshot.slices.values():
+        key = (obj.namespace, obj.service_name)
+        if key in keys:
+            index.setdefault(key, []).append(obj)
+    return index
+
+
+def _ports(service: Service | None, slices: Sequence[EndpointSlice], family: Family) -> dict[_PortKey, _PortView]:
+    """Return the ports of a Service that has a ClusterIP of the family, and where they lead."""
+    if service is None or service.type is ServiceType.EXTERNAL_NAME:
+        return {}
+    address = next((each for each in service.cluster_ips if family_of(each) is family), None)
+    if address is None:
+        return {}
+    own = sorted((each for each in slices if each.family is family), key=lambda each: each.name)
+    return {_port_key(service, port): _port_view(address, port, own, family) for port in service.ports}
+
+
+def _port_key(service: Service, port: ServicePort) -> _PortKey:
+    label = f":{port.name}" if port.name else ""
+    return _PortKey(f"{service.namespace}/{service.name}{label}", port.protocol)
+
+
+def _port_view(address: bytes, port: ServicePort, slices: Sequence[EndpointSlice], family: Family) -> _PortView:
+    usable = select(merge_candidates(port, slices, family, ""), "", "").cluster
+    frontend = f"{format_endpoint(address, port.port)}/{port.protocol.name}"
+    return _PortView(frontend, tuple(candidate.key for candidate in usable))
+
+
+def _port_lines(
+    old: Mapping[_PortKey, _PortView], new: Mapping[_PortKey, _PortView], most: int, *, is_updated: bool
+) -> Iterator[str]:
+    for key in old:
+        if key not in new:
+            yield f'Removing service port "{key.name}"'
+    for key, view in new.items():
+        if key not in old:
+            yield f'Adding new service port "{key.name}" at {view.frontend}'
+        elif is_updated:
+            yield f'Updating existing service port "{key.name}" at {view.frontend}'
+        if view.endpoints != (old[key].endpoints if key in old else ()):
+            yield f"Setting endpoints for {key.name} to [{_listed(view.endpoints, most)}]"
+
+
+def _listed(endpoints: Sequence[BackendKey], most: int) -> str:
+    shown = " ".join(format_endpoint(key.address, key.port) for key in endpoints[:most])
+    return f"{shown} and {len(endpoints) - most} more" if len(endpoints) > most else shown
