@@ -165,6 +165,8 @@ def remove_other_builds(config: AgentConfig, builds: Mapping[Family, Build]) -> 
 
     Filters and links hold their own references until they are replaced or removed.
     """
+    for version in config.pins.remove_other_schemas():
+        log.info("schema_removed version=%s", version)
     for family in Family:
         if family not in builds and config.pins.family(family).exists():
             shutil.rmtree(config.pins.family(family))

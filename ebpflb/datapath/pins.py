@@ -94,21 +94,37 @@ class Pins:
     def remove(self) -> tuple[Path, ...]:
         """Remove every pin and folder of the instance, links first; return the pins that were removed.
 
-        Links go first, so that no program runs without its maps' names. The parent folder ``ebpflb`` goes with its
-        last instance.
+        The parent folder ``ebpflb`` goes with its last instance.
         """
-        pins = sorted(self.list(), key=lambda path: (path.parent.name != "links", path))
-        for pin in pins:
-            _unlink(pin)
-        folders = [path for path in (self.root, *_walk(self.root)) if path.is_dir()]
-        for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
-            folder.rmdir()
+        pins = _remove_tree(self.root)
         _remove_if_empty(self.root.parent)
-        return tuple(pins)
+        return pins
+
+    def remove_other_schemas(self) -> tuple[str, ...]:
+        """Remove the pins of other schema versions; return those versions' folder names.
+
+        Their socket programs serve until then, and are off the cgroup after: a version that builds beside takes over.
+        """
+        folders = [path for path in self.root.glob("v*") if path.name != f"v{SCHEMA_VERSION}" and path.is_dir()]
+        for folder in folders:
+            _remove_tree(folder)
+        return tuple(sorted(folder.name for folder in folders))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
     return folder.rglob("*") if folder.is_dir() else iter(())
+
+
+def _remove_tree(root: Path) -> tuple[Path, ...]:
+    """Remove a folder and the pins in it. Links go first, so that no program runs without its maps' names."""
+    everything = sorted(_walk(root), key=lambda path: (path.parent.name != "links", path))
+    pins = [path for path in everything if not path.is_dir()]
+    folders = [path for path in (root, *everything) if path.is_dir()]
+    for pin in pins:
+        _unlink(pin)
+    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+        folder.rmdir()
+    return tuple(pins)
 
 
 def _unlink(pin: Path) -> None:

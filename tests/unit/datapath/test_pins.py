@@ -53,6 +53,18 @@ def test_other_instances_stay(pins: Pins, tmp_path: Path) -> None:
     assert other.list() == (other.map(Family.IPV4, "flows"),)
 
 
+def test_other_schema_versions_are_removed_and_the_rest_stays(pins: Pins, tmp_path: Path) -> None:
+    pins.create_folders(Family.IPV4)
+    ours, xdp = pins.map(Family.IPV4, "flows"), pins.xdp_links / "7"
+    older = tmp_path / f"ebpflb/node-1/v{SCHEMA_VERSION - 1}/ipv4/links/lb_connect4"
+    for pin in (ours, xdp, older):
+        pin.parent.mkdir(parents=True, exist_ok=True)
+        pin.touch()
+    assert pins.remove_other_schemas() == (f"v{SCHEMA_VERSION - 1}",)
+    assert pins.list() == tuple(sorted((ours, xdp)))
+    assert pins.remove_other_schemas() == ()
+
+
 def test_nothing_to_remove_is_no_error(pins: Pins) -> None:
     assert pins.list() == ()
     assert pins.remove() == ()
