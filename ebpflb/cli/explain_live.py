@@ -1,0 +1,112 @@
+"""What the pinned maps of an instance tell about a flow, whether or not its agent runs.
+
+Decides what fits the question. Writes nothing, and knows neither words nor layout.
+
+    pins, health checks --> LiveWorld --decide_in--> Decision --> Weighing, Traces
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from socket import if_nametoindex
+from typing import Final, Self
+
+from ebpflb.cli.explain_flows import Query
+from ebpflb.cli.explain_source import Traces
+from ebpflb.cli.pinned import decode_maps, families, read_tables
+from ebpflb.cli.words import Row, transport
+from ebpflb.core.abi import BackendState, DeviceFlag, Family
+from ebpflb.core.explain import Decision
+from ebpflb.core.explain_index import Index
+from ebpflb.core.explain_why import Weighed, Weighing
+from ebpflb.core.model import format_address, format_endpoint
+from ebpflb.core.tables import Backend
+from ebpflb.datapath.pins import Pins
+from ebpflb.errors import UsageError
+
+_TRACES: Final = ("flows", "pending", "affinity", "sock_origins")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorld:
+    """The maps of an instance. Implements ``explain_source.World``."""
+
+    origin: str
+    indexes: Mapping[Family, Index]
+    pins: Pins
+    remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, pins: Pins, health_checks: Mapping[int, str]) -> Self:
+        """Read the maps. Raises ``EbpflbError`` when there are none."""
+        indexes = {each: Index(read_tables(pins, each), health_checks) for each in families(pins)}
+        return cls(f"the maps of instance {pins.instance}", indexes, pins)
+
+    def is_pod_device(self, family: Family, name: str) -> bool:
+        """Ask the row of the device that has this name in the current network namespace."""
+        try:
+            ifindex = if_nametoindex(name)
+        except OSError:
+            problem = f"there is no device {name!r} in this network namespace"
+            raise UsageError(problem, remedy="name one that `ip link` shows, or none") from None
+        index = self.indexes.get(family)
+        row = index.tables.devices.get(ifindex) if index else None
+        return row is not None and DeviceFlag.POD_SOURCE in row.flags
+
+    def weigh(self, decision: Decision, query: Query) -> Weighing:
+        """Name the backends with rows: the chosen ones, and others of UDP and affinity. No row tells of the rest."""
+        if decision.frontend is None:
+            return Weighing()
+        tables = self.indexes[query.family].tables
+        named = (key.backend_id for key in tables.members if key.service_id == decision.frontend.service_id)
+        rows = (tables.backends.get(number) for number in sorted(named))
+        others = {row for row in rows if row is not None and row not in decision.backends}
+        chosen = [Weighed(_text(row), "", is_chosen=True, reason="") for row in decision.backends]
+        left_out = [Weighed(_text(row), "", is_chosen=False, reason=_why_not(row)) for row in others]
+        return Weighing("", (*sorted(chosen), *sorted(left_out)))
+
+    def traces(self, decision: Decision, query: Query) -> Traces:
+        """Read the tables that the programs write."""
+        tables = self.indexes[query.family].tables
+        raised = "" if decision.counter is None else decision.counter.name.lower()
+        counters = {
+            row["counter"]: row["value"]
+            for row in decode_maps(self.pins, tables, ["counters"], None)["counters"]
+            if row["counter"] == raised
+        }
+        if decision.frontend is None:
+            return Traces(counters=counters)
+        read = decode_maps(self.pins, tables, _TRACES, decision.service)
+        return Traces(
+            flows=[row for name in ("flows", "pending") for row in read[name] if _is_of(query, row)],
+            affinity=[
+                row
+                for row in read["affinity"]
+                if row["service_id"] == decision.frontend.service_id
+                and row["client_address"] == format_address(query.source)
+            ],
+            sockets=[
+                row
+                for row in read["sock_origins"]
+                if row["frontend"] == transport(query.destination, query.port, query.protocol)
+            ],
+            counters=counters,
+        )
+
+
+def _text(backend: Backend) -> str:
+    return format_endpoint(backend.key.address, backend.key.port)
+
+
+def _why_not(backend: Backend) -> str:
+    if backend.state is BackendState.DRAINING:
+        return "takes no new flows, and finishes those it has"
+    return "takes flows of another policy, or of another Service"
+
+
+def _is_of(query: Query, flow: Row) -> bool:
+    """Say whether a flow is one of those that were asked about, from whatever port."""
+    client = format_endpoint(query.source, 0).removesuffix("0")
+    asked = ("request", query.protocol.name, format_endpoint(query.destination, query.port))
+    return (flow["direction"], flow["protocol"], flow["destination"]) == asked and str(flow["source"]).startswith(
+        client
+    )

@@ -1,0 +1,229 @@
+"""Decides what becomes of the first packet of a flow, from the rows that are in the maps or would be written there.
+
+Knows rows and the decision table of packets; knows no Service object, no endpoint that was left out, no live flow and
+no map. What the programs decide by these rows this function must decide as well: a test sends the same flows to both.
+
+    Index (compiled or pinned rows), Flow, Hook --decide--> Decision
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from ebpflb.core.abi import ConfigFlag, Counter, FrontendFlag, FrontendKind, Protocol
+from ebpflb.core.explain_index import Index
+from ebpflb.core.tables import Backend, Frontend, FrontendKey, Prefix
+
+
+class Hook(StrEnum):
+    """Whose answer is wanted."""
+
+    PACKET = "packet"
+    """tc and XDP, where packets pass."""
+    SOCKET = "socket"
+    """connect() and sendmsg() of a process or pod on this node."""
+
+
+class Verdict(StrEnum):
+    """What becomes of the flow."""
+
+    FORWARD = "forward"
+    REJECT = "reject"
+    DROP = "drop"
+    PASS = "pass"  # noqa: S105 - no password
+    """No Service claims it: it is routed, or delivered, as if there were no proxy."""
+    ACCEPT = "accept"
+    """A health-check server of this node's proxy takes it."""
+
+
+class Client(StrEnum):
+    """Who sends, as far as the table asks."""
+
+    POD = "pod"
+    NODE = "node"
+    OTHER = "other"
+
+
+class Reason(StrEnum):
+    """Why it is so, in a sentence."""
+
+    CLUSTER_SET = "the policy Cluster allows every endpoint"
+    LOCAL_SET = "the policy Local allows the endpoints of this node"
+    SHORT_CUT_POD = "externalTrafficPolicy Local does not bind pods: every endpoint is allowed"
+    SHORT_CUT_NODE = "externalTrafficPolicy Local does not bind the node itself: every endpoint is allowed"
+    SHORT_CUT_SOCKET = "externalTrafficPolicy Local does not bind sockets of this node: every endpoint is allowed"
+    SOURCE_RANGE = "the source is in none of the Service's loadBalancerSourceRanges"
+    NO_ENDPOINTS = "the Service has no usable endpoint"
+    NO_LOCAL_ENDPOINTS = "the policy Local allows the endpoints of this node, and there is none"
+    WRONG_PORT = "the Service of this ClusterIP has no such port"
+    UNUSED_ADDRESS = "the address is in a ServiceCIDR, and no Service has it"
+    HEALTH_CHECK = "the health-check server of the Service listens here"
+    NOT_CLAIMED = "no Service claims this destination"
+
+
+class Flow(NamedTuple):
+    """A connection, or a conversation over UDP, that begins."""
+
+    source: bytes
+    destination: bytes
+    port: int
+    protocol: Protocol
+    by_pod_device: bool | None = None
+    """Whether it comes in by a device of pods; ``None``: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict, and the rows that it follows from."""
+
+    verdict: Verdict
+    reason: Reason
+    client: Client
+    hook: Hook = Hook.PACKET
+    """Where it is decided: the socket hooks leave some flows to the packet hooks."""
+    key: FrontendKey | None = None
+    frontend: Frontend | None = None
+    service: str = ""
+    """``namespace/name``."""
+    port_name: str = ""
+    backends: tuple[Backend, ...] = ()
+    is_local_set: bool = False
+    masquerade: bool = False
+    is_hairpin: bool = False
+    """The source is the only backend."""
+    prefix: Prefix | None = None
+    """The source range that let the client in, or the ServiceCIDR that has the address."""
+
+    @property
+    def counter(self) -> Counter | None:
+        """Return the counter that this verdict raises at its hook."""
+        if self.hook is Hook.SOCKET:
+            return _SOCKET_COUNTERS.get(self.verdict)
+        return _COUNTERS.get(self.reason)
+
+
+_SOCKET_COUNTERS = {
+    Verdict.FORWARD: Counter.SOCK_TRANSLATED,
+    Verdict.REJECT: Counter.SOCK_REJECTED,
+    Verdict.PASS: Counter.SOCK_PASSED,
+}
+_COUNTERS = {
+    Reason.CLUSTER_SET: Counter.FLOW_CREATED,
+    Reason.LOCAL_SET: Counter.FLOW_CREATED,
+    Reason.SHORT_CUT_POD: Counter.FLOW_CREATED,
+    Reason.SHORT_CUT_NODE: Counter.FLOW_CREATED,
+    Reason.SOURCE_RANGE: Counter.DROP_SOURCE_RANGE,
+    Reason.NO_ENDPOINTS: Counter.REJECTED,
+    Reason.NO_LOCAL_ENDPOINTS: Counter.DROP_NO_LOCAL_BACKEND,
+    Reason.WRONG_PORT: Counter.REJECTED_PORT,
+    Reason.UNUSED_ADDRESS: Counter.DROP_UNUSED_ADDRESS,
+    Reason.NOT_CLAIMED: Counter.PASSED,
+}
+
+
+def decide(index: Index, flow: Flow, hook: Hook = Hook.PACKET) -> Decision:
+    """Return what becomes of a flow. ``Hook.SOCKET``: its source is a socket of this node."""
+    client = client_of(index, flow)
+    claim = _claim(index, flow)
+    if flow.protocol not in {Protocol.TCP, Protocol.UDP}:
+        hook = Hook.PACKET
+    if claim is None:
+        return _unclaimed(index, flow, client, hook)
+    key, frontend = claim
+    if FrontendFlag.SOURCE_RANGES in frontend.flags:
+        hook = Hook.PACKET
+    name = index.name_of(frontend.service_id)
+    found = Decision(Verdict.FORWARD, Reason.CLUSTER_SET, client, hook, key, frontend, name.service, name.port_name)
+    if FrontendFlag.SOURCE_RANGES in frontend.flags:
+        found = replace(found, prefix=index.source_range(frontend.service_id, flow.source))
+        if found.prefix is None:
+            return replace(found, verdict=Verdict.DROP, reason=Reason.SOURCE_RANGE)
+    return _forwarded(index, flow, found, frontend)
+
+
+def client_of(index: Index, flow: Flow) -> Client:
+    """Return who sends. A source that the detector takes for a pod is one, even if it is an address of the node."""
+    flags = index.config.flags
+    if ConfigFlag.DETECT_BY_NETWORK in flags:
+        is_pod = index.config.pods.contains(flow.source)
+    elif ConfigFlag.DETECT_BY_DEVICE in flags:
+        is_pod = index.is_local_pod(flow.source) if flow.by_pod_device is None else flow.by_pod_device
+    else:
+        is_pod = False
+    if is_pod:
+        return Client.POD
+    return Client.NODE if index.is_of_node(flow.source) else Client.OTHER
+
+
+def _claim(index: Index, flow: Flow) -> tuple[FrontendKey, Frontend] | None:
+    """Return the frontend that claims a destination: first those with an address, then NodePorts."""
+    dialled = index.dialled(flow.destination, flow.port, flow.protocol)
+    if dialled is not None:
+        return dialled
+    if index.is_loopback(flow.destination):
+        holds = ConfigFlag.LOOPBACK_NODE_PORTS in index.config.flags and index.is_of_node(flow.source)
+    else:
+        holds = index.holds_node_ports(flow.destination)
+    return index.node_port(flow.port, flow.protocol) if holds else None
+
+
+def _unclaimed(index: Index, flow: Flow, client: Client, hook: Hook) -> Decision:
+    address = flow.destination
+    is_tcp = flow.protocol is Protocol.TCP
+    if is_tcp and flow.port in index.health_checks and index.holds_node_ports(address):
+        service = index.health_checks[flow.port]
+        return Decision(Verdict.ACCEPT, Reason.HEALTH_CHECK, client, hook, service=service)
+    if not index.config.guard.contains(address):
+        return Decision(Verdict.PASS, Reason.NOT_CLAIMED, client, hook)
+    row = index.address_row(address)
+    if row is not None and FrontendFlag.CLUSTER_ADDRESS in row.flags:
+        return Decision(Verdict.REJECT, Reason.WRONG_PORT, client, hook, service=index.owner_of(address))
+    cidr = index.service_cidrs.find(address)
+    if cidr is not None and address not in index.tables.node_addrs:
+        return Decision(Verdict.DROP, Reason.UNUSED_ADDRESS, client, Hook.PACKET, prefix=cidr)
+    return Decision(Verdict.PASS, Reason.NOT_CLAIMED, client, hook)
+
+
+def _forwarded(index: Index, flow: Flow, found: Decision, frontend: Frontend) -> Decision:
+    """Return the decision on what a frontend claims and lets in."""
+    is_local_set, reason = _policy(found.hook, found.client, frontend)
+    where = frontend.local if is_local_set else frontend.cluster
+    found = replace(found, reason=reason, is_local_set=is_local_set)
+    if not where.length:
+        return _without_backends(found, frontend)
+    backends = index.backends_in(where)
+    is_hairpin = bool(backends) and all(backend.key.address == flow.source for backend in backends)
+    masquerade = found.hook is Hook.PACKET and (is_hairpin or _is_masqueraded(index, found.client, frontend))
+    return replace(found, backends=backends, masquerade=masquerade, is_hairpin=is_hairpin)
+
+
+def _policy(hook: Hook, client: Client, frontend: Frontend) -> tuple[bool, Reason]:
+    """Return whether only the local set is allowed: the external policy binds only who comes from elsewhere."""
+    if FrontendFlag.LOCAL_POLICY not in frontend.flags:
+        return False, Reason.CLUSTER_SET
+    if frontend.kind is FrontendKind.CLUSTER_IP:
+        return True, Reason.LOCAL_SET
+    if hook is Hook.SOCKET:
+        return False, Reason.SHORT_CUT_SOCKET
+    if client is Client.OTHER:
+        return True, Reason.LOCAL_SET
+    return False, Reason.SHORT_CUT_POD if client is Client.POD else Reason.SHORT_CUT_NODE
+
+
+def _without_backends(found: Decision, frontend: Frontend) -> Decision:
+    """Return DROP where others have endpoints, so that a load balancer tries another node. A socket has no other."""
+    has_any = FrontendFlag.HAS_BACKENDS in frontend.flags
+    reason = Reason.NO_LOCAL_ENDPOINTS if has_any else Reason.NO_ENDPOINTS
+    is_dropped = has_any and found.hook is Hook.PACKET
+    return replace(found, verdict=Verdict.DROP if is_dropped else Verdict.REJECT, reason=reason)
+
+
+def _is_masqueraded(index: Index, client: Client, frontend: Frontend) -> bool:
+    """Return what the decision table says of the source address."""
+    flags = index.config.flags
+    if frontend.kind is FrontendKind.CLUSTER_IP:
+        has_detector = bool(flags & (ConfigFlag.DETECT_BY_NETWORK | ConfigFlag.DETECT_BY_DEVICE))
+        return ConfigFlag.MASQUERADE_ALL in flags or (has_detector and client is not Client.POD)
+    if FrontendFlag.LOCAL_POLICY in frontend.flags:
+        return client is Client.NODE
+    return FrontendFlag.DSR not in frontend.flags or client is not Client.OTHER

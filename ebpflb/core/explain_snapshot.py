@@ -1,0 +1,64 @@
+"""Decides what a node would have in its maps that knows this snapshot: the rows that ``explain`` reads offline.
+
+Knows objects and options; knows no file, and no map's size: what does not fit a map is the running node's trouble.
+
+    Snapshot, Options --index_of--> Index, Refusals --> explain.decide
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ebpflb.core.abi import Family
+from ebpflb.core.compile import Allocation, Limits, Refusal, compile_tables
+from ebpflb.core.explain_index import Index
+from ebpflb.core.model import Snapshot, family_of
+from ebpflb.core.options import Options
+from ebpflb.core.refusal import service_text
+from ebpflb.core.source_ranges import parse_prefix
+from ebpflb.core.tables import Prefix
+
+_MANY = 1 << 30
+_BOUNDLESS = Limits(
+    frontends=_MANY,
+    backends=_MANY,
+    services=_MANY,
+    slots=_MANY,
+    members=_MANY,
+    local_backends=_MANY,
+    source_ranges=_MANY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """One family of a snapshot."""
+
+    index: Index
+    refused: tuple[Refusal, ...]
+
+
+def index_of(snapshot: Snapshot, family: Family, options: Options) -> Indexed:
+    """Compile a snapshot as the agent would, and arrange it for look-ups."""
+    compiled = compile_tables(snapshot, family, Allocation(), _BOUNDLESS, options=options)
+    index = Index(compiled.tables, health_checks(snapshot, family), _pods_here(snapshot, family))
+    return Indexed(index, compiled.refused)
+
+
+def health_checks(snapshot: Snapshot, family: Family) -> dict[int, str]:
+    """Return the ports of the health-check servers of one family, each with its Service."""
+    return {
+        service.health_check_node_port: service_text(service)
+        for service in snapshot.services.values()
+        if service.health_check_node_port and any(family_of(address) is family for address in service.cluster_ips)
+    }
+
+
+def _pods_here(snapshot: Snapshot, family: Family) -> Iterator[Prefix]:
+    """Yield where pods of this node are: its networks for pods, and the endpoints that name it."""
+    node = snapshot.node
+    prefixes = (parse_prefix(cidr) for cidr in node.pod_cidrs)
+    yield from (prefix for prefix in prefixes if prefix is not None and family_of(prefix.address) is family)
+    for each in snapshot.slices.values():
+        if each.family is family:
+            here = (endpoint.address for endpoint in each.endpoints if node.name and endpoint.node_name == node.name)
+            yield from (Prefix(address, 8 * len(address)) for address in here)
