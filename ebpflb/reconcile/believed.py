@@ -34,6 +34,8 @@ class Believed:
         self.tables = Tables(store.family)
         self.is_known = False
         """Whether ``tables`` can be relied upon; else ``read`` first."""
+        self.reads = 0
+        """How often the maps were read as a whole."""
         self._vanished_backends: dict[int, Backend] = {}
         self._vanished_members: set[MemberKey] = set()
 
@@ -49,11 +51,13 @@ class Believed:
 
     def read(self) -> None:
         """Believe what the maps say."""
+        self.reads += 1
         self._take(self._store.read())
         self.is_known = True
 
     def compare(self) -> int:
         """Believe what the maps say; return how many rows and ranges are not as they were left."""
+        self.reads += 1
         read = self._store.read()
         differing = _differing(diff(self.tables, read), read)
         self._take(read)

@@ -73,6 +73,8 @@ class FamilyReconciler:
         self._repairs = 0
         self._pending_since: datetime | None = None
         self._must_announce = False
+        self.rounds = 0
+        """In which there was anything to do."""
         self.has_taken = True
         """Whether the last batch is in the maps as far as the kernel took it: rows that failed are retried."""
 
@@ -85,6 +87,11 @@ class FamilyReconciler:
     def is_healthy(self) -> bool:
         """Return whether the maps hold what they should."""
         return self._pending_since is None and not self._failures and not self._error
+
+    @property
+    def reads(self) -> int:
+        """How often the maps were read as a whole."""
+        return self._believed.reads
 
     def due_at(self) -> float | None:
         """Return when the next round is due if no change comes before."""
@@ -109,6 +116,7 @@ class FamilyReconciler:
         is_first = not self._is_adopted and due_at is None
         if batch is None and not is_first and (due_at is None or now < due_at):
             return False
+        self.rounds += 1
         self._adopt()
         self._release(now)
         if self._snapshot is None:

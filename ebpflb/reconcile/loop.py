@@ -4,11 +4,12 @@ Decides when a round runs and what becomes of an unexpected exception. Must not 
 ``core``'s and ``family``'s business), nor which store or source is behind its ports.
 
     Inbox --Batch--> step: each family's round --> on_applied(family, tables, vanished), on_status(Status)
+                                                 --> observers: on_batch(Batch), on_round(Round)
 """
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -21,6 +22,7 @@ from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.family import FamilyReconciler, Settings
 from ebpflb.reconcile.inbox import Batch, Inbox
 from ebpflb.reconcile.ports import MapStore
+from ebpflb.reconcile.rounds import Observer, Round, Sync
 from ebpflb.reconcile.status import NodeStatus, RefusedObject, Status
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class ReconcileLoop:
         clock: Clock | None = None,
         settings: Settings | None = None,
         options: Options = DEFAULTS,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._clock = clock or Clock()
         self._inbox = inbox
@@ -58,6 +61,7 @@ class ReconcileLoop:
         self._on_applied = on_applied
         self._on_status = on_status
         self._node_status = node_status
+        self._observers = tuple(observers)
         self._families = [
             FamilyReconciler(store, self._clock, settings or Settings(), options) for store in stores.values()
         ]
@@ -65,6 +69,7 @@ class ReconcileLoop:
         self._received_at: datetime | None = None
         self._applied_at: datetime | None = None
         self._is_applied = True
+        self._unsettled_since: dict[Family, datetime] = {}
         self._published: Status | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -80,12 +85,15 @@ class ReconcileLoop:
         if batch is not None:
             self._received_at = batch.last_change_at
             self._is_applied = False
-        for family in self._families:
-            error = _guarded(f"reconcile family={family.family.name}", partial(self._round, family, batch))
-            if error is not None:
-                family.broke(error)
+            for observer in self._observers:
+                _guarded("tell of a batch", partial(observer.on_batch, batch))
+        syncs = [sync for family in self._families if (sync := self._sync(family, batch)) is not None]
         if not self._is_applied:
             self._note_applied()
+        if syncs:
+            done = Round(batch, tuple(syncs), self._clock.today(), dict(self._unsettled_since))
+            for observer in self._observers:
+                _guarded("tell of a round", partial(observer.on_round, done))
         _guarded("publish status", self._publish)
 
     def idle_s(self) -> float | None:
@@ -114,6 +122,21 @@ class ReconcileLoop:
             healthy=is_up_to_date and not node.failed and all(family.is_healthy for family in self._families),
             node=node,
         )
+
+    def _sync(self, family: FamilyReconciler, batch: Batch | None) -> Sync | None:
+        """Run a family's round, whatever it raises; return what it was, or ``None`` when there was nothing to do."""
+        began, rounds, reads = self._clock.monotonic(), family.rounds, family.reads
+        error = _guarded(f"reconcile family={family.family.name}", partial(self._round, family, batch))
+        if error is not None:
+            family.broke(error)
+        if family.is_healthy:
+            self._unsettled_since.pop(family.family, None)
+        else:
+            self._unsettled_since.setdefault(family.family, family.pending_since or self._clock.today())
+        if family.rounds == rounds:
+            return None
+        seconds = self._clock.monotonic() - began
+        return Sync(family.family, seconds, is_full=family.reads != reads, succeeded=family.is_healthy)
 
     def _round(self, family: FamilyReconciler, batch: Batch | None) -> None:
         if not family.round(batch):

@@ -1,12 +1,29 @@
 """Who asks for a health check, and what is found on this node: semantics §1.12 and §1.13, rule by rule."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from ebpflb.core.abi import Family, Protocol
+from ebpflb.core.changes import Changes, changes_between, trigger_time
+from ebpflb.core.compile import Allocation, compile_tables
+from ebpflb.core.health import HealthCheck, WithoutLocal, count_without_local, health_addresses, health_checks
 from ebpflb.core.manifest import convert_node, convert_service, convert_slice
-from ebpflb.core.model import EndpointSlice, Node, Service
+from ebpflb.core.model import (
+    EndpointPort,
+    EndpointSlice,
+    Host,
+    Node,
+    Service,
+    ServicePort,
+    ServiceType,
+    parse_address,
+)
+from ebpflb.core.options import Options
 from ebpflb.errors import ObjectError
+from tests.unit.core.factories import HERE, HTTP, NODE_HTTP, ROOMY, endpoint, endpoint_slice, service, snapshot
 
 
 def load_balancer(**spec: Any) -> Any:
@@ -17,7 +34,9 @@ def load_balancer(**spec: Any) -> Any:
 
 def a_node(metadata: dict[str, Any] | None = None, taints: list[Any] | None = None) -> Node:
     document = {"metadata": {"name": "n1", **(metadata or {})}, "spec": {"taints": taints}}
-    return convert_node({"apiVersion": "v1", "kind": "Node", **document})
+    node = convert_node({"apiVersion": "v1", "kind": "Node", **document})
+    assert isinstance(node, Node)
+    return node
 
 
 class TestReading:
@@ -72,3 +91,174 @@ class TestReading:
         )
         assert isinstance(found, EndpointSlice)
         assert found.triggered_at == text
+
+
+LB = ServiceType.LOAD_BALANCER
+V4, V6 = Family.IPV4, Family.IPV6
+HTTPS = EndpointPort("https", Protocol.TCP, 8443)
+
+
+def checked(name: str = "web", **rest: Any) -> Service:
+    return service(name, type=LB, external_local=True, health_check_node_port=32000, **rest)
+
+
+def count(*slices: EndpointSlice, of: Service | None = None, family: Family = V4) -> int:
+    of = of or checked()
+    return health_checks(snapshot(of, *slices))[of.key].count(family)
+
+
+class TestCount:
+    def test_services_without_a_port_have_no_check(self) -> None:
+        plain = service("plain", type=LB, external_local=True)
+        found = health_checks(snapshot(checked(), plain, endpoint_slice(endpoint("10.0.0.1", HERE))))
+        assert found == {("shop", "web"): HealthCheck(("shop", "web"), 32000, {V4: 1})}
+        assert health_checks(snapshot(plain)) == {}
+
+    def test_without_endpoints_it_is_zero(self) -> None:
+        assert count() == 0
+
+    def test_only_ready_endpoints_of_this_node_count(self) -> None:
+        endpoints = (
+            endpoint("10.0.0.1", HERE),
+            endpoint("10.0.0.2", "n2"),
+            endpoint("10.0.0.3", HERE, ready=False),
+            endpoint("10.0.0.4", HERE, ready=False, serving=True, terminating=True),
+            endpoint("10.0.0.5", ""),
+        )
+        assert count(endpoint_slice(*endpoints)) == 1
+
+    def test_terminating_ones_that_still_serve_the_fallback_do_not_count(self) -> None:
+        leaving = endpoint("10.0.0.4", HERE, ready=False, serving=True, terminating=True)
+        assert count(endpoint_slice(leaving)) == 0
+
+    def test_a_ready_one_counts_though_it_terminates_with_unready_addresses_published(self) -> None:
+        assert count(endpoint_slice(endpoint("10.0.0.4", HERE, ready=True, terminating=True))) == 1
+
+    def test_an_address_counts_once_over_all_ports(self) -> None:
+        ports = (HTTP, ServicePort("https", Protocol.TCP, 443))
+        both = (EndpointPort("http", Protocol.TCP, 8080), HTTPS)
+        slices = (
+            endpoint_slice(endpoint("10.0.0.1", HERE), ports=both),
+            endpoint_slice(endpoint("10.0.0.1", HERE), endpoint("10.0.0.2", HERE), name="web-2", ports=(HTTPS,)),
+        )
+        assert count(*slices, of=checked(ports=ports)) == 2
+
+    def test_ports_that_the_service_does_not_have_do_not_count(self) -> None:
+        assert count(endpoint_slice(endpoint("10.0.0.1", HERE), ports=(HTTPS,))) == 0
+
+    def test_slices_of_other_services_do_not_count(self) -> None:
+        assert count(endpoint_slice(endpoint("10.0.0.1", HERE), of="other")) == 0
+
+    def test_each_family_has_its_own_count(self) -> None:
+        dual = replace(checked(), cluster_ips=(parse_address("10.96.0.1"), parse_address("fd00::1")))
+        slices = (
+            endpoint_slice(endpoint("10.0.0.1", HERE), endpoint("10.0.0.2", HERE)),
+            endpoint_slice(endpoint("fd00::a", HERE), name="web-6", family=V6),
+        )
+        assert count(*slices, of=dual) == 2
+        assert count(*slices, of=dual, family=V6) == 1
+
+    def test_who_asks_over_a_family_that_the_service_lacks_hears_of_the_other_one(self) -> None:
+        assert count(endpoint_slice(endpoint("10.0.0.1", HERE)), family=V6) == 1
+        assert HealthCheck(("shop", "web"), 32000).count(V6) == 0
+
+
+class TestAddresses:
+    HOST = Host(addresses=frozenset(map(parse_address, ("192.0.2.1", "10.9.0.1", "2001:db8::1"))))
+    NODE = Node(HERE, addresses=(parse_address("192.0.2.1"), parse_address("2001:db8::1")))
+
+    @pytest.mark.parametrize(
+        ("given", "family", "expected"),
+        [
+            ((), V4, ["192.0.2.1"]),
+            ((), V6, ["2001:db8::1"]),
+            (("primary",), V4, ["192.0.2.1"]),
+            (("10.0.0.0/8",), V4, ["10.9.0.1"]),
+            (("10.0.0.0/8",), V6, ["::"]),
+            (("0.0.0.0/0", "10.0.0.0/8"), V4, ["0.0.0.0"]),
+            (("172.16.0.0/12",), V4, []),
+        ],
+    )
+    def test_ports_listen_where_node_ports_hold(
+        self, given: tuple[str, ...], family: Family, expected: list[str]
+    ) -> None:
+        found = health_addresses(snapshot(node=self.NODE, host=self.HOST), family, Options(node_port_addresses=given))
+        assert found == tuple(map(parse_address, expected))
+
+    def test_a_node_of_which_nothing_is_known_listens_everywhere(self) -> None:
+        assert health_addresses(snapshot(host=self.HOST), V4, Options()) == (bytes(4),)
+
+
+REMOTE = endpoint_slice(endpoint("10.0.0.2", "n2"))
+LOCAL = endpoint_slice(endpoint("10.0.0.1", HERE), endpoint("10.0.0.2", "n2"))
+LEAVING_HERE = endpoint_slice(endpoint("10.0.0.1", HERE, ready=False, terminating=True), endpoint("10.0.0.2", "n2"))
+
+
+class TestWithoutLocal:
+    @pytest.mark.parametrize(
+        ("internal", "external", "slices", "expected"),
+        [
+            (True, False, (REMOTE,), WithoutLocal(1, 0)),
+            (False, True, (REMOTE,), WithoutLocal(0, 1)),
+            (True, True, (REMOTE,), WithoutLocal(1, 1)),
+            (False, False, (REMOTE,), WithoutLocal(0, 0)),
+            (True, True, (LOCAL,), WithoutLocal(0, 0)),
+            (True, True, (LEAVING_HERE,), WithoutLocal(0, 0)),
+            (True, True, (), WithoutLocal(0, 0)),
+        ],
+    )
+    def test_ports_with_backends_elsewhere_only(
+        self, internal: bool, external: bool, slices: tuple[EndpointSlice, ...], expected: WithoutLocal
+    ) -> None:
+        each = service(type=ServiceType.NODE_PORT, ports=[NODE_HTTP], internal_local=internal, external_local=external)
+        compiled = compile_tables(snapshot(each, *slices), V4, Allocation(), ROOMY)
+        assert count_without_local(compiled.tables) == expected
+
+    def test_many_frontends_of_a_port_count_once(self) -> None:
+        each = service(
+            type=ServiceType.NODE_PORT,
+            ports=[NODE_HTTP],
+            external_local=True,
+            external_ips=(parse_address("192.0.2.9"),),
+        )
+        compiled = compile_tables(snapshot(each, REMOTE), V4, Allocation(), ROOMY)
+        assert count_without_local(compiled.tables) == WithoutLocal(0, 1)
+
+
+class TestChanges:
+    SLICE = replace(REMOTE, triggered_at="2026-01-02T03:04:05Z")
+    MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def test_what_is_new_different_or_gone_counts(self) -> None:
+        before = snapshot(service("a"), service("b"), service("c"), endpoint_slice(name="s"), endpoint_slice(name="t"))
+        after = snapshot(
+            service("b", ip="10.96.0.7"),
+            before.services["shop", "c"],
+            service("d"),
+            service("e"),
+            before.slices["shop", "s"],
+        )
+        assert changes_between(before, after) == Changes(services=4, slices=1)
+
+    def test_equal_objects_of_a_relist_are_no_change(self) -> None:
+        assert changes_between(snapshot(service(), REMOTE), snapshot(service(), replace(REMOTE))) == Changes()
+
+    def test_changed_slices_say_when_it_came_true(self) -> None:
+        found = changes_between(snapshot(REMOTE), snapshot(self.SLICE))
+        assert found == Changes(slices=1, triggered=((V4, self.MOMENT),))
+        assert changes_between(snapshot(self.SLICE), snapshot(self.SLICE)) == Changes()
+        assert changes_between(snapshot(self.SLICE), snapshot()) == Changes(slices=1)
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("2026-01-02T03:04:05Z", MOMENT),
+            ("2026-01-02T04:04:05.000000+01:00", MOMENT),
+            ("2026-01-02T03:04:05.123456789Z", MOMENT.replace(microsecond=123456)),
+            ("2026-01-02T03:04:05", None),
+            ("yesterday", None),
+            ("", None),
+        ],
+    )
+    def test_trigger_times(self, text: str, expected: datetime | None) -> None:
+        assert trigger_time(text) == expected
