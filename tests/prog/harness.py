@@ -49,6 +49,7 @@ SIZES = MapSizes(
     local_backends=16,
     source_ranges=16,
     opt_outs=16,
+    service_cidrs=16,
 )
 HOST_NETNS_COOKIE = 1
 RECENT_S = 5

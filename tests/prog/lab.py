@@ -15,7 +15,7 @@ from _pytest.mark.structures import ParameterSet
 from ebpflb.core.abi import Counter, Family, FlowFlag, FlowSeen, Protocol
 from tests.prog.harness import SIZES, Datapath, Hook, Outcome, Verdict
 from tests.prog.rows import Flow, FlowKey
-from tests.prog.services import BACKEND_IDS, GENERATION, SERVICE_ID, Service, tables
+from tests.prog.services import BACKEND_IDS, GENERATION, PLAIN_NODE, SERVICE_ID, Node, Service, tables
 from tests.prog.wire import Wire, build
 from tests.prog.world import Device, packed
 
@@ -87,6 +87,7 @@ class Row:
     protocols: tuple[Protocol, ...] = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
     devices: Mapping[Device, str] | None = None
     """SNAT addresses; None: the uplink has the node's."""
+    node: Node = PLAIN_NODE
     prepare: "Callable[[Lab], object]" = id
     """Is called when the services are loaded."""
 
@@ -120,6 +121,7 @@ class Lab:
         generations: Mapping[str, int] | None = None,
         devices: Mapping[Device, str] | None = None,
         xdp: bool = True,
+        node: Node = PLAIN_NODE,
     ) -> None:
         """Have these services and no others; what flows and affinity hold stays."""
         self.datapath.load(
@@ -131,12 +133,13 @@ class Lab:
                 generations=generations,
                 devices=devices,
                 xdp=xdp,
+                node=node,
             )
         )
 
     def play_row(self, row: Row) -> None:
         """Load a row's services, then play its steps."""
-        self.load(*row.services, devices=row.devices)
+        self.load(*row.services, devices=row.devices, node=row.node)
         row.prepare(self)
         self.play(*row.steps)
 

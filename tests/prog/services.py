@@ -6,7 +6,7 @@ Written apart from ``core.compile``: these tests are about what the programs do 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
@@ -15,22 +15,27 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    ConfigFlag,
     DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
     MemberSet,
+    NodeAddrFlag,
     Protocol,
 )
 from ebpflb.core.tables import (
+    CONFIG_KEY,
     EMPTY_RANGE,
     Backend,
     BackendKey,
+    ConfigRow,
     DeviceRow,
     Frontend,
     FrontendKey,
     LocalBackendKey,
     MemberKey,
+    Prefix,
     Range,
     SourceRangeKey,
     Tables,
@@ -42,6 +47,8 @@ GENERATION = 7
 SERVICE_ID = 1
 """Of a service that names no other."""
 LOCAL = frozenset({"pod", "pod2"})
+GUARD_BITS = 14
+"""Of the network that holds all ClusterIPs and ServiceCIDRs here, and other addresses."""
 BACKEND_IDS = {name: number for number, name in enumerate(ADDRESSES, start=1)}
 """The same in every test: a backend keeps its id from one load of the tables to the next."""
 
@@ -66,6 +73,29 @@ class Service:
     """Names of addresses, and prefix lengths of IPv4; those of IPv6 are four times as long."""
 
 
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What the configuration and the devices of the node say about every Service; as a test leaves it out, a node that
+    tells nobody apart, and whose pods' devices have no row.
+    """
+
+    flags: ConfigFlag = ConfigFlag(0)
+    """What ``config`` says besides."""
+    pods: tuple[str, int] | None = None
+    """The network of pods, as in ``source_ranges``: they are detected by it."""
+    cidrs: tuple[tuple[str, int], ...] = ()
+    """ServiceCIDRs, likewise."""
+    device_flags: Mapping[Device, DeviceFlag] = field(default_factory=dict)
+    """Besides ``XDP``."""
+    node_ports_at: tuple[str, ...] = ("node",)
+    addresses: tuple[str, ...] = ()
+    """Of the node, where no NodePorts hold."""
+
+
+PLAIN_NODE = Node()
+_LOOPBACK = ConfigFlag.WRITTEN | ConfigFlag.LOOPBACK_NODE_PORTS
+
+
 def backend_row(name: str, family: Family, protocol: Protocol, state: BackendState, generation: int) -> Backend:
     """Return the value of ``backends``."""
     flags = BackendFlag.LOCAL if name in LOCAL else BackendFlag(0)
@@ -81,6 +111,7 @@ def tables(
     generations: Mapping[str, int] | None = None,
     devices: Mapping[Device, str] | None = None,
     xdp: bool = True,
+    node: Node = PLAIN_NODE,
 ) -> Tables:
     """Return all rows; ``draining`` backends serve the flows they have."""
     services = list(services)
@@ -112,13 +143,33 @@ def tables(
             for service in services
             for name, bits in service.source_ranges
         },
-        node_addrs={packed("node", family): 0},
+        node_addrs={
+            **{packed(name, family): NodeAddrFlag(0) for name in node.addresses},
+            **{packed(name, family): NodeAddrFlag.NODE_PORTS for name in node.node_ports_at},
+        },
         devices={
-            device: DeviceRow(packed(name, family), 1500, DeviceFlag.XDP if xdp else DeviceFlag(0))
+            device: _device_row(name, family, node.device_flags.get(device, DeviceFlag(0)), xdp=xdp)
             for device, name in ({Device.UPLINK: "node"} if devices is None else devices).items()
         },
+        service_cidrs={Prefix(*_prefix(name, bits, family)): 0 for name, bits in node.cidrs},
+        config={CONFIG_KEY: _config(services, family, node)},
         slots={ranges[service][0]: _ids(service) for service in services if service.backends},
     )
+
+
+def _device_row(address: str, family: Family, flags: DeviceFlag, *, xdp: bool) -> DeviceRow:
+    return DeviceRow(packed(address, family), 1500, flags | (DeviceFlag.XDP if xdp else DeviceFlag(0)))
+
+
+def _config(services: Iterable[Service], family: Family, node: Node) -> ConfigRow:
+    """Return the row of ``config``. The guard is as wide as it may be: around each of the addresses that it is for."""
+    nobody = Prefix(bytes(family.address_bytes), 8 * family.address_bytes)
+    guard = Prefix(*_prefix("cluster", GUARD_BITS, family))
+    is_guarded = node.cidrs or any(service.kind is FrontendKind.CLUSTER_IP for service in services)
+    flags, pods = _LOOPBACK | node.flags, nobody
+    if node.pods is not None:
+        flags, pods = flags | ConfigFlag.DETECT_BY_NETWORK, Prefix(*_prefix(*node.pods, family))
+    return ConfigRow(flags, pods, guard if is_guarded else nobody)
 
 
 def _local_first(service: Service) -> list[str]:
@@ -155,6 +206,7 @@ def _address_row(service: Service, family: Family) -> Iterable[tuple[FrontendKey
         return
     key = FrontendKey(packed(service.frontend.rpartition(":")[0], family), 0, Protocol.ANY)
     flags = FrontendFlag.HAS_BACKENDS if service.backends else FrontendFlag(0)
+    flags |= FrontendFlag.CLUSTER_ADDRESS if service.kind is FrontendKind.CLUSTER_IP else 0
     yield key, Frontend(0, FrontendKind.ADDRESS, Algorithm.RANDOM, flags, 0, EMPTY_RANGE, EMPTY_RANGE)
 
 
