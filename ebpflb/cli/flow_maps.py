@@ -16,7 +16,7 @@ from ebpflb.cli.words import Names, Row, is_wanted, protocol_name, transport, wo
 from ebpflb.core.abi import Counter, FlowFlag, FlowSeen
 from ebpflb.core.model import format_address, format_endpoint
 from ebpflb.core.tables import Tables
-from ebpflb.datapath.codec import addresses_of
+from ebpflb.datapath.columns import addresses_of
 from ebpflb.datapath.expiry import FlowState, flow_states, partners
 from ebpflb.datapath.maps import Rows
 

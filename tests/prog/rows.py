@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ebpflb.core.abi import FlowFlag, FlowSeen, Protocol
-from ebpflb.datapath.codec import addresses_of
+from ebpflb.datapath.columns import addresses_of
 
 _Row = TypeVar("_Row")
 

@@ -42,7 +42,7 @@ from ebpflb.core.tables import (
 )
 from ebpflb.datapath.build import BuildSpec, MapSizes, build_programs
 from ebpflb.datapath.clock import JiffiesClock
-from ebpflb.datapath.codec import addresses_of
+from ebpflb.datapath.columns import addresses_of
 from ebpflb.datapath.layout import MAP_NAMES
 from ebpflb.datapath.maps import BpfMap
 from ebpflb.datapath.pins import Pins

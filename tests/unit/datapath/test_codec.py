@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ebpflb.core.abi import Algorithm, Family, FrontendFlag, FrontendKind, Protocol
-from ebpflb.core.tables import EMPTY_RANGE, Frontend, FrontendKey, MemberKey, Range, TableName
-from ebpflb.datapath.codec import addresses_of, pack_keys, pack_values, unpack
+from ebpflb.core.tables import EMPTY_RANGE, Frontend, FrontendKey, MemberKey, Prefix, Range, TableName
+from ebpflb.datapath.codec import pack_keys, pack_values, unpack
+from ebpflb.datapath.columns import addresses_of
 from ebpflb.errors import MapError
 from tests.contract.map_store import extremes, row
 
@@ -40,6 +41,8 @@ MISFITS: list[tuple[TableName, Any]] = [
     (TableName.FRONTENDS, FrontendKey(bytes(16), 80, Protocol.TCP)),
     (TableName.NODE_ADDRS, bytes(3)),
     (TableName.MEMBERS, MemberKey(1 << 32, 1)),
+    (TableName.SERVICE_CIDRS, Prefix(bytes(16), 24)),
+    (TableName.CONFIG, 1 << 32),
     (TableName.DEVICES, 1 << 64),
 ]
 
