@@ -1,44 +1,29 @@
 """An in-memory ``MapStore`` with kernel semantics, for tests and for trying a compilation without a kernel.
 
 Decides what the kernel would: which rows fit, which are refused, what stays after a delete. Must not know what a
-plan is. Faults are injected, so that every failure and every crash can be had on demand.
+plan is, nor when something fails (``faults.py``).
 
     put, delete, write_slots --> (checks, faults) --> rows, array of backends, flat array of slots --> read, dump
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from ebpflb.core.abi import BackendFlag, BackendState, Family, Protocol
-from ebpflb.core.tables import Backend, BackendKey, Range, Slots, SourceRangeKey, TableName, Tables
+from ebpflb.core.abi import BackendFlag, BackendState, ConfigFlag, Family, Protocol
+from ebpflb.core.tables import Backend, BackendKey, Prefix, Range, Slots, TableName, Tables
 from ebpflb.errors import MapError, MapFullError
 from ebpflb.reconcile.describe import describe_key, describe_value
+from ebpflb.reconcile.faults import SLOTS, Fault, Faults, Operation, SimulatedCrash
 from ebpflb.reconcile.layout import check_key, check_row
 from ebpflb.reconcile.ports import RowFailure
 
-SLOTS: Literal["slots"] = "slots"
-Target = TableName | Literal["slots"]
+__all__ = ["SLOTS", "Capacities", "FakeMapStore", "Fault", "Operation", "SimulatedCrash"]
 
-
-class Operation(StrEnum):
-    """What is done to one row or range."""
-
-    PUT = "put"
-    DELETE = "delete"
-    WRITE = "write"
-
-
-Fault = Callable[[Operation, Target, Any], bool]
-"""Whether an operation on a key (of ``slots``: a ``Range``) fails."""
-
-
-class SimulatedCrash(BaseException):
-    """The process died here. No ``Exception``, so that the loop's broad catch does not survive it."""
+_TRIES = frozenset({TableName.SOURCE_RANGES, TableName.SERVICE_CIDRS})
+_ARRAYS = frozenset({TableName.BACKENDS, TableName.CONFIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +49,11 @@ class Capacities:
         return capacity
 
 
-class FakeMapStore:
+class FakeMapStore(Faults):
     """The maps of one family in memory. Survives a ``SimulatedCrash`` as pinned maps survive the agent."""
 
     def __init__(self, family: Family, capacities: Capacities | None = None) -> None:
+        super().__init__()
         self._family = family
         self._capacities = capacities or Capacities()
         self._rows: dict[TableName, dict[Any, Any]] = {
@@ -75,11 +61,6 @@ class FakeMapStore:
         }
         self._backends = [_no_backend(family, 0)] * self._capacities.backends
         self._slots: Slots = np.zeros(self._capacities.slots, dtype=np.uint32)
-        self._faults: list[Fault] = []
-        self._fail_next: Counter[Target] = Counter()
-        self._operations_left: int | None = None
-        self.operations = 0
-        """Rows put, rows deleted and ranges written so far, failed ones included."""
 
     @property
     def family(self) -> Family:
@@ -98,31 +79,14 @@ class FakeMapStore:
         """Return the highest backend generation in the map, deleted backends included."""
         return max(backend.generation for backend in self._backends)
 
-    # -- faults ------------------------------------------------------------------------------------------------------
-
-    def fail_next(self, target: Target, count: int = 1) -> None:
-        """Make the next ``count`` operations on a table, or on ``SLOTS``, fail."""
-        self._fail_next[target] += count
-
-    def fail_when(self, fault: Fault) -> None:
-        """Make every operation fail for which ``fault`` is true, until ``heal``."""
-        self._faults.append(fault)
-
-    def heal(self) -> None:
-        """Forget all faults, a planned crash included."""
-        self._faults.clear()
-        self._fail_next.clear()
-        self._operations_left = None
-
-    def crash_after(self, operations: int) -> None:
-        """Let so many operations through, then raise ``SimulatedCrash`` in the middle of the next."""
-        self._operations_left = operations
-
     # -- MapStore ----------------------------------------------------------------------------------------------------
 
     def read(self) -> Tables:
         """Read all rows, and the contents of every range that a frontend names."""
         rows = {table.value: dict(self._rows[table]) for table in self._rows}
+        rows[TableName.CONFIG.value] = {
+            key: row for key, row in self._rows[TableName.CONFIG].items() if ConfigFlag.WRITTEN in row.flags
+        }
         frontends = self._rows[TableName.FRONTENDS].values()
         ranges = {span for frontend in frontends for span in (frontend.cluster, frontend.local) if span.length}
         return Tables(
@@ -141,7 +105,7 @@ class FakeMapStore:
         failures = []
         for key, value in rows.items():
             try:
-                self._operate(Operation.PUT, table, key)
+                self.operate(Operation.PUT, table, key)
                 check_row(self._family, table, key, value)
                 self._put(table, key, value)
             except MapError as error:
@@ -153,7 +117,7 @@ class FakeMapStore:
         failures = []
         for key in keys:
             try:
-                self._operate(Operation.DELETE, table, key)
+                self.operate(Operation.DELETE, table, key)
                 check_key(self._family, table, key)
                 self._delete(table, key)
             except MapError as error:
@@ -167,7 +131,7 @@ class FakeMapStore:
                 raise MapError(f"write {SLOTS} {span.offset}+{span.length}: {len(ids)} ids, {len(self._slots)} slots")
             half = span.length // 2
             try:
-                self._operate(Operation.WRITE, SLOTS, span)
+                self.operate(Operation.WRITE, SLOTS, span)
             except SimulatedCrash:
                 self._slice(span)[:half] = ids[:half]
                 raise
@@ -192,41 +156,28 @@ class FakeMapStore:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _operate(self, operation: Operation, target: Target, key: Any) -> None:
-        """Count one operation; crash or fail when that was asked for."""
-        if self._operations_left is not None:
-            if not self._operations_left:
-                raise SimulatedCrash
-            self._operations_left -= 1
-        self.operations += 1
-        if self._fail_next[target]:
-            self._fail_next[target] -= 1
-        elif not any(fault(operation, target, key) for fault in self._faults):
-            return
-        raise MapError(f"{operation.value} {target} {key}: injected fault")
-
     def _put(self, table: TableName, key: Any, value: Any) -> None:
+        if table in _ARRAYS and key >= self.capacity(table):
+            raise MapFullError(f"put {table.value} {key}: the map holds {self.capacity(table)} entries")
         if table is TableName.BACKENDS:
-            if key >= len(self._backends):
-                raise MapFullError(f"put {table.value} {key}: the map holds {len(self._backends)} ids")
             self._backends[key] = value
             return
         rows = self._rows[table]
-        if table is TableName.SOURCE_RANGES:
+        if table in _TRIES:
             _remove_prefix(rows, key)
         if key not in rows and len(rows) >= self.capacity(table):
             raise MapFullError(f"put {table.value} {describe_key(table, key)}: the map is full ({len(rows)} entries)")
         rows[key] = value
 
     def _delete(self, table: TableName, key: Any) -> None:
-        if table is TableName.SOURCE_RANGES:
-            _remove_prefix(self._rows[table], key)
-        elif table is not TableName.BACKENDS:
-            self._rows[table].pop(key, None)
-        elif key >= len(self._backends):
-            raise MapError(f"delete {table.value} {key}: the map holds {len(self._backends)} ids")
-        else:
+        if table in _ARRAYS and key >= self.capacity(table):
+            raise MapError(f"delete {table.value} {key}: the map holds {self.capacity(table)} entries")
+        if table is TableName.BACKENDS:
             self._backends[key] = _no_backend(self._family, self._backends[key].generation)
+        elif table in _TRIES:
+            _remove_prefix(self._rows[table], key)
+        else:
+            self._rows[table].pop(key, None)
 
     def _holds(self, span: Range) -> bool:
         return 0 <= span.offset <= span.offset + span.length <= len(self._slots)
@@ -235,15 +186,16 @@ class FakeMapStore:
         return self._slots[span.offset : span.offset + span.length]
 
 
-def _remove_prefix(rows: dict[Any, Any], key: SourceRangeKey) -> None:
+def _remove_prefix(rows: dict[Any, Any], key: Any) -> None:
     """Remove the entry of a prefix: to a trie, addresses that differ behind the prefix only are the same key."""
     for known in [known for known in rows if _prefix(known) == _prefix(key)]:
         del rows[known]
 
 
-def _prefix(key: SourceRangeKey) -> tuple[int, int, int]:
-    host_bits = 8 * len(key.address) - key.prefix_length
-    return key.service_id, key.prefix_length, int.from_bytes(key.address) >> host_bits
+def _prefix(key: Any) -> tuple[int, int, int]:
+    """Return what a trie compares: of a source range or a ServiceCIDR."""
+    service_id, address, length = (0, *key) if isinstance(key, Prefix) else key
+    return service_id, length, int.from_bytes(address) >> 8 * len(address) - length
 
 
 def _no_backend(family: Family, generation: int) -> Backend:

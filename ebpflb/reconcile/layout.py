@@ -26,6 +26,9 @@ def check_row(family: Family, table: TableName, key: Any, value: Any) -> None:
     check_key(family, table, key)
     for address in _addresses_of_value(table, value):
         _check_address(family, table, address)
+    if table is TableName.CONFIG:
+        for name, prefix in (("pods", value.pods), ("guard", value.guard)):
+            _check_prefix_length(family, f"{table.value} {key}: {name}", prefix.length)
     for name, number, bits in _numbers_of_value(table, value):
         _check_number(f"{table.value} {describe_key(table, key)}: {name}", number, bits)
     if table is TableName.SERVICES:
@@ -41,9 +44,9 @@ def check_key(family: Family, table: TableName, key: Any) -> None:
     elif table in _WITH_ADDRESS:
         _check_address(family, table, key.address)
     if table is TableName.SOURCE_RANGES:
-        _check_prefix_length(family, table, key.prefix_length)
+        _check_prefix_length(family, f"{table.value}: key: prefix_length", key.prefix_length)
     if table is TableName.SERVICE_CIDRS:
-        _check_prefix_length(family, table, key.length)
+        _check_prefix_length(family, f"{table.value}: key: prefix_length", key.length)
     for name, number, bits in _numbers_of_key(table, key):
         _check_number(f"{table.value}: key: {name}", number, bits)
 
@@ -123,9 +126,9 @@ def _check_number(what: str, number: int, bits: int) -> None:
         raise MapError(f"{what}: {number} does not fit u{bits}")
 
 
-def _check_prefix_length(family: Family, table: TableName, bits: int) -> None:
+def _check_prefix_length(family: Family, what: str, bits: int) -> None:
     if not 0 <= bits <= 8 * family.address_bytes:
-        raise MapError(f"{table.value}: key: prefix_length: {bits} bits are no prefix of an address")
+        raise MapError(f"{what}: {bits} bits are no prefix of an address")
 
 
 def _check_address(family: Family, table: TableName, address: bytes) -> None:

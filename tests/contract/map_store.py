@@ -14,22 +14,26 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    ConfigFlag,
     DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
     MemberSet,
+    NodeAddrFlag,
     Protocol,
 )
 from ebpflb.core.tables import (
     EMPTY_RANGE,
     Backend,
     BackendKey,
+    ConfigRow,
     DeviceRow,
     Frontend,
     FrontendKey,
     LocalBackendKey,
     MemberKey,
+    Prefix,
     Range,
     Slots,
     SourceRangeKey,
@@ -49,12 +53,17 @@ CAPACITIES: Mapping[TableName, int] = {
     TableName.LOCAL_BACKENDS: 64,
     TableName.SOURCE_RANGES: 64,
     TableName.OPT_OUTS: 16,
+    TableName.SERVICE_CIDRS: 16,
+    TableName.CONFIG: 1,
 }
 SLOT_CAPACITY = 1024
 U16_MAX = (1 << 16) - 1
 U32_MAX = (1 << 32) - 1
 U64_MAX = (1 << 64) - 1
-HASH_TABLES = [table for table in TableName if table is not TableName.BACKENDS]
+OF_MANY = [table for table in TableName if table is not TableName.CONFIG]
+ARRAYS = (TableName.BACKENDS, TableName.CONFIG)
+TRIES = (TableName.SOURCE_RANGES, TableName.SERVICE_CIDRS)
+HASH_TABLES = [table for table in OF_MANY if table is not TableName.BACKENDS]
 
 
 def address(family: Family, number: int) -> bytes:
@@ -70,6 +79,11 @@ def backend(family: Family, number: int, generation: int = 1) -> Backend:
     return Backend(key, BackendState.ACTIVE, BackendFlag(0), generation)
 
 
+def config(family: Family, flags: ConfigFlag = ConfigFlag.WRITTEN) -> ConfigRow:
+    nowhere = Prefix(bytes(family.address_bytes), 8 * family.address_bytes)
+    return ConfigRow(flags, nowhere, nowhere)
+
+
 def row(family: Family, table: TableName, number: int) -> tuple[Any, Any]:
     """The ``number``-th row of a table, each with another key."""
     at = address(family, number)
@@ -80,11 +94,17 @@ def row(family: Family, table: TableName, number: int) -> tuple[Any, Any]:
         TableName.MEMBERS: (MemberKey(1, number), MemberSet.CLUSTER),
         TableName.LOCAL_BACKENDS: (LocalBackendKey(1, at), number),
         TableName.SOURCE_RANGES: (SourceRangeKey(1, at, 8 * family.address_bytes), 0),
-        TableName.NODE_ADDRS: (at, 0),
+        TableName.NODE_ADDRS: (at, NodeAddrFlag.NODE_PORTS),
         TableName.DEVICES: (number, DeviceRow(at, 1500, DeviceFlag.XDP)),
         TableName.OPT_OUTS: (number, 0),
+        TableName.SERVICE_CIDRS: (Prefix(at, 8 * family.address_bytes), 0),
+        TableName.CONFIG: (number - 1, config(family)),
     }
     return rows[table]
+
+
+def trie_key(table: TableName, at: bytes, bits: int) -> SourceRangeKey | Prefix:
+    return Prefix(at, bits) if table is TableName.SERVICE_CIDRS else SourceRangeKey(1, at, bits)
 
 
 def extremes(family: Family) -> Mapping[TableName, Mapping[Any, Any]]:
@@ -117,7 +137,7 @@ def extremes(family: Family) -> Mapping[TableName, Mapping[Any, Any]]:
             MemberKey(0, 0): MemberSet.LOCAL,
             MemberKey(U32_MAX, U32_MAX): MemberSet.CLUSTER | MemberSet.LOCAL,
         },
-        TableName.NODE_ADDRS: {least: 0, greatest: U32_MAX},
+        TableName.NODE_ADDRS: {least: NodeAddrFlag(0), greatest: NodeAddrFlag(U32_MAX)},
         TableName.DEVICES: {
             1: DeviceRow(least, 0, DeviceFlag(0)),
             U32_MAX: DeviceRow(greatest, U32_MAX, DeviceFlag.XDP),
@@ -128,6 +148,10 @@ def extremes(family: Family) -> Mapping[TableName, Mapping[Any, Any]]:
             SourceRangeKey(U32_MAX, greatest, 8 * family.address_bytes): U32_MAX,
         },
         TableName.OPT_OUTS: {0: 0, U64_MAX: U32_MAX},
+        TableName.SERVICE_CIDRS: {Prefix(least, 0): 0, Prefix(greatest, 8 * family.address_bytes): U32_MAX},
+        TableName.CONFIG: {
+            0: ConfigRow(ConfigFlag(U32_MAX), Prefix(least, 0), Prefix(greatest, 8 * family.address_bytes))
+        },
     }
 
 
@@ -180,8 +204,12 @@ class MapStoreContract:
             assert isinstance(entry.flags, BackendFlag)
         assert all(isinstance(sets, MemberSet) for sets in tables.members.values())
         assert all(isinstance(device.flags, DeviceFlag) for device in tables.devices.values())
+        assert all(isinstance(flags, NodeAddrFlag) for flags in tables.node_addrs.values())
+        assert all(isinstance(each.flags, ConfigFlag) for each in tables.config.values())
+        assert all(isinstance(each.guard, Prefix) for each in tables.config.values())
+        assert all(isinstance(each, Prefix) for each in tables.service_cidrs)
 
-    @pytest.mark.parametrize("table", TableName)
+    @pytest.mark.parametrize("table", OF_MANY)
     def test_many_rows_in_one_call(self, store: MapStore, table: TableName) -> None:
         rows = dict(row(store.family, table, number) for number in range(1, CAPACITIES[table]))
         assert store.put(table, rows) == []
@@ -195,27 +223,77 @@ class MapStoreContract:
         assert store.put(TableName.FRONTENDS, {key: value._replace(service_id=9)}) == []
         assert store.read().frontends == {key: value._replace(service_id=9)}
 
-    def test_what_lies_behind_a_prefix_is_no_part_of_it(self, store: MapStore) -> None:
+    @pytest.mark.parametrize("table", TRIES)
+    def test_what_lies_behind_a_prefix_is_no_part_of_it(self, store: MapStore, table: TableName) -> None:
         bits = 8 * store.family.address_bytes - 8
-        one, other = (SourceRangeKey(1, address(store.family, 0x0A00 + last), bits) for last in (0, 7))
-        assert store.put(TableName.SOURCE_RANGES, {other: 1}) == []
-        assert store.put(TableName.SOURCE_RANGES, {one: 2, one._replace(prefix_length=bits + 1): 3}) == []
-        assert store.read().source_ranges == {one: 2, one._replace(prefix_length=bits + 1): 3}
-        assert store.delete(TableName.SOURCE_RANGES, [other]) == []
-        assert store.read().source_ranges == {one._replace(prefix_length=bits + 1): 3}
+        one, other = (trie_key(table, address(store.family, 0x0A00 + last), bits) for last in (0, 7))
+        longer = trie_key(table, address(store.family, 0x0A00), bits + 1)
+        assert store.put(table, {other: 1}) == []
+        assert store.put(table, {one: 2, longer: 3}) == []
+        assert store.read().rows(table) == {one: 2, longer: 3}
+        assert store.delete(table, [other]) == []
+        assert store.read().rows(table) == {longer: 3}
 
-    def test_a_prefix_longer_than_an_address_fails_alone(self, store: MapStore) -> None:
-        key, value = row(store.family, TableName.SOURCE_RANGES, 1)
-        too_long = key._replace(prefix_length=8 * store.family.address_bytes + 1)
-        assert [failure.key for failure in store.put(TableName.SOURCE_RANGES, {too_long: 0, key: value})] == [too_long]
-        assert store.read().source_ranges == {key: value}
+    @pytest.mark.parametrize("table", TRIES)
+    def test_a_prefix_that_is_full_takes_an_equal_one(self, store: MapStore, table: TableName) -> None:
+        capacity, bits = CAPACITIES[table], 8 * store.family.address_bytes - 8
+        keys = [trie_key(table, address(store.family, number << 8), bits) for number in range(capacity + 1)]
+        assert store.put(table, dict.fromkeys(keys[:-1], 0)) == []
+        again = trie_key(table, address(store.family, 1), bits)
+        assert [failure.key for failure in store.put(table, {keys[-1]: 0, again: 9})] == [keys[-1]]
+        assert list(store.read().rows(table).values()).count(9) == 1
+        assert len(store.read().rows(table)) == capacity
+
+    @pytest.mark.parametrize("table", TRIES)
+    def test_a_prefix_longer_than_an_address_fails_alone(self, store: MapStore, table: TableName) -> None:
+        key, value = row(store.family, table, 1)
+        too_long = trie_key(table, key.address, 8 * store.family.address_bytes + 1)
+        assert [failure.key for failure in store.put(table, {too_long: 0, key: value})] == [too_long]
+        assert store.read().rows(table) == {key: value}
+
+    def test_config_is_there_once_it_is_written_and_until_it_is_removed(self, store: MapStore) -> None:
+        first = config(store.family, ConfigFlag.WRITTEN | ConfigFlag.MASQUERADE_ALL)
+        other = config(store.family)._replace(pods=Prefix(bytes(store.family.address_bytes), 0))
+        assert store.delete(TableName.CONFIG, [0]) == []
+        assert store.put(TableName.CONFIG, {0: first}) == []
+        assert store.read().config == {0: first}
+        assert store.put(TableName.CONFIG, {0: other}) == []
+        assert store.read().config == {0: other}
+        assert store.delete(TableName.CONFIG, [0]) == []
+        assert store.read().config == {}
+        assert store.put(TableName.CONFIG, {0: first}) == []
+        assert store.read().config == {0: first}
+
+    def test_config_that_nobody_signed_is_not_there(self, store: MapStore) -> None:
+        """The kernel has no empty place in an array: only a flag tells a row from none."""
+        assert store.put(TableName.CONFIG, {0: config(store.family, ConfigFlag.MASQUERADE_ALL)}) == []
+        assert store.read().config == {}
+
+    def test_config_with_a_prefix_that_is_none_is_refused(self, store: MapStore) -> None:
+        bits = 8 * store.family.address_bytes
+        for length in (-1, bits + 1):
+            for broken in (
+                config(store.family)._replace(pods=Prefix(bytes(bits // 8), length)),
+                config(store.family)._replace(guard=Prefix(bytes(bits // 8), length)),
+            ):
+                assert [failure.key for failure in store.put(TableName.CONFIG, {0: broken})] == [0]
+        assert is_empty(store.read())
+
+    @pytest.mark.parametrize("table", ARRAYS)
+    def test_nothing_lies_beyond_an_array(self, store: MapStore, table: TableName) -> None:
+        beyond = CAPACITIES[table]
+        (full,) = store.put(table, {beyond: row(store.family, table, 1)[1]})
+        assert isinstance(full.error, MapFullError)
+        assert [failure.key for failure in store.delete(table, [beyond])] == [beyond]
+        assert [failure.key for failure in store.delete(table, [-1])] == [-1]
+        assert is_empty(store.read())
 
     def test_a_shorter_name_leaves_nothing_of_the_longer_one(self, store: MapStore) -> None:
         store.put(TableName.SERVICES, {1: "n" * 199})
         store.put(TableName.SERVICES, {1: "a/b/TCP"})
         assert store.read().services == {1: "a/b/TCP"}
 
-    @pytest.mark.parametrize("table", TableName)
+    @pytest.mark.parametrize("table", OF_MANY)
     def test_deleting_what_is_missing_is_no_failure(self, store: MapStore, table: TableName) -> None:
         rows = dict(row(store.family, table, number) for number in (1, 2, 3))
         store.put(table, rows)

@@ -80,7 +80,16 @@ def test_no_such_instance(tmp_path: Path, as_root: None, folders: list[str], wor
 def test_maps_are_read_in_the_order_of_the_schema() -> None:
     assert maps_to_read([], of_service=False) == list(MAP_NAMES)
     assert maps_to_read(["flows", "frontends", "flows"], of_service=False) == ["frontends", "flows"]
-    of_node = {"node_addrs", "devices", "opt_outs", "datagrams", "held_fragments", "counters"}
+    of_node = {
+        "node_addrs",
+        "devices",
+        "opt_outs",
+        "service_cidrs",
+        "config",
+        "datagrams",
+        "held_fragments",
+        "counters",
+    }
     assert set(MAP_NAMES) - set(maps_to_read([], of_service=True)) == of_node
 
 

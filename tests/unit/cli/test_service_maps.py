@@ -6,17 +6,19 @@ import pytest
 from ebpflb.cli.service_maps import (
     SERVICE_MAPS,
     decode_backends,
+    decode_config,
     decode_devices,
     decode_frontends,
     decode_local_backends,
     decode_members,
     decode_node_addrs,
     decode_opt_outs,
+    decode_service_cidrs,
     decode_services,
     decode_slots,
     decode_source_ranges,
 )
-from ebpflb.core.abi import Family
+from ebpflb.core.abi import ConfigFlag, Family
 from ebpflb.core.tables import Range, Tables
 from tests.unit.cli.worlds import CLUSTER, DNS, WEB, tables
 
@@ -100,8 +102,25 @@ def test_services_members_and_the_nodes_own() -> None:
         ("10.1.0.2:8080/TCP", ["cluster", "serving"]),
         ("10.1.0.5:8080/TCP", ["serving"]),
     ]
-    assert decode_node_addrs(tables()) == [{"address": "192.0.2.1"}]
+    assert decode_node_addrs(tables()) == [
+        {"address": "192.0.2.1", "flags": ["node_ports"]},
+        {"address": "192.0.2.2", "flags": []},
+    ]
     assert decode_opt_outs(tables()) == [{"netns_cookie": 4711}]
+
+
+def test_what_holds_for_every_service() -> None:
+    assert decode_service_cidrs(tables()) == [{"range": "10.96.0.0/16"}]
+    (row,) = decode_config(tables())
+    assert row == {
+        "flags": ["detect_by_network", "loopback_node_ports"],
+        "pods": "10.1.0.0/16",
+        "guard": "10.96.0.0/16",
+    }
+    flags = ConfigFlag.WRITTEN | ConfigFlag.DETECT_BY_DEVICE
+    by_device = {0: tables().config[0]._replace(flags=flags)}
+    (row,) = decode_config(dataclasses.replace(tables(), config=by_device))
+    assert (row["flags"], row["pods"]) == (["detect_by_device"], None)
 
 
 def test_what_names_a_service_port_names_it_in_words() -> None:

@@ -6,11 +6,13 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    ConfigFlag,
     DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
     MemberSet,
+    NodeAddrFlag,
     Protocol,
 )
 from ebpflb.core.model import parse_address
@@ -18,11 +20,13 @@ from ebpflb.core.tables import (
     EMPTY_RANGE,
     Backend,
     BackendKey,
+    ConfigRow,
     DeviceRow,
     Frontend,
     FrontendKey,
     LocalBackendKey,
     MemberKey,
+    Prefix,
     Range,
     SourceRangeKey,
     Tables,
@@ -35,6 +39,10 @@ CLUSTER, LOCAL = Range(16, 5), Range(16, 1)
 def backend(address: str, state: BackendState = BackendState.ACTIVE, *, local: bool = False) -> Backend:
     flags = BackendFlag.LOCAL if local else BackendFlag(0)
     return Backend(BackendKey(parse_address(address), 8080, Protocol.TCP), state, flags, 9)
+
+
+def prefix(address: str, length: int) -> Prefix:
+    return Prefix(parse_address(address), length)
 
 
 def tables() -> Tables:
@@ -74,11 +82,22 @@ def tables() -> Tables:
         },
         local_backends={LocalBackendKey(WEB, parse_address("10.1.0.1")): 1},
         source_ranges={SourceRangeKey(WEB, parse_address("192.0.2.0"), 24): 0},
-        node_addrs={parse_address("192.0.2.1"): 0},
+        node_addrs={
+            parse_address("192.0.2.1"): NodeAddrFlag.NODE_PORTS,
+            parse_address("192.0.2.2"): NodeAddrFlag(0),
+        },
         devices={
             7: DeviceRow(parse_address("192.0.2.1"), 9000, DeviceFlag.XDP),
             8: DeviceRow(bytes(4), 1500, DeviceFlag(0)),
         },
         opt_outs={4711: 0},
+        service_cidrs={prefix("10.96.0.0", 16): 0},
+        config={
+            0: ConfigRow(
+                ConfigFlag.WRITTEN | ConfigFlag.DETECT_BY_NETWORK | ConfigFlag.LOOPBACK_NODE_PORTS,
+                prefix("10.1.0.0", 16),
+                prefix("10.96.0.0", 16),
+            )
+        },
         slots={CLUSTER: np.array([1, 2, 3, 4, 1], np.uint32), LOCAL: np.array([1], np.uint32)},
     )

@@ -16,6 +16,8 @@ ENUMS: dict[str, tuple[str, type[IntEnum] | type[IntFlag]]] = {
     "lb_backend_flag": ("LB_BACKEND_", abi.BackendFlag),
     "lb_member_set": ("LB_MEMBER_", abi.MemberSet),
     "lb_device_flag": ("LB_DEVICE_", abi.DeviceFlag),
+    "lb_node_addr_flag": ("LB_NODE_ADDR_", abi.NodeAddrFlag),
+    "lb_config_flag": ("LB_CONFIG_", abi.ConfigFlag),
     "lb_flow_flag": ("LB_FLOW_", abi.FlowFlag),
     "lb_flow_seen": ("LB_SEEN_", abi.FlowSeen),
     "lb_counter": ("LB_COUNTER_", abi.Counter),

@@ -5,12 +5,13 @@ from dataclasses import replace
 from ebpflb.core.abi import Algorithm, Family, FrontendFlag, FrontendKind, Protocol
 from ebpflb.core.compile import Allocation, Compiled, Limits, compile_tables
 from ebpflb.core.diff import diff
-from ebpflb.core.model import Host, Service, ServicePort, ServiceType, Snapshot, parse_address
+from ebpflb.core.model import Host, Service, ServicePort, ServiceType, Snapshot, format_address, parse_address
 from ebpflb.core.tables import EMPTY_RANGE, Frontend, FrontendKey, Tables
 from tests.unit.core.factories import HTTP, NODE_HTTP, ROOMY, endpoint, endpoint_slice, service, snapshot
 
 VIP, EXTERNAL = "203.0.113.9", "198.51.100.9"
 HAS_BACKENDS = FrontendFlag.HAS_BACKENDS
+PORT_81 = ServicePort("more", Protocol.TCP, 81)
 
 
 def compiled(state: Snapshot, limits: Limits = ROOMY, previous: Allocation | None = None) -> Compiled:
@@ -78,3 +79,28 @@ def test_addresses_count_and_a_shared_one_counts_once() -> None:
     assert len(compiled(both).tables.frontends) == 4 + 3 + 4
     assert compiled(both, replace(ROOMY, frontends=11)).refused == ()
     assert [each.service for each in compiled(both, replace(ROOMY, frontends=10)).refused] == ["shop/web"]
+
+
+def cluster_addresses(tables: Tables) -> set[str]:
+    """Addresses where nothing but frontends may be dialled."""
+    return {
+        format_address(key.address)
+        for key, row in tables.frontends.items()
+        if row.kind is FrontendKind.ADDRESS and FrontendFlag.CLUSTER_ADDRESS in row.flags
+    }
+
+
+def test_a_cluster_ip_is_refused_on_other_ports_and_other_addresses_are_left_alone() -> None:
+    state = snapshot(everywhere(), endpoint_slice(endpoint("10.0.0.1")))
+    assert cluster_addresses(compiled(state).tables) == {"10.96.0.1"}
+
+
+def test_an_address_is_a_cluster_ip_if_it_is_any_service_s() -> None:
+    borrower = service("other", ip="10.96.0.2", external_ips=(parse_address("10.96.0.1"),), ports=[PORT_81])
+    for services in ((service(), borrower), (borrower, service())):
+        assert cluster_addresses(compiled(snapshot(*services)).tables) == {"10.96.0.1", "10.96.0.2"}
+
+
+def test_a_node_s_own_address_is_under_its_own_rules_even_as_a_cluster_ip() -> None:
+    host = Host(frozenset({parse_address("10.96.0.1")}))
+    assert cluster_addresses(compiled(snapshot(service(), host=host)).tables) == set()

@@ -7,7 +7,7 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
-    DeviceFlag,
+    ConfigFlag,
     Family,
     FrontendFlag,
     FrontendKind,
@@ -17,17 +17,26 @@ from ebpflb.core.abi import (
 from ebpflb.core.compile import Allocation, Compiled, Limits, compile_tables
 from ebpflb.core.diff import diff
 from ebpflb.core.model import (
-    Device,
     EndpointPort,
     EndpointSlice,
-    Host,
     Service,
     ServicePort,
     ServiceType,
     Snapshot,
     parse_address,
 )
-from ebpflb.core.tables import EMPTY_RANGE, Backend, DeviceRow, Frontend, FrontendKey, MemberKey, Range, Tables
+from ebpflb.core.tables import (
+    CONFIG_KEY,
+    EMPTY_RANGE,
+    Backend,
+    ConfigRow,
+    Frontend,
+    FrontendKey,
+    MemberKey,
+    Prefix,
+    Range,
+    Tables,
+)
 from tests.unit.core.factories import (
     HERE,
     HTTP,
@@ -45,6 +54,7 @@ from tests.unit.core.factories import (
 V4 = Family.IPV4
 NODE_PORT = frontend("0.0.0.0", 30080)
 CLUSTER_IP = frontend("10.96.0.1")
+OWN_ADDRESS = FrontendFlag.HAS_BACKENDS | FrontendFlag.CLUSTER_ADDRESS
 
 
 def compiled(state: Snapshot, previous: Allocation | None = None, limits: Limits = ROOMY) -> Compiled:
@@ -65,7 +75,7 @@ def test_a_cluster_ip_is_a_list_with_local_backends_first() -> None:
                 1, FrontendKind.CLUSTER_IP, Algorithm.RANDOM, FrontendFlag.HAS_BACKENDS, 0, Range(16, 2), EMPTY_RANGE
             ),
             FrontendKey(parse_address("10.96.0.1"), 0, Protocol.ANY): Frontend(
-                0, FrontendKind.ADDRESS, Algorithm.RANDOM, FrontendFlag.HAS_BACKENDS, 0, EMPTY_RANGE, EMPTY_RANGE
+                0, FrontendKind.ADDRESS, Algorithm.RANDOM, OWN_ADDRESS, 0, EMPTY_RANGE, EMPTY_RANGE
             ),
         },
         backends={
@@ -73,6 +83,13 @@ def test_a_cluster_ip_is_a_list_with_local_backends_first() -> None:
             2: Backend(backend("10.0.0.1"), BackendState.ACTIVE, BackendFlag(0), 2),
         },
         services={1: "shop/web:http/TCP"},
+        config={
+            CONFIG_KEY: ConfigRow(
+                ConfigFlag.WRITTEN | ConfigFlag.LOOPBACK_NODE_PORTS,
+                Prefix(bytes(4), 0),
+                Prefix(parse_address("10.96.0.1"), 32),
+            )
+        },
         slots=result.tables.slots,
     )
     assert ids_at(result.tables, Range(16, 2)) == [1, 2]
@@ -344,14 +361,6 @@ def test_conflicts_are_reported_with_what_did_not_fit() -> None:
         "shop/zoo",
         "shop/ant",
     ]
-
-
-def test_addresses_of_the_node_are_those_of_the_family() -> None:
-    v4, v6 = parse_address("10.9.0.1"), parse_address("fd00::9")
-    host = Host(frozenset({v4, v6}), (Device(2, "eth0", (v6, v4)), Device(3, "eth1", (v6,), 9000, supports_xdp=True)))
-    tables = compiled(snapshot(host=host)).tables
-    assert tables.node_addrs == {v4: 0}
-    assert tables.devices == {2: DeviceRow(v4, 1500, DeviceFlag(0)), 3: DeviceRow(bytes(4), 9000, DeviceFlag.XDP)}
 
 
 def test_retired_ids_and_ranges_are_not_used_before_their_release() -> None:

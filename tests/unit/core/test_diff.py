@@ -6,22 +6,27 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    ConfigFlag,
     DeviceFlag,
     Family,
     FrontendFlag,
     FrontendKind,
     MemberSet,
+    NodeAddrFlag,
 )
 from ebpflb.core.diff import diff
 from ebpflb.core.tables import (
+    CONFIG_KEY,
     EMPTY_RANGE,
     Backend,
+    ConfigRow,
     Delete,
     DeviceRow,
     Frontend,
     LocalBackendKey,
     MemberKey,
     Plan,
+    Prefix,
     Put,
     Range,
     SourceRangeKey,
@@ -36,6 +41,7 @@ from tests.unit.core.factories import backend, frontend
 def tables_of(number: int, state: BackendState = BackendState.ACTIVE) -> Tables:
     """A table with one row everywhere, and nothing in common with the tables of another number."""
     where = Range(16 * number, 2)
+    guard = Prefix(bytes([10, 96, number, 0]), 24)
     return Tables(
         Family.IPV4,
         frontends={
@@ -52,11 +58,13 @@ def tables_of(number: int, state: BackendState = BackendState.ACTIVE) -> Tables:
         backends={number: Backend(backend(f"10.0.0.{number}"), state, BackendFlag(0), number)},
         services={number: f"shop/{number}/TCP"},
         members={MemberKey(number, number): MemberSet.CLUSTER},
-        node_addrs={bytes([10, 9, 0, number]): 0},
+        node_addrs={bytes([10, 9, 0, number]): NodeAddrFlag.NODE_PORTS},
         local_backends={LocalBackendKey(number, bytes([10, 0, 0, number])): number},
         source_ranges={SourceRangeKey(number, bytes([192, 0, 2, 0]), 24): 0},
         devices={number: DeviceRow(bytes([10, 9, 0, number]), 1500, DeviceFlag(0))},
         opt_outs={number: 0},
+        service_cidrs={guard: 0},
+        config={CONFIG_KEY: ConfigRow(ConfigFlag.WRITTEN, Prefix(bytes(4), 0), guard)},
         slots={where: np.array([number, number], dtype=np.uint32)},
     )
 
@@ -82,6 +90,8 @@ def test_steps_come_in_the_one_safe_order() -> None:
         (Put, "node_addrs"),
         (Put, "devices"),
         (Put, "opt_outs"),
+        (Put, "service_cidrs"),
+        (Put, "config"),
         (WriteSlots, "slots"),
         (Put, "frontends"),
         (Delete, "members"),
@@ -92,6 +102,7 @@ def test_steps_come_in_the_one_safe_order() -> None:
         (Delete, "node_addrs"),
         (Delete, "devices"),
         (Delete, "opt_outs"),
+        (Delete, "service_cidrs"),
     ]
     assert plan.steps[0] == Delete(TableName.FRONTENDS, (frontend("10.96.0.1"),))
     assert plan.steps[2] == Put(TableName.BACKENDS, tables_of(2).backends)
@@ -130,3 +141,8 @@ def test_a_new_draining_backend_or_a_new_user_of_an_id_is_put_first() -> None:
     for actual in (other, none):
         moved = Tables(Family.IPV4, **{**_fields(draining), "frontends": tables_of(2).frontends})
         assert names(diff(moved, actual)) == [(Delete, "frontends"), (Put, "backends"), (Put, "frontends")]
+
+
+def test_the_guard_is_lifted_before_the_ranges_behind_it_go() -> None:
+    nothing = Tables(Family.IPV4)
+    assert names(diff(nothing, tables_of(1)))[-2:] == [(Delete, "config"), (Delete, "service_cidrs")]

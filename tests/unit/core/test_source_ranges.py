@@ -8,7 +8,8 @@ import pytest
 from ebpflb.core.abi import Family, FrontendFlag, FrontendKind, Protocol
 from ebpflb.core.compile import Allocation, Compiled, Limits, compile_tables
 from ebpflb.core.model import Node, Service, ServicePort, ServiceType, format_address, parse_address
-from ebpflb.core.source_ranges import Prefix, SourceRanges, parse_prefix
+from ebpflb.core.source_ranges import SourceRanges, parse_prefix
+from ebpflb.core.tables import Prefix
 from tests.unit.core.factories import HERE, NODE_HTTP, ROOMY, dialled, service, snapshot
 
 V4, V6 = Family.IPV4, Family.IPV6

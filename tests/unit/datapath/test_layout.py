@@ -24,6 +24,8 @@ SIZES = {
     "local_backends": ((8, 4), (20, 4)),
     "source_ranges": ((12, 4), (24, 4)),
     "opt_outs": ((8, 4), (8, 4)),
+    "service_cidrs": ((8, 4), (20, 4)),
+    "config": ((4, 20), (4, 68)),
     "datagrams": ((16, 20), (40, 20)),
     "held_fragments": ((20, 2048), (44, 2048)),
     "counters": ((4, 8), (4, 8)),

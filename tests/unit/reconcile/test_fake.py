@@ -37,11 +37,6 @@ def test_an_address_of_the_other_family_is_refused(store: FakeMapStore) -> None:
     assert store.dump() == ""
 
 
-def test_ids_outside_the_array_cannot_be_deleted(store: FakeMapStore) -> None:
-    assert len(store.delete(TableName.BACKENDS, [64])) == 1
-    assert len(store.delete(TableName.BACKENDS, [-1])) == 1
-
-
 def test_fail_next_counts_operations_of_one_target(store: FakeMapStore) -> None:
     rows = dict(row(store.family, TableName.SERVICES, number) for number in (1, 2, 3))
     store.fail_next(TableName.SERVICES, 2)
@@ -108,10 +103,16 @@ def test_dump_shows_every_row_in_words() -> None:
         "source_ranges service 0 0.0.0.0/0: 0",
         "source_ranges service 4294967295 255.255.255.255/32: 4294967295",
         "node_addrs 0.0.0.0: 0",
-        "node_addrs 255.255.255.255: 4294967295",
+        "node_addrs 255.255.255.255: NODE_PORTS|4294967294",
         "devices 1: 0.0.0.0 mtu 0 flags 0",
         "devices 4294967295: 255.255.255.255 mtu 4294967295 flags XDP",
         "opt_outs 0: 0",
         "opt_outs 18446744073709551615: 4294967295",
+        "service_cidrs 0.0.0.0/0: 0",
+        "service_cidrs 255.255.255.255/32: 4294967295",
+        (
+            "config 0: MASQUERADE_ALL|DETECT_BY_NETWORK|DETECT_BY_DEVICE|LOOPBACK_NODE_PORTS|WRITTEN|4294967264 "
+            "pods 0.0.0.0/0 guard 255.255.255.255/32"
+        ),
         "backends 63: deleted, generation 4294967295",
     ]

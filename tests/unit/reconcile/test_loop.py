@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ebpflb.core.abi import DeviceFlag, Family, FrontendFlag
+from ebpflb.core.abi import DeviceFlag, Family, FrontendFlag, NodeAddrFlag
 from ebpflb.core.options import Forwarding, Options
 from ebpflb.core.tables import DeviceRow, MemberKey, TableName
 from ebpflb.reconcile.fake import Capacities, FakeMapStore, Operation
@@ -39,7 +39,7 @@ def test_a_delivered_cluster_is_in_the_maps(agent: Agent) -> None:
     agent.apply(BOTH)
     assert pods(agent) == [1, 2]
     assert pods(agent, API_KEY) == [4]
-    assert agent.store.read().node_addrs == dict.fromkeys(HOST.addresses, 0)
+    assert agent.store.read().node_addrs == dict.fromkeys(HOST.addresses, NodeAddrFlag.NODE_PORTS)
     assert agent.store.read().devices == {2: DeviceRow(HOST.devices[0].addresses[0], 1500, DeviceFlag(0))}
     assert agent.status.healthy
 

@@ -33,7 +33,7 @@ def test_status_counts_objects_and_rows(agent: Agent) -> None:
     status = agent.status
     assert status.node_name == NODE.name
     assert status.started_at == START
-    assert status.objects == {"Service": 2, "EndpointSlice": 2, "Node": 1, "Pod": 0}
+    assert status.objects == {"Service": 2, "EndpointSlice": 2, "Node": 1, "ServiceCIDR": 0, "Pod": 0}
     (family,) = status.families
     assert (family.family, family.service_ports) == (4, 2)
     used = {name: usage.used for name, usage in family.maps.items()}
@@ -47,6 +47,8 @@ def test_status_counts_objects_and_rows(agent: Agent) -> None:
         "local_backends": 0,
         "source_ranges": 0,
         "opt_outs": 0,
+        "service_cidrs": 0,
+        "config": 1,
         "slots": 32,
     }
     assert {name: usage.capacity for name, usage in family.maps.items()}["slots"] == 1024
