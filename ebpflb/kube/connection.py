@@ -3,7 +3,7 @@
 Decides whether a kubeconfig is usable, and how a request is authenticated and ended. Knows no kind of object: the
 package's model classes are not used, because building them costs more than everything else at 100,000 endpoints.
 
-    kubeconfig | service account --> Connection.get --> response with status 200, or RequestError
+    kubeconfig | service account --> Connection.get, send --> response that says "done", or RequestError
 """
 
 import binascii
@@ -26,6 +26,10 @@ from ebpflb.errors import UsageError
 from ebpflb.kube.faults import RequestError, failed_connection, failed_request
 
 CONNECT_TIMEOUT_S = 5.0
+SEND_TIMEOUT_S = 10.0
+
+_DONE = (200, 201)
+"""HTTP's OK and Created."""
 
 _UNUSABLE = (ConfigException, OSError, KeyError, TypeError, ValueError, AttributeError, binascii.Error, yaml.YAMLError)
 """What the package raises for kubeconfigs that are YAML but not right, or that change while they are read."""
@@ -65,8 +69,21 @@ class Connection:
     @contextmanager
     def get(self, path: str, query: Mapping[str, str], read_timeout_s: float) -> Iterator[urllib3.BaseHTTPResponse]:
         """Open a response with status 200, its body unread. Raises ``RequestError``, also for the body's reading."""
+        with self._open("GET", path, read_timeout_s, fields=dict(query)) as response:
+            yield response
+
+    def send(self, method: str, path: str, body: bytes, content_type: str) -> None:
+        """Have the API server write something. Raises ``RequestError``."""
+        headers = {"Content-Type": content_type}
+        with self._open(method, path, SEND_TIMEOUT_S, body=body, headers=headers) as response:
+            response.read()
+
+    @contextmanager
+    def _open(
+        self, method: str, path: str, read_timeout_s: float, *, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
         try:
-            response = self._request(path, query, read_timeout_s)
+            response = self._request(method, path, read_timeout_s, headers or {}, content)
             try:
                 self._check(path, response)
                 yield response
@@ -77,14 +94,16 @@ class Connection:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise failed_connection(self.server, error) from error
 
-    def _request(self, path: str, query: Mapping[str, str], read_timeout_s: float) -> urllib3.BaseHTTPResponse:
+    def _request(
+        self, method: str, path: str, read_timeout_s: float, headers: Mapping[str, str], content: Mapping[str, Any]
+    ) -> urllib3.BaseHTTPResponse:
         with self._lock:
             pool, configuration = self._pool, self._configuration
         response = pool.request(
-            "GET",
+            method,
             f"{configuration.host.rstrip('/')}{path}",
-            fields=dict(query),
-            headers={"Accept": "application/json", "User-Agent": "ebpflb", **_credentials(configuration)},
+            **content,
+            headers={"Accept": "application/json", "User-Agent": "ebpflb", **headers, **_credentials(configuration)},
             preload_content=False,
             redirect=False,
             retries=False,
@@ -98,7 +117,7 @@ class Connection:
         return response
 
     def _check(self, path: str, response: urllib3.BaseHTTPResponse) -> None:
-        if response.status == 200:  # noqa: PLR2004 - HTTP's OK
+        if response.status in _DONE:
             return
         try:
             message = msgspec.json.decode(response.read(), type=_Status).message

@@ -22,6 +22,7 @@ GROUPS = {
     "namespaces": "v1",
     "endpointslices": "discovery.k8s.io/v1",
     "servicecidrs": "networking.k8s.io/v1",
+    "events": "events.k8s.io/v1",
 }
 
 
@@ -60,6 +61,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._handle("GET")
 
+    def do_POST(self) -> None:
+        self._handle("POST")
+
     def do_PATCH(self) -> None:
         self._handle("PATCH")
 
@@ -81,12 +85,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(fault.status, "refused on order", fault.headers)
         elif not collection or collection in api.unserved:
             self._fail(api.unserved.get(collection, 404), "the server could not find the requested resource")
+        elif method == "POST":
+            self._create(collection, json.loads(body))
+        elif method == "PATCH" and self.headers["Content-Type"] == "application/merge-patch+json":
+            self._merge(collection, parts, json.loads(body))
         elif method == "PATCH":
             self._write(collection, json.loads(body))
         elif method == "DELETE":
             self._remove(collection, parts)
         elif request.is_watch:
             _Watch(self, api, request).run()
+        elif parts[-1] != collection:
+            self._answer_one(api.store.get(collection, _key(parts)))
         else:
             self._list(collection, query)
 
@@ -99,9 +109,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.api.put(collection, obj)
         self.answer(200, obj)
 
+    def _create(self, collection: str, obj: Object) -> None:
+        metadata = obj["metadata"]
+        if self.server.api.store.get(collection, (metadata.get("namespace", ""), metadata["name"])):
+            self._fail(409, "already exists")
+            return
+        self.server.api.put(collection, obj)
+        self.answer(201, obj)
+
+    def _merge(self, collection: str, parts: list[str], change: Object) -> None:
+        found = self.server.api.store.get(collection, _key(parts))
+        if found:
+            self.server.api.put(collection, found | change)
+        self._answer_one(found and found | change)
+
+    def _answer_one(self, obj: Object | None) -> None:
+        self.answer(200, obj) if obj else self._fail(404, "not found")
+
     def _remove(self, collection: str, parts: list[str]) -> None:
-        namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts[:-2] else ""
-        found = self.server.api.store.delete(collection, (namespace, parts[-1]))
+        found = self.server.api.store.delete(collection, _key(parts))
         self._fail(200 if found else 404, "deleted" if found else "not found")
 
     def _list(self, collection: str, query: dict[str, str]) -> None:
@@ -134,6 +160,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+
+def _key(parts: list[str]) -> tuple[str, str]:
+    """Return (namespace, name) of the object that a path names."""
+    return (parts[parts.index("namespaces") + 1] if "namespaces" in parts[:-2] else "", parts[-1])
 
 
 def status_object(code: int, message: str) -> Object:

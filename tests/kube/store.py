@@ -20,6 +20,7 @@ COLLECTIONS: Mapping[str, str] = {
     "servicecidrs": "ServiceCIDR",
     "pods": "Pod",
     "namespaces": "Namespace",
+    "events": "Event",
 }
 
 
@@ -82,6 +83,10 @@ class Store:
             self._objects[collection][key] = stored
             self._record(collection, before, stored)
             return self.version
+
+    def get(self, collection: str, key: Key) -> Object | None:
+        with self.changed:
+            return self._objects[collection].get(key)
 
     def delete(self, collection: str, key: Key) -> bool:
         with self.changed:
