@@ -1,0 +1,257 @@
+"""A small HTTP server for probes and scrapers: many ports, one thread that waits, few that answer.
+
+Decides how a request is read, and bounds its size, its time and how many there are at once. Must not know what is
+answered: a handler per listener says that.
+
+    socket --listen--> HttpServer --Request--> handler --Response--> socket
+
+Every connection carries one request: probes come every few seconds, and a port that closes must close at once.
+"""
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import unquote, urlsplit
+
+log = logging.getLogger(__name__)
+
+MOST_REQUEST_BYTES: Final = 8192
+"""Request line and headers together."""
+MOST_SECONDS: Final = 5.0
+"""From accept() to the last byte of the request; as long again for the answer."""
+MOST_CONNECTIONS: Final = 256
+"""At once, of all listeners of a server together."""
+_LINGER_SECONDS: Final = 1.0
+"""For a client to close; otherwise what it sent on could cost it our answer (RFC 9112, 9.6)."""
+_WORKERS: Final = 4
+_BACKLOG: Final = 64
+_METHODS: Final = ("GET", "HEAD")
+_END_OF_HEAD: Final = b"\r\n\r\n"
+
+PLAIN: Final = "text/plain; charset=utf-8"
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a handler is told."""
+
+    path: str
+    """Without query."""
+    local_address: str
+    """The address that the client dialled; of a listener on all addresses, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a handler answers."""
+
+    body: str | bytes = b""
+    status: HTTPStatus = HTTPStatus.OK
+    content_type: str = PLAIN
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Handler = Callable[[Request], Response]
+"""Called in one of the server's threads."""
+
+NOT_FOUND: Final = Response("404 page not found\n", HTTPStatus.NOT_FOUND)
+
+
+class _RefusedError(Exception):
+    """A request that no handler hears of; the status that it is answered with."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
+
+
+class Listener:
+    """One listening socket of a server.
+
+    It accepts by itself, in one step: asyncio's own way can be cut between accept() and whoever was to have the client.
+    """
+
+    def __init__(self, server: "HttpServer", bound: socket.socket, handler: Handler) -> None:
+        self._server = server
+        self._bound = bound
+        self._handler = handler
+        self.address: tuple[str, int] = bound.getsockname()[:2]
+
+    def close(self) -> None:
+        """Close the port at once; answers under way are finished."""
+        self._server.forget(self)
+
+    async def start(self) -> None:
+        """Begin to accept. To be called in the server's thread, as ``stop`` is."""
+        asyncio.get_running_loop().add_reader(self._bound, self._accept)
+
+    async def stop(self) -> None:
+        """Accept no more."""
+        asyncio.get_running_loop().remove_reader(self._bound)
+        self._bound.close()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._bound.accept()
+        except OSError as error:  # the client has left again, or there are no descriptors: then it waits on
+            log.debug("http_accept_failed at=%s error=%r", self.address, error)
+        else:
+            connection.setblocking(False)
+            self._server.serve(connection, self._handler)
+
+
+class HttpServer:
+    """A context manager: serves its listeners for the length of the block. Thread-safe."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix=f"{name}-answer")
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._listeners: set[Listener] = set()
+        self._conversations: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every port, cut off who is still there, end the threads."""
+        self._run_inside(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._pool.shutdown()
+
+    def listen(self, address: str, port: int, handler: Handler) -> Listener:
+        """Listen at an address, in the network namespace of the calling thread. Raises ``OSError``."""
+        listener = Listener(self, open_socket(address, port), handler)
+        self._listeners.add(listener)
+        self._run_inside(listener.start())
+        return listener
+
+    def forget(self, listener: Listener) -> None:
+        """Close one port."""
+        self._listeners.discard(listener)
+        self._run_inside(listener.stop())
+
+    def serve(self, connection: socket.socket, handler: Handler) -> None:
+        """Answer a client, unless there are too many. To be called in the server's thread."""
+        if len(self._conversations) >= MOST_CONNECTIONS:
+            connection.close()
+            return
+        task = self._loop.create_task(self._answer(connection, handler))
+        self._conversations.add(task)
+        task.add_done_callback(self._conversations.discard)
+        task.add_done_callback(lambda _: connection.close())
+
+    def _run_inside(self, task: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in the server's thread, and wait for it."""
+        asyncio.run_coroutine_threadsafe(task, self._loop).result()
+
+    async def _answer(self, connection: socket.socket, handler: Handler) -> None:
+        try:
+            reader, writer = await asyncio.open_connection(sock=connection, limit=MOST_REQUEST_BYTES)
+            try:
+                await self._converse(reader, writer, handler)
+            finally:
+                writer.transport.abort()
+        except (TimeoutError, OSError, EOFError) as error:
+            log.debug("http_abandoned error=%r", error)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler) -> None:
+        method = "GET"
+        try:
+            async with asyncio.timeout(MOST_SECONDS):
+                head = await _read_head(reader)
+            method, path = parse_head(head)
+            request = Request(path, writer.get_extra_info("sockname")[0])
+            response = await self._loop.run_in_executor(self._pool, _guarded, handler, request)
+        except _RefusedError as refused:
+            headers = (("Allow", ", ".join(_METHODS)),) if refused.status is HTTPStatus.METHOD_NOT_ALLOWED else ()
+            response = Response(f"{refused.status.phrase}\n", refused.status, headers=headers)
+        writer.transport.set_write_buffer_limits(0)  # drain() then waits until the kernel has everything
+        writer.write(render(response, with_body=method != "HEAD"))
+        async with asyncio.timeout(MOST_SECONDS):
+            await writer.drain()
+            writer.write_eof()
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while await reader.read(MOST_REQUEST_BYTES):
+                    pass
+
+    async def _stop(self) -> None:
+        for listener in self._listeners:
+            await listener.stop()
+        for task in self._conversations:
+            task.cancel()
+        await asyncio.gather(*self._conversations, return_exceptions=True)
+
+
+def open_socket(address: str, port: int) -> socket.socket:
+    """Return a socket bound to an address of its own family only. Raises ``OSError`` when that cannot be."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((address, port))
+        bound.listen(_BACKLOG)  # two sockets may be bound to one port; that both listen is refused only here
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+async def _read_head(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readuntil(_END_OF_HEAD)
+    except asyncio.LimitOverrunError:
+        raise _RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from None
+
+
+def parse_head(head: bytes) -> tuple[str, str]:
+    """Return method and path of a request. Raises when it is none, or asks for something that is not done here."""
+    line = head.split(b"\r\n", 1)[0].decode("latin-1")
+    words = line.split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, target, version
+        raise _RefusedError(HTTPStatus.BAD_REQUEST)
+    method, target, _ = words
+    if method not in _METHODS:
+        raise _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED if method.isalpha() else HTTPStatus.BAD_REQUEST)
+    try:
+        return method, unquote(urlsplit(target).path) or "/"
+    except ValueError:
+        raise _RefusedError(HTTPStatus.BAD_REQUEST) from None
+
+
+def _guarded(handler: Handler, request: Request) -> Response:
+    try:
+        return handler(request)
+    except Exception:
+        log.exception("http_failed path=%r", request.path)
+        return Response("500 internal server error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def render(response: Response, *, with_body: bool) -> bytes:
+    """Return a response as it goes over the wire."""
+    body = response.body.encode() if isinstance(response.body, str) else response.body
+    lines = [
+        f"HTTP/1.1 {response.status.value} {response.status.phrase}",
+        f"Content-Type: {response.content_type}",
+        *(f"{name}: {value}" for name, value in response.headers),
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    return "\r\n".join(lines).encode("latin-1") + _END_OF_HEAD + (body if with_body else b"")

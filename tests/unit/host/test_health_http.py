@@ -1,0 +1,202 @@
+"""The HTTP server: what it reads, what it refuses, and what it does to clients that dawdle."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPMessage
+
+import pytest
+
+from ebpflb.host import http_server
+from ebpflb.host.http_server import HttpServer, Listener, Request, Response, open_socket
+
+
+@pytest.fixture(name="server")
+def _server() -> Iterator[HttpServer]:
+    with HttpServer("test") as server:
+        yield server
+
+
+def echo(request: Request) -> Response:
+    return Response(f"{request.path} at {request.local_address}", headers=(("X-Test", "yes"),))
+
+
+@pytest.fixture(name="listener")
+def _listener(server: HttpServer) -> Listener:
+    return server.listen("127.0.0.1", 0, echo)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+
+def ask(listener: Listener, method: str = "GET", path: str = "/", body: bytes | None = None) -> Answer:
+    with closing(HTTPConnection(*listener.address, timeout=10)) as connection:
+        connection.request(method, path, body=body)
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
+
+
+def raw(listener: Listener, request: bytes) -> bytes:
+    """Send as it is, and return all that comes back until the server closes."""
+    with socket.create_connection(listener.address, timeout=10) as connection:
+        connection.sendall(request)
+        with connection.makefile("rb") as file:
+            return file.read()
+
+
+def send_for_ever(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"x" * 65_536)
+
+
+def is_turned_away(listener: Listener) -> bool:
+    try:
+        return not raw(listener, b"GET / HTTP/1.1\r\n\r\n")
+    except ConnectionError:
+        return True
+
+
+def test_get_is_answered_with_headers_and_body(listener: Listener) -> None:
+    answer = ask(listener, path="/healthz?verbose=1")
+    assert (answer.status, answer.body) == (200, b"/healthz at 127.0.0.1")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["Content-Length"] == str(len(answer.body))
+    assert answer.headers["Connection"] == "close"
+    assert answer.headers["X-Test"] == "yes"
+
+
+def test_head_is_answered_as_get_without_body(listener: Listener) -> None:
+    answer = ask(listener, "HEAD", "/x")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["Content-Length"] == str(len(b"/x at 127.0.0.1"))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_other_methods_are_not_allowed(listener: Listener, method: str) -> None:
+    answer = ask(listener, method, body=b"x" * 100_000)
+    assert answer.status == HTTPStatus.METHOD_NOT_ALLOWED
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "path"),
+    [
+        (b"GET http://node:10256/healthz HTTP/1.1", b"/healthz"),
+        (b"GET /a%20b#c HTTP/1.0", b"/a b"),
+        (b"GET  HTTP/1.1", b""),
+        (b"GET //x HTTP/1.1", b"/"),
+    ],
+)
+def test_targets(listener: Listener, request_line: bytes, path: bytes) -> None:
+    answer = raw(listener, request_line + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n" + (path or b"/") + b" at 127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /",
+        b"GET / HTTP/2",
+        b"GET /a b HTTP/1.1",
+        b"\x16\x03\x01",
+        b"",
+        b"G/T / HTTP/1.1",
+        b"GET http://[ HTTP/1.1",
+    ],
+)
+def test_what_is_no_request_is_refused(listener: Listener, head: bytes) -> None:
+    assert raw(listener, head + b"\r\n\r\n").startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+def test_a_request_that_is_too_long_is_refused(listener: Listener) -> None:
+    answer = raw(listener, b"GET / HTTP/1.1\r\nX: " + b"x" * (2 * http_server.MOST_REQUEST_BYTES))
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_client_that_leaves_half_way_disturbs_nobody(listener: Listener) -> None:
+    with socket.create_connection(listener.address, timeout=10) as connection:
+        connection.sendall(b"GET / HT")
+    assert ask(listener).status == 200
+
+
+def test_a_client_that_dawdles_is_cut_off(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "MOST_SECONDS", 0.2)
+    assert raw(listener, b"GET / HTTP/1.1\r\n") == b""
+
+
+def test_a_client_that_never_closes_is_cut_off(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "_LINGER_SECONDS", 0.1)
+    with socket.create_connection(listener.address, timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        with connection.makefile("rb") as file:
+            assert file.read().endswith(b"/ at 127.0.0.1")
+        connection.settimeout(10)
+        # Whatever is sent on is answered by a reset, once the server's end is gone.
+        with pytest.raises(ConnectionError):
+            send_for_ever(connection)
+
+
+def test_a_large_answer_arrives_whole(server: HttpServer) -> None:
+    body = bytes(range(256)) * 40_000
+    listener = server.listen("127.0.0.1", 0, lambda _: Response(body))
+    assert ask(listener).body == body
+
+
+def test_too_many_clients_at_once_are_turned_away(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 1)
+    with socket.create_connection(listener.address, timeout=10) as first:
+        first.sendall(b"GET /first HTTP/1.1\r\n")
+        while not is_turned_away(listener):  # as soon as the first one has been accepted
+            pass
+        first.sendall(b"\r\n")
+        assert first.recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_handler_that_fails_is_an_internal_error(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: Request) -> Response:
+        raise RuntimeError("handler broke")
+
+    assert ask(server.listen("127.0.0.1", 0, fail)).status == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert "handler broke" in caplog.text
+
+
+def test_ipv6_has_sockets_of_its_own(server: HttpServer) -> None:
+    six = server.listen("::1", 0, echo)
+    four = server.listen("127.0.0.1", six.address[1], echo)
+    assert (ask(six).body, ask(four).body) == (b"/ at ::1", b"/ at 127.0.0.1")
+
+
+def test_a_port_closes_at_once_and_can_be_had_again(server: HttpServer, listener: Listener) -> None:
+    assert ask(listener).status == 200
+    with pytest.raises(OSError, match="in use"):
+        server.listen(*listener.address, echo)
+    listener.close()
+    with pytest.raises(ConnectionRefusedError):
+        ask(listener)
+    assert ask(server.listen(*listener.address, echo)).status == 200
+
+
+def test_the_end_of_the_server_closes_ports_and_connections() -> None:
+    with HttpServer("test") as server:
+        listener = server.listen("127.0.0.1", 0, echo)
+        waiting = socket.create_connection(listener.address, timeout=10)
+        waiting.sendall(b"GET /")
+        assert ask(listener).status == 200
+    with closing(waiting):
+        assert waiting.recv(1) == b""
+    with pytest.raises(ConnectionRefusedError):
+        ask(listener)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("test")]
+
+
+def test_a_socket_that_cannot_be_bound_is_closed() -> None:
+    with pytest.raises(OSError, match="assign"):
+        open_socket("192.0.2.1", 0)
