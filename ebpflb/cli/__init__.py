@@ -15,7 +15,7 @@ from ebpflb.cli.verbs import Verb, Verbs
 _VERBS = {
     "run": Verb("run", "Run the agent of this node."),
     "dump-maps": Verb("dump", "Show what the BPF maps hold, also while no agent runs."),
-    "explain": Verb("explain", "Show why a packet goes where it goes, of the maps or of manifests."),
+    "explain": Verb("explain", "Show why a packet goes where it goes."),
     "status": Verb("status", "Show whether the agent runs and is healthy, and what it refused."),
     "cleanup": Verb("cleanup", "Remove every pin, filter, program and state file of an instance."),
     "doctor": Verb("doctor", "Check this machine: kernel, bcc, bpffs, cgroup v2, other proxies."),

@@ -14,6 +14,7 @@ from typing import IO, Any
 import click
 import msgspec
 
+from ebpflb.cli.config_load import load_config
 from ebpflb.cli.explain_flows import Query, parse_line, parse_target
 from ebpflb.cli.explain_live import LiveWorld
 from ebpflb.cli.explain_source import OfflineWorld, World, decide_in
@@ -24,7 +25,7 @@ from ebpflb.cli.show import print_document
 from ebpflb.core import fields
 from ebpflb.core.decode import FieldError
 from ebpflb.core.explain import Hook
-from ebpflb.core.options import DEFAULTS
+from ebpflb.core.proxy_config_options import options_of
 from ebpflb.datapath.pins import Pins
 from ebpflb.errors import UsageError
 
@@ -53,6 +54,12 @@ from ebpflb.errors import UsageError
     help="With --manifests: a further local address of the node, besides those of its Node. May be repeated.",
 )
 @click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --manifests: the node's KubeProxyConfiguration.  [default: its defaults]",
+)
+@click.option(
     "--hook",
     type=click.Choice([hook.value for hook in Hook]),
     default=Hook.PACKET.value,
@@ -73,16 +80,18 @@ def command(
     manifests: Path | None,
     node: str | None,
     addresses: tuple[str, ...],
+    config: Path | None,
     hook: str,
     device: str,
     output: str,
     instance: str,
     bpffs: Path,
 ) -> None:
-    """Show why a packet goes where it goes: frontend, Service, policy, backends and why no others, verdict.
+    """Show why a packet goes where it goes.
 
-    It is the first packet of a flow that is explained; established ones go on as they began. Without --manifests the
-    maps of the running instance are asked, and what they have counted and which flows they hold is shown as well.
+    The frontend, Service, policy and topology, the backends and why no others, the verdict and the source address. It
+    is the first packet of a flow that is explained; established ones go on as they began. Without --manifests the maps
+    of the running instance are asked, and what they have counted and which flows they hold is shown as well.
 
     Each line of --flows is {"from": "10.0.0.2", "to": "10.96.0.10", "port": 53, "proto": "UDP"}, and each answer has
     verdict (forward, reject, drop, pass: no Service claims it, accept: a health check), backends, masquerade, frontend,
@@ -91,10 +100,10 @@ def command(
     single = _check(source, target, flows)
     world: World
     if manifests is not None:
-        world = _offline(manifests, node, addresses)
+        world = _offline(manifests, node, addresses, config)
     else:
-        if node or addresses:
-            raise click.UsageError("--node and --node-address go with --manifests")
+        if node or addresses or config:
+            raise click.UsageError("--node, --node-address and --config go with --manifests")
         require_root("explain")
         world = LiveWorld.read(Pins(bpffs, instance), {})
     for remark in world.remarks:
@@ -116,14 +125,14 @@ def _check(source: str | None, target: str | None, flows: IO[bytes] | None) -> t
     return source, target
 
 
-def _offline(manifests: Path, node: str | None, addresses: tuple[str, ...]) -> OfflineWorld:
+def _offline(manifests: Path, node: str | None, addresses: tuple[str, ...], config: Path | None) -> OfflineWorld:
     if not node:
         raise click.UsageError("--manifests needs --node: each node has its own answers")
     try:
         local = [fields.address("--node-address", text) for text in addresses]
     except FieldError as error:
         raise _usage_error(error) from None
-    return OfflineWorld.read(manifests, node, local, DEFAULTS)
+    return OfflineWorld.read(manifests, node, local, options_of(load_config(config).config))
 
 
 def _target(source: str, target: str, device: str) -> Query:

@@ -40,16 +40,16 @@ class Indexed:
 def index_of(snapshot: Snapshot, family: Family, options: Options) -> Indexed:
     """Compile a snapshot as the agent would, and arrange it for look-ups."""
     compiled = compile_tables(snapshot, family, Allocation(), _BOUNDLESS, options=options)
-    index = Index(compiled.tables, health_checks(snapshot, family), _pods_here(snapshot, family))
+    index = Index(compiled.tables, _health_checks(snapshot), _pods_here(snapshot, family))
     return Indexed(index, compiled.refused)
 
 
-def health_checks(snapshot: Snapshot, family: Family) -> dict[int, str]:
-    """Return the ports of the health-check servers of one family, each with its Service."""
+def _health_checks(snapshot: Snapshot) -> dict[int, str]:
+    """Return the ports of health-check servers, each with its Service. They listen in both families."""
     return {
         service.health_check_node_port: service_text(service)
         for service in snapshot.services.values()
-        if service.health_check_node_port and any(family_of(address) is family for address in service.cluster_ips)
+        if service.health_check_node_port
     }
 
 

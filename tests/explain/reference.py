@@ -1,0 +1,221 @@
+"""What kube-proxy's rules say of a flow, written a second time: slowly, from the rules' text and the raw manifests.
+
+Imports nothing of ebpflb and compiles nothing: every flow is followed through all Services, endpoint by endpoint. The
+numbers in the comments are sections of the rules.
+
+    Cluster (manifests, configuration, node), flow, hook --answer--> the fields of an answer that are compared
+"""
+
+from ipaddress import ip_network
+from typing import Any
+
+from tests.explain.endpoints import Endpoint, cluster_set, endpoints, fallback, local_endpoints, local_set
+from tests.explain.objects import (
+    Address,
+    Cluster,
+    Manifest,
+    cluster_ips,
+    object_addresses,
+    sloppy,
+    vips,
+    visible_services,
+)
+
+
+def answer(cluster: Cluster, flow: Manifest, hook: str = "packet") -> Manifest:
+    asked = _Asked(cluster, flow)
+    for service in visible_services(cluster):
+        for port in service["spec"]["ports"]:
+            kind = asked.frontend_of(service, port)
+            if kind and kind != "NodePort":
+                return _served(asked, service, port, kind, hook)
+    # 1.7: NodePorts are looked at after all addresses of Services.
+    for service in visible_services(cluster):
+        for port in service["spec"]["ports"]:
+            if asked.frontend_of(service, port) == "NodePort":
+                return _served(asked, service, port, "NodePort", hook)
+    return _unclaimed(asked)
+
+
+class _Asked:
+    """One flow, and what follows from it alone."""
+
+    def __init__(self, cluster: Cluster, flow: Manifest) -> None:
+        self.cluster = cluster
+        self.source = sloppy(flow["from"])
+        self.destination = sloppy(flow["to"])
+        self.port = flow["port"]
+        self.protocol = flow["proto"]
+        self.device = flow.get("device", "")
+        self.family = f"IPv{self.destination.version}"
+
+    def of_family(self, texts: list[str]) -> list[Address]:
+        addresses = [sloppy(text) for text in texts]
+        return [address for address in addresses if f"IPv{address.version}" == self.family]
+
+    def ranges_of_family(self, texts: list[str]) -> list[Any]:
+        networks = [ip_network(text.strip(), strict=False) for text in texts]
+        return [network for network in networks if f"IPv{network.version}" == self.family]
+
+    def cluster_ip(self, service: Manifest) -> Address | None:
+        return next(iter(self.of_family(cluster_ips(service))), None)
+
+    def frontend_of(self, service: Manifest, port: Manifest) -> str:
+        """Return as what a service port claims the flow (1.2); empty if it does not."""
+        if self.cluster_ip(service) is None or port.get("protocol", "TCP") != self.protocol:
+            return ""
+        if port["port"] == self.port:
+            for addresses, kind in (
+                (cluster_ips(service), "ClusterIP"),
+                (vips(service), "VIP"),
+                (service["spec"].get("externalIPs", []), "externalIP"),
+            ):
+                if self.destination in self.of_family(addresses):
+                    return kind
+        if port.get("nodePort", 0) == self.port and self.has_node_ports():
+            return "NodePort"
+        return ""
+
+    # -- the node -----------------------------------------------------------------------------------------------
+
+    def node_addresses(self) -> list[Address]:
+        return self.of_family([*object_addresses(self.cluster), *self.cluster.node_addresses])
+
+    def is_own_source(self) -> bool:
+        return self.source in self.node_addresses() or self.source.is_loopback
+
+    def has_node_ports(self) -> bool:
+        """1.7: the destination is an address of the node, and nodePortAddresses allow it."""
+        allowed = self.cluster.config.get("nodePortAddresses", [])
+        if self.destination.is_loopback:
+            return self.is_own_source() and self._loopback_has_node_ports(allowed)
+        if self.destination not in self.node_addresses():
+            return False
+        if allowed in ([], ["primary"]):  # unset: as in nftables mode
+            return self.destination == self.primary()
+        ranges = self.ranges_of_family(allowed)
+        return not ranges or any(self.destination in network for network in ranges)
+
+    def _loopback_has_node_ports(self, allowed: list[str]) -> bool:
+        """The one addition to nftables mode: on loopback, unless localhostNodePorts or nodePortAddresses say no."""
+        if not self.cluster.config.get("iptables", {}).get("localhostNodePorts", True) or allowed == ["primary"]:
+            return False
+        ranges = self.ranges_of_family(allowed)
+        return not ranges or any(self.destination in network for network in ranges)
+
+    def primary(self) -> Address | None:
+        """1.16: the Node's first address of the family."""
+        return next(iter(self.of_family(object_addresses(self.cluster))), None)
+
+    # -- who sends (1.15) -----------------------------------------------------------------------------------------
+
+    def has_detector(self) -> bool:
+        mode = self.cluster.config.get("detectLocalMode") or "ClusterCIDR"
+        if mode in ("BridgeInterface", "InterfaceNamePrefix"):
+            return True
+        return bool(self._pod_ranges(mode))
+
+    def is_pod(self) -> bool:
+        mode = self.cluster.config.get("detectLocalMode") or "ClusterCIDR"
+        if mode in ("BridgeInterface", "InterfaceNamePrefix"):
+            return self._came_in_by_pod_device(mode)
+        return any(self.source in network for network in self._pod_ranges(mode))
+
+    def _pod_ranges(self, mode: str) -> list[Any]:
+        if mode == "NodeCIDR":
+            texts = self.cluster.own_node()["spec"].get("podCIDRs", [])
+        else:
+            texts = [text for text in self.cluster.config.get("clusterCIDR", "").split(",") if text]
+        return self.ranges_of_family(texts)
+
+    def _came_in_by_pod_device(self, mode: str) -> bool:
+        told = self.cluster.config["detectLocal"]
+        if self.device:
+            if mode == "BridgeInterface":
+                return bool(self.device == told["bridgeInterface"])
+            return str(self.device).startswith(told["interfaceNamePrefix"])
+        # docs/explain.md: a flow that names no device comes from a pod if a pod of this node has its source.
+        if self.is_own_source():
+            return False
+        on_node = self.ranges_of_family(self.cluster.own_node()["spec"].get("podCIDRs", []))
+        return any(self.source in network for network in on_node) or self.source in local_endpoints(
+            self.cluster, self.family
+        )
+
+
+# -- the decision table (1.5, 1.6, 1.8) ----------------------------------------------------------------------------
+
+
+def _verdict(verdict: str, service: Manifest | None = None, port_name: str = "") -> Manifest:
+    name = f"{service['metadata']['namespace']}/{service['metadata']['name']}" if service else ""
+    return {"verdict": verdict, "backends": [], "masquerade": False, "service": name, "port_name": port_name}
+
+
+def _served(asked: _Asked, service: Manifest, port: Manifest, kind: str, hook: str) -> Manifest:
+    name = port.get("name", "")
+    ranges = asked.ranges_of_family(service["spec"].get("loadBalancerSourceRanges", [])) if kind == "VIP" else []
+    if ranges and not _is_admitted(asked, service, ranges):
+        return _verdict("drop", service, name)
+    at_socket = hook == "socket" and asked.protocol in ("TCP", "UDP") and not ranges
+    candidates = endpoints(asked.cluster, asked.family, service, port)
+    if not any(each.ready for each in candidates) and not fallback(candidates):
+        return _verdict("reject", service, name)
+    chosen, masquerade = _row(asked, service, kind, candidates, at_socket=at_socket)
+    if not chosen:
+        return _verdict("reject" if at_socket else "drop", service, name)
+    is_hairpin = all(each.address == asked.source for each in chosen)
+    found = _verdict("forward", service, name)
+    found["backends"] = sorted(str(each) for each in chosen)
+    found["masquerade"] = not at_socket and (masquerade or is_hairpin)
+    return found
+
+
+def _is_admitted(asked: _Asked, service: Manifest, ranges: list[Any]) -> bool:
+    if any(asked.source in network for network in ranges):
+        return True
+    primary = asked.primary()
+    has_own = primary is not None and any(primary in network for network in ranges)
+    return has_own and asked.source in asked.of_family(vips(service))
+
+
+def _row(
+    asked: _Asked, service: Manifest, kind: str, candidates: list[Endpoint], *, at_socket: bool
+) -> tuple[list[Endpoint], bool]:
+    """Return the endpoints and whether the source is replaced, by the table of 1.5, row by row."""
+    spec = service["spec"]
+    if kind == "ClusterIP":
+        config = asked.cluster.config
+        section = config.get("nftables" if config.get("mode") == "nftables" else "iptables", {})
+        masquerade = section.get("masqueradeAll", False) or (asked.has_detector() and not asked.is_pod())
+        is_local = spec.get("internalTrafficPolicy", "Cluster") == "Local"
+        return (local_set(candidates) if is_local else cluster_set(asked.cluster, candidates)), masquerade
+    may_be_local = spec.get("type", "ClusterIP") in ("NodePort", "LoadBalancer") or spec.get("externalIPs")
+    if spec.get("externalTrafficPolicy", "Cluster") != "Local" or not may_be_local:
+        return cluster_set(asked.cluster, candidates), True
+    if at_socket or asked.is_pod():
+        return cluster_set(asked.cluster, candidates), False
+    if asked.is_own_source():
+        return cluster_set(asked.cluster, candidates), True
+    return local_set(candidates), False
+
+
+def _unclaimed(asked: _Asked) -> Manifest:
+    for service in visible_services(asked.cluster):
+        if _has_health_check(asked, service):
+            return _verdict("accept", service)
+    for service in visible_services(asked.cluster):
+        if asked.cluster_ip(service) == asked.destination:
+            return _verdict("reject", service)
+    cidrs = [cidr for each in asked.cluster.of_kind("ServiceCIDR") for cidr in each["spec"]["cidrs"]]
+    if any(asked.destination in network for network in asked.ranges_of_family(cidrs)):
+        return _verdict("drop")
+    return _verdict("pass")
+
+
+def _has_health_check(asked: _Asked, service: Manifest) -> bool:
+    """1.12: its server listens where NodePorts hold."""
+    spec = service["spec"]
+    is_meant = spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+    is_asked = asked.protocol == "TCP" and asked.port == spec.get("healthCheckNodePort", 0)
+    is_here = not asked.destination.is_loopback and asked.has_node_ports()
+    return bool(is_meant and is_asked and is_here)
