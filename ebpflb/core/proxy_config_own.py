@@ -75,8 +75,7 @@ class EbpflbSection(Struct, frozen=True, kw_only=True, rename="camel", forbid_un
         dict[str, Entries],
         about(
             "Entries of BPF maps, by name, where the default does not fit. Maps that are pinned already keep their "
-            "size until `ebpflb cleanup`. Without `flows`, that map has room for as many flows as "
-            "`conntrack.maxPerCore` and `conntrack.min` ask for, and at least its default."
+            "size until `ebpflb cleanup`."
         ),
     ] = field(default_factory=dict)
     close_tcp_sockets: Annotated[

@@ -66,7 +66,9 @@ class Logging(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_
             "How long a line may be held back; a number is nanoseconds.", "no line is held back", is_zero_unset=True
         ),
     ] = "5s"
-    verbosity: Annotated[Count, mapped("How much is logged.", "from 4 on, debug records are logged")] = 0
+    verbosity: Annotated[
+        Count, mapped("How much is logged.", "from 4 on, debug records are logged; from 8 on, also those of libraries")
+    ] = 0
     vmodule: Annotated[
         list[VModule], accepted("Verbosity of some of kube-proxy's source files.", "ebpflb has none of them")
     ] = field(default_factory=list)
@@ -89,7 +91,8 @@ class Conntrack(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknow
         Count,
         mapped(
             "Connections to track for each CPU core; 0: leave netfilter's limit, and `min` does nothing.",
-            "sets nf_conntrack_max, and the map `flows` gets room for as many flows",
+            "sets nf_conntrack_max; with another value than the default, the map `flows` gets room for as many flows, "
+            "unless `ebpflb.mapSizes` names it",
         ),
     ] = 32_768
     min: Annotated[Count, mapped("Connections to track at least.", "as maxPerCore")] = 131_072
