@@ -1,19 +1,24 @@
 import os
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from ebpflb.agent import AgentConfig
 from ebpflb.agent.config import Acceleration
-from ebpflb.cli import main, run
+from ebpflb.cli import config_agent, main, run
 from ebpflb.core.abi import Family
 from ebpflb.core.options import Forwarding, Options
+from ebpflb.core.proxy_config_own import EbpflbSection
+from ebpflb.core.proxy_config_schema import KubeProxyConfiguration
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.stale import TcpSockets
 from ebpflb.errors import InstanceBusyError
+from ebpflb.host.sysctl import ConntrackSettings
 
 
 class Agent:
@@ -36,10 +41,25 @@ def _agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Agent:
     monkeypatch.setattr(run, "run_agent", agent)
     monkeypatch.setattr(run, "_TOKEN", tmp_path / "no-token")
     monkeypatch.setattr(run, "set_up_logging", lambda **_: None)
-    monkeypatch.setattr(run, "cgroup2_mounts", lambda _: [Path("/cgroup-root")])
+    monkeypatch.setattr(config_agent, "cgroup2_mounts", lambda _: [Path("/cgroup-root")])
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(socket, "gethostname", lambda: "Node-1")
     return agent
+
+
+def told(config: AgentConfig) -> AgentConfig:
+    """Return a configuration with what kube-proxy's own defaults add to it."""
+    return replace(
+        config,
+        oom_score_adj=-999,
+        conntrack=ConntrackSettings(maximum=262_144, tcp_established_s=86_400, tcp_close_wait_s=3_600),
+        config_text=run_text(config),
+    )
+
+
+def run_text(config: AgentConfig) -> str:
+    return msgspec.json.encode(KubeProxyConfiguration(ebpflb=EbpflbSection(manifests=str(config.manifests)))).decode()
 
 
 def start(*arguments: str | Path) -> Result:
@@ -48,7 +68,7 @@ def start(*arguments: str | Path) -> Result:
 
 def test_defaults(agent: Agent, tmp_path: Path) -> None:
     assert start("--manifests", tmp_path).exit_code == 0
-    assert agent.configs == [AgentConfig(node_name="node-1", manifests=tmp_path, cgroup=Path("/cgroup-root"))]
+    assert agent.configs == [told(AgentConfig(node_name="node-1", manifests=tmp_path, cgroup=Path("/cgroup-root")))]
 
 
 def test_every_flag(agent: Agent, tmp_path: Path) -> None:
@@ -73,7 +93,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
         *("--close-tcp-sockets", "draining", "--no-answer-ping"),
     )
     assert (result.exit_code, result.stderr) == (0, "")
-    assert agent.configs == [
+    expected = told(
         AgentConfig(
             node_name="worker-2",
             kubeconfig=kubeconfig,
@@ -91,7 +111,8 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             close_tcp_sockets=TcpSockets.DRAINING,
             answer_ping=False,
         )
-    ]
+    )
+    assert [replace(config, config_text=expected.config_text) for config in agent.configs] == [expected]
 
 
 def test_whom_the_socket_hooks_leave_alone(agent: Agent, tmp_path: Path) -> None:
@@ -118,14 +139,22 @@ def test_in_a_pod_no_source_is_named(agent: Agent, tmp_path: Path, monkeypatch: 
         (["--manifests", "file"], "'file' is a file"),
         (["--kubeconfig", "."], "'.' is a directory"),
         (["--manifests", ".", "--cgroup", "missing"], "'missing' does not exist"),
-        (["--manifests", ".", "--node-name", " "], "--node-name is empty"),
         (["--manifests", ".", "--instance", "UPPER"], "must be 1 to 32 lower-case letters"),
-        (["--manifests", ".", "--map-size", "flow=9"], "no map 'flow'; NAME=ENTRIES with one of frontends, backends,"),
-        (["--manifests", ".", "--map-size", "flows"], "the map flows takes a number from 1 to 67108864"),
-        (["--manifests", ".", "--map-size", "flows=0"], "the map flows takes a number from 1 to 67108864"),
-        (["--manifests", ".", "--map-size", "flows=-1"], "the map flows takes a number from 1 to 67108864"),
-        (["--manifests", ".", "--map-size", "flows=99999999999"], "takes a number from 1 to 67108864"),
-        (["--manifests", ".", "--map-size", "slots=15"], "the map slots takes a number from 16 to 67108864"),
+        (["--manifests", ".", "--map-size", "flow=9"], "no map 'flow'; use one of frontends, backends,"),
+        (["--manifests", ".", "--map-size", "flows"], "not a size of the map flows; give a number from 1 to"),
+        (
+            ["--manifests", ".", "--map-size", "flows=0"],
+            "not a size of the map flows; give a number from 1 to",
+        ),
+        (
+            ["--manifests", ".", "--map-size", "flows=-1"],
+            "not a size of the map flows; give a number from 1 to",
+        ),
+        (["--manifests", ".", "--map-size", "flows=99999999999"], "give a number from 1 to 67108864"),
+        (
+            ["--manifests", ".", "--map-size", "slots=15"],
+            "not a size of the map slots; give a number from 16 to",
+        ),
         (["--manifests", ".", "--socket-opt-out", "vm-*"], "write /run/netns/vm-* for a named namespace"),
         (["--manifests", ".", "--ip-family", "ipv5"], "'ipv5' is not one of 'ipv4', 'ipv6', 'dual'"),
         (["--manifests", ".", "--acceleration", "xdp"], "'xdp' is not one of 'auto', 'native', 'generic', 'off'"),
@@ -152,7 +181,7 @@ def test_a_source_that_cannot_be_read(agent: Agent, tmp_path: Path, monkeypatch:
 
 
 def test_without_cgroup_v2(agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "cgroup2_mounts", lambda _: [])
+    monkeypatch.setattr(config_agent, "cgroup2_mounts", lambda _: [])
     result = start("--manifests", tmp_path)
     assert result.exit_code == 3
     assert result.stderr.startswith("ebpflb: cgroup v2 is not mounted")
