@@ -27,6 +27,8 @@ struct lb_next_hop {
 #define LB_AF 10 /* AF_INET6 */
 #endif
 
+#define LB_FIB_MAX_LENGTH 0xffff /* tot_len has 16 bits */
+
 static __always_inline void lb_fib_fill(struct bpf_fib_lookup *fib, const addr_t *saddr, const addr_t *daddr)
 {
 	fib->family = LB_AF;
@@ -58,6 +60,8 @@ static __always_inline enum lb_verdict lb_fib_route(lb_ctx *ctx, const struct lb
 	struct bpf_fib_lookup fib = {.ifindex = ctx->ingress_ifindex, .tot_len = packet->length};
 	long result;
 
+	if (packet->length > LB_FIB_MAX_LENGTH)
+		return lb_leave_to_tc();
 	lb_fib_fill(&fib, saddr, daddr);
 	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
@@ -75,7 +79,7 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 	struct lb_device *device;
 
 	lb_fib_fill(&fib, saddr, daddr);
-	if (packet->length + extra > 0xffff || /* tot_len has 16 bits */
+	if (packet->length + extra > LB_FIB_MAX_LENGTH ||
 	    bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
 		return lb_leave_to_tc();
 	hop->ifindex = fib.ifindex;
@@ -138,8 +142,8 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 	struct bpf_fib_lookup fib = {.ifindex = ctx->ifindex};
 	long result;
 
-	if (length > 0xffff) /* tot_len has 16 bits, and so much fits no device */
-		length = 0xffff;
+	if (length > LB_FIB_MAX_LENGTH) /* so much fits no device */
+		length = LB_FIB_MAX_LENGTH;
 	fib.tot_len = length;
 	lb_fib_fill(&fib, saddr, daddr);
 	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);

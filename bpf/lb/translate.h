@@ -76,13 +76,7 @@ static __always_inline bool lb_flow_steps_aside(const struct lb_flow *flow, cons
 	return !(flow->flags & LB_FLOW_REPLY) && lb_addr_equal(&flow->to_daddr, &packet->tuple.daddr);
 }
 
-/* A ping that another node sent here in an outer header is nobody's: no node of ours would. */
-static __always_inline bool lb_is_answered(const struct lb_packet *packet)
-{
-	return LB_ANSWER_PING && !packet->outer_bytes && lb_address_is_served(&packet->tuple.daddr);
-}
-
-/* A packet that no frontend takes. What is no question gets no answer. */
+/* A packet that no frontend takes. What is no question gets no answer. XDP gives none, and tc asks again. */
 static __always_inline enum lb_verdict lb_refuse(const struct lb_packet *packet)
 {
 	enum lb_verdict verdict = lb_unclaimed(&packet->tuple.daddr);
@@ -91,8 +85,20 @@ static __always_inline enum lb_verdict lb_refuse(const struct lb_packet *packet)
 		return lb_drop(LB_COUNTER_DROP_UNUSED_ADDRESS);
 	if (verdict == LB_PASS || packet->kind == LB_ECHO || packet->is_rst)
 		return LB_PASS;
+#ifndef LB_XDP
 	lb_count(LB_COUNTER_REJECTED_PORT);
+#endif
 	return verdict;
+}
+
+/* A ping that another node sent here in an outer header is nobody's: no node of ours would. */
+static __always_inline enum lb_verdict lb_claim_ping(const struct lb_packet *packet)
+{
+	if (packet->outer_bytes)
+		return LB_PASS;
+	if (LB_ANSWER_PING && lb_address_is_served(&packet->tuple.daddr))
+		return LB_ECHO_ANSWER;
+	return lb_refuse(packet);
 }
 
 /* The flow in `found` is over for this packet: what follows begins anew. */
@@ -118,7 +124,7 @@ static __always_inline enum lb_verdict lb_claim(lb_ctx *ctx, struct lb_packet *p
 	if (packet->kind == LB_ICMP_ERROR || packet->kind == LB_LATER_FRAGMENT)
 		return LB_PASS;
 	if (packet->kind == LB_ECHO)
-		return lb_is_answered(packet) ? LB_ECHO_ANSWER : lb_refuse(packet);
+		return lb_claim_ping(packet);
 	frontend = lb_frontend_lookup(&packet->tuple.daddr, packet->tuple.dport, packet->tuple.protocol,
 				      packet->outer_bytes ? LB_NODE_ANY : LB_NODE_ADDRESSES);
 	if (!frontend && packet->outer_bytes)
