@@ -103,7 +103,7 @@ class Campaign:
     def check(self, seed: Seed, frame: bytes) -> Mismatch | None:
         """Send one frame and compare all that comes of it; afterwards the rows are as before."""
         returned = self._runner.run(frame, seed.device, is_own=seed.is_own)
-        decision = self._reference.decide(seed.hook, frame, is_own=seed.is_own)
+        decision = self._reference.decide(seed.hook, frame, seed.device, is_own=seed.is_own)
         counts = settle(decision, seed.hook, self._world.family)
         counted = self._counted
         for counter in counts:
@@ -151,7 +151,7 @@ class Campaign:
             found = self.check(seed, frame)
             wrong = self._all_differences()
             if found is not None or wrong is not None:
-                decision = self._reference.decide(seed.hook, frame, is_own=seed.is_own)
+                decision = self._reference.decide(seed.hook, frame, seed.device, is_own=seed.is_own)
                 return found or Mismatch(self._world.family, seed, frame, wrong or "", decision)
         seed, frame = recent[-1]
         return Mismatch(self._world.family, seed, frame, f"after one of {len(recent)} packets: {what}", None)

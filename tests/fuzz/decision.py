@@ -41,6 +41,8 @@ class Work:
     world: World
     hook: Hook
     packet: Packet
+    device: int
+    """Where it shows up: by which it came in, or by which it is about to leave."""
     changes: Changes = field(default_factory=dict)
     counts: list[Counter] = field(default_factory=list)
     takes_any_port: bool = False

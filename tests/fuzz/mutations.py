@@ -187,7 +187,7 @@ class Mutator:
 
 def _interesting_addresses(world: World) -> list[bytes]:
     found = {address for address, _port, _protocol in world.frontends}
-    found |= {backend.address for backend in world.backends.values()} | world.node_addrs | world.routes.keys()
+    found |= {backend.address for backend in world.backends.values()} | world.node_addrs.keys() | world.routes.keys()
     found |= {world.hairpin_address, bytes(world.family.address_bytes), b"\xff" * world.family.address_bytes}
     return sorted(found)
 

@@ -5,7 +5,7 @@
 Semantics.md 1.5 and 1.6, ADR 0004, ADR 0007, architecture.md 6.
 """
 
-from ebpflb.core.abi import BackendState, Counter, DeviceFlag, Family, FrontendFlag, FrontendKind, MemberSet
+from ebpflb.core.abi import BackendState, Counter, DeviceFlag, Family, FrontendFlag, MemberSet
 from tests.fuzz.decision import Act, Decision, Work
 from tests.fuzz.flowtable import (
     AT_EGRESS,
@@ -21,7 +21,8 @@ from tests.fuzz.flowtable import (
 )
 from tests.fuzz.outer import HEADER_BYTES
 from tests.fuzz.packet import L2
-from tests.fuzz.rows import Affinity, Backend, Flow, Frontend, Hook, Route, affinity_key
+from tests.fuzz.policy import is_hidden, is_local_only, origin_of
+from tests.fuzz.rows import Affinity, Backend, Flow, Frontend, Hook, Route, affinity_key, lies_in
 
 SNAT_PORTS = range(32768, 65536)
 _DSR_FRONTEND = int(FrontendFlag.DSR)
@@ -89,8 +90,7 @@ def _named_by_outer_header(work: Work, frontend: Frontend) -> int | Decision:
 def _chosen(work: Work, frontend: Frontend) -> int | Decision:
     if not _is_admitted(work, frontend):
         return drop(work, Counter.DROP_SOURCE_RANGE)
-    everyone_bound = frontend.kind is FrontendKind.CLUSTER_IP or work.hook in {Hook.UPLINK_IN, Hook.XDP_IN}
-    local_only = bool(frontend.flags & FrontendFlag.LOCAL_POLICY) and everyone_bound
+    local_only = is_local_only(frontend, origin_of(work))
     ids = frontend.local if local_only else frontend.cluster
     if ids:
         return _preferred(work, frontend, ids, MemberSet.LOCAL if local_only else MemberSet.CLUSTER)
@@ -120,10 +120,8 @@ def _preferred(work: Work, frontend: Frontend, ids: tuple[int, ...], member: Mem
 def _is_admitted(work: Work, frontend: Frontend) -> bool:
     if not frontend.flags & FrontendFlag.SOURCE_RANGES:
         return True
-    client = int.from_bytes(work.packet.ends[: work.world.family.address_bytes], "big")
-    bits = 8 * work.world.family.address_bytes
-    ranges = work.world.source_ranges.get(frontend.service_id, ())
-    return any((client ^ int.from_bytes(base, "big")) >> (bits - length) == 0 for base, length in ranges)
+    client = work.packet.ends[: work.world.family.address_bytes]
+    return any(lies_in(client, each) for each in work.world.source_ranges.get(frontend.service_id, ()))
 
 
 def client_hash(work: Work, frontend: Frontend) -> int:
@@ -147,27 +145,50 @@ def _source(work: Work, frontend: Frontend, backend: Backend) -> tuple[bytes, in
     """Return the source address that the backend sees, and the flags of the request's entry."""
     world, size = work.world, work.world.family.address_bytes
     own = work.packet.ends[:size]
-    if work.hook is Hook.POD_IN:
-        return (world.hairpin_address, HAIRPIN | SNAT) if backend.address == own else (own, 0)
     if work.hook is Hook.OUT:
         if backend.address in world.node_addrs:
             return world.hairpin_address, AT_EGRESS | HAIRPIN | SNAT
         return own, AT_EGRESS | FORWARD
-    if work.packet.outer_daddr or backend.is_local:
+    is_itself = backend.address == own
+    if is_itself and work.hook is Hook.POD_IN:
+        return world.hairpin_address, HAIRPIN | SNAT
+    is_direct = work.hook is not Hook.POD_IN and bool(frontend.flags & _DSR_FRONTEND)
+    if work.packet.outer_daddr or (is_direct and backend.is_local):
         return own, 0
-    return _masqueraded(work, frontend, backend)
+    if is_direct or is_itself or is_hidden(work, frontend, origin_of(work)):
+        return _masqueraded(work, backend, DSR if is_direct else SNAT)
+    return own, 0
 
 
-def _masqueraded(work: Work, frontend: Frontend, backend: Backend) -> tuple[bytes, int] | Decision:
-    """What a remote backend answers must come back here; under DSR the address is the outer header's."""
+def _masqueraded(work: Work, backend: Backend, how: int) -> tuple[bytes, int] | Decision:
+    """What the backend answers must come back here; under DSR the address is the outer header's.
+
+    A process of this node, and a pod whose answers nobody would see, keep the client's address.
+    """
     world, size = work.world, work.world.family.address_bytes
-    route = route_to(work, bytes(size), backend.address, 0)
+    kept = work.packet.ends[:size], 0
+    if backend.is_local and backend.address in world.node_addrs:
+        return kept
+    route = _way_out(work, backend.address)
     if isinstance(route, Decision):
         return route
     device = world.devices.get(route.device)
+    if backend.is_local and not (device and device.flags & DeviceFlag.PODS):
+        return kept
     if device is None or not any(device.snat_address):
         return drop(work, Counter.DROP_NO_SNAT_ADDRESS)
-    return device.snat_address, FORWARD | (DSR if frontend.flags & _DSR_FRONTEND else SNAT)
+    return device.snat_address, FORWARD | how
+
+
+def _way_out(work: Work, destination: bytes) -> Route | Decision:
+    """Return by which device a packet would leave. XDP asks even if it can't send it there itself."""
+    if work.hook is not Hook.XDP_IN:
+        return route_to(work, bytes(len(destination)), destination, 0)
+    route = work.world.routes.get(destination)
+    if route is None or work.packet.length > route.mtu:
+        work.counts.append(Counter.XDP_TO_TC)
+        return Decision(Act.PASS, work)
+    return route
 
 
 def route_to(work: Work, source: bytes, destination: bytes, extra: int) -> Route | Decision:

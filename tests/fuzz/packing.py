@@ -7,8 +7,8 @@ import struct
 from collections.abc import Iterator
 from itertools import count
 
-from ebpflb.core.abi import HELD_BYTES, SLOTS_PER_LINE, Algorithm, BackendFlag, Family
-from tests.fuzz.rows import Affinity, Backend, Datagram, Flow, FlowKey, Frontend, World
+from ebpflb.core.abi import HELD_BYTES, SLOTS_PER_LINE, Algorithm, BackendFlag, ConfigFlag, Family, NodeAddrFlag
+from tests.fuzz.rows import Affinity, Backend, Config, Datagram, Detector, Flow, FlowKey, Frontend, Network, World
 
 Row = tuple[str, bytes, bytes]
 """Map, key, value."""
@@ -19,8 +19,11 @@ def rows_of(world: World) -> Iterator[Row]:
     yield from _frontends_and_slots(world)
     for number, backend in world.backends.items():
         yield "backends", _u32(number), _backend(backend)
-    for address in world.node_addrs:
-        yield "node_addrs", address, _u32(0)
+    for address, has_node_ports in world.node_addrs.items():
+        yield "node_addrs", address, _u32(NodeAddrFlag.NODE_PORTS if has_node_ports else 0)
+    yield "config", _u32(0), _config(world.config)
+    for base, bits in world.service_cidrs:
+        yield "service_cidrs", _u32(bits) + base, _u32(0)
     for index, device in world.devices.items():
         yield "devices", _u32(index), device.snat_address + struct.pack("=II", device.mtu, device.flags)
     for (service, member), sets in world.members.items():
@@ -112,6 +115,26 @@ def unpack_held(value: bytes) -> bytes:
 
 def _u32(number: int) -> bytes:
     return struct.pack("=I", number)
+
+
+_DETECTORS = {
+    Detector.NONE: ConfigFlag(0),
+    Detector.NETWORK: ConfigFlag.DETECT_BY_NETWORK,
+    Detector.DEVICE: ConfigFlag.DETECT_BY_DEVICE,
+}
+
+
+def _config(config: Config) -> bytes:
+    flags = ConfigFlag.WRITTEN | _DETECTORS[config.detector]
+    flags |= ConfigFlag.MASQUERADE_ALL if config.masquerade_all else 0
+    return b"".join((*_network(config.pods), *_network(config.guard), _u32(flags)))
+
+
+def _network(network: Network) -> tuple[bytes, bytes]:
+    """Return the address and the mask."""
+    base, bits = network
+    host_bits = 8 * len(base) - bits
+    return base, ((1 << 8 * len(base)) - (1 << host_bits)).to_bytes(len(base), "big")
 
 
 def _frontend(frontend: Frontend) -> bytes:

@@ -27,6 +27,7 @@ from tests.fuzz.headers import Kind
 from tests.fuzz.opening import create, open_flow, route_to
 from tests.fuzz.outer import HEADER_BYTES
 from tests.fuzz.packet import Packet, is_tcs, parse, parse_plain
+from tests.fuzz.policy import unclaimed
 from tests.fuzz.rows import Backend, Flow, Frontend, Hook, World, reverse
 
 _TCP, _UDP = int(Protocol.TCP), int(Protocol.UDP)
@@ -40,14 +41,14 @@ class Reference:
         self._size = world.family.address_bytes
         self._any = bytes(self._size)
 
-    def decide(self, hook: Hook, frame: bytes, *, is_own: bool = False) -> Decision:
-        """Return what the hook must do. ``is_own``: the packet did not come in by a device."""
+    def decide(self, hook: Hook, frame: bytes, device: int, *, is_own: bool = False) -> Decision:
+        """Return what the hook must do at a device. ``is_own``: the packet did not come in by one."""
         read = parse_plain if hook is Hook.XDP_IN else parse
         packet = read(frame, self.world.family)
         if packet is None:
             is_left = hook is Hook.XDP_IN and is_tcs(frame, self.world.family)
             return Decision(Act.PASS, None, reason=Counter.XDP_TO_TC if is_left else None)
-        work = Work(self.world, hook, packet)
+        work = Work(self.world, hook, packet, device)
         if packet.outer_daddr and hook is not Hook.UPLINK_IN:  # nodes send them, nobody else
             return Decision(Act.PASS, work)
         if packet.kind is Kind.FIRST_FRAGMENT or packet.kind is Kind.LATER_FRAGMENT:
@@ -133,15 +134,18 @@ class Reference:
     def _ping(self, work: Work) -> Decision:
         """Only packets of DSR flows are taken out of an outer header."""
         row = self.world.frontends.get((work.packet.ends[self._size : 2 * self._size], 0, 0))
-        is_served = row is not None and row.flags & FrontendFlag.HAS_BACKENDS and not work.packet.outer_daddr
-        return Decision(Act.ECHO_ANSWER if is_served else Act.PASS, work)
+        if work.packet.outer_daddr:
+            return Decision(Act.PASS, work)
+        if row is not None and row.flags & FrontendFlag.HAS_BACKENDS:
+            return Decision(Act.ECHO_ANSWER, work)
+        return unclaimed(work) or Decision(Act.PASS, work)
 
     def _frontend(self, packet: Packet) -> Frontend | None:
         """An address of a Service first, then NodePorts, on addresses of the node that took the packet in."""
         size, ends = self._size, packet.ends
         address, port = ends[size : 2 * size], int.from_bytes(ends[-2:], "big")
         found = None if address == self._any else self.world.frontends.get((address, port, packet.protocol))
-        if found is None and (packet.outer_daddr or address in self.world.node_addrs):
+        if found is None and (packet.outer_daddr or self.world.node_addrs.get(address, False)):
             found = self.world.frontends.get((self._any, port, packet.protocol))
         return found
 
@@ -155,7 +159,7 @@ class Reference:
                 return self._follow_found(work, found)
             end(work, found.flow)
             found = None
-        return self._step_aside(work, found)
+        return unclaimed(work) or self._step_aside(work, found)
 
     def _is_aside(self, packet: Packet, flow: Flow) -> bool:
         """Say whether the flow is one that nobody claimed: another source port is all that it got."""

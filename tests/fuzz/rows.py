@@ -121,6 +121,36 @@ class Route:
     """Of the next hop and of the device; empty: the neighbour is not known yet."""
 
 
+Network = tuple[bytes, int]
+"""An address, zero behind so many bits."""
+
+
+def lies_in(address: bytes, network: Network) -> bool:
+    """Say whether an address lies in a network."""
+    base, bits = network
+    return (int.from_bytes(address, "big") ^ int.from_bytes(base, "big")) >> (8 * len(base) - bits) == 0
+
+
+class Detector(StrEnum):
+    """By what pods are told apart from other clients."""
+
+    NONE = "none"
+    NETWORK = "network"
+    DEVICE = "device"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The row of ``config``."""
+
+    guard: Network
+    """Covers every ClusterIP and every ServiceCIDR."""
+    pods: Network
+    """Of ``Detector.NETWORK``."""
+    detector: Detector = Detector.NONE
+    masquerade_all: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """One family's rows, and what the kernel knows besides."""
@@ -130,10 +160,13 @@ class World:
     frontends: Mapping[tuple[bytes, int, int], Frontend]
     """By address, port, protocol."""
     backends: Mapping[int, Backend]
-    node_addrs: frozenset[bytes]
+    node_addrs: Mapping[bytes, bool]
+    """Whether NodePorts hold on each of the node's addresses."""
     devices: Mapping[int, Device]
     routes: Mapping[bytes, Route]
     """By destination; what is not there has no route."""
+    config: Config
+    service_cidrs: tuple[Network, ...] = ()
     flows: Mapping[FlowKey, Flow] = field(default_factory=dict)
     pending: Mapping[FlowKey, Flow] = field(default_factory=dict)
     datagrams: Mapping[bytes, Datagram] = field(default_factory=dict)
@@ -142,8 +175,8 @@ class World:
     """Frames that wait, by the datagram's key and their number."""
     local_backends: Mapping[tuple[int, bytes], int] = field(default_factory=dict)
     """(service id, address) -> backend id."""
-    source_ranges: Mapping[int, tuple[tuple[bytes, int], ...]] = field(default_factory=dict)
-    """Service id -> prefixes: address, bits."""
+    source_ranges: Mapping[int, tuple[Network, ...]] = field(default_factory=dict)
+    """By service id."""
     affinity: Mapping[bytes, Affinity] = field(default_factory=dict)
     """By service id and client (``affinity_key``), not expired."""
     members: Mapping[tuple[int, int], int] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from tests.fuzz.campaign import Campaign, Mismatch
 from tests.fuzz.kernel import Programs, link_addresses
 from tests.fuzz.rows import Hook
 from tests.fuzz.seeds import seeds_of
+from tests.fuzz.settings import SETTINGS
 from tests.fuzz.worlds import world_of
 from tests.prog.world import Namespace
 
@@ -44,7 +45,7 @@ class Order(NamedTuple):
 
     hooks: tuple[Hook, ...] = tuple(Hook)
     packets: int = 100_000
-    """For each program."""
+    """For each program, evenly for each of the settings."""
     seed: int = 1
 
 
@@ -54,13 +55,16 @@ def fuzz(family: Family, order: Order, told: Callable[[Mismatch], bool] = lambda
     ``told`` hears of a mismatch and says whether to go on.
     """
     with Namespace() as namespace, namespace.entered():
-        world, conversations = world_of(family, link_addresses())
-        seeds = seeds_of(family, conversations)
-        with Programs(world) as programs:
+        macs = link_addresses()
+        worlds = [world_of(family, macs, setting)[0] for setting in SETTINGS]
+        seeds = seeds_of(family, world_of(family, macs)[1])
+        with Programs(worlds[0]) as programs:
             for hook in order.hooks:
-                campaign = Campaign(world, programs, hook, seeds, f"{order.seed} {hook} {family}")
-                campaign.install()
-                yield _send(campaign, f"{hook}{family.value}", order.packets, told)
+                for number, world in enumerate(worlds, start=1):
+                    campaign = Campaign(world, programs, hook, seeds, f"{order.seed} {hook} {family} {number}")
+                    campaign.install()
+                    packets = -(-order.packets // len(worlds))
+                    yield _send(campaign, f"{hook}{family.value}, setting {number}", packets, told)
 
 
 def _send(campaign: Campaign, program: str, packets: int, told: Callable[[Mismatch], bool]) -> Result:

@@ -8,10 +8,11 @@ Names and routes are those of ``tests.prog.world``. A conversation says who talk
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ebpflb.core.abi import DeviceFlag, Family, FlowFlag, FlowSeen, FrontendFlag, FrontendKind, Protocol
+from ebpflb.core.abi import Family, FlowFlag, FlowSeen, FrontendFlag, FrontendKind, Protocol
 from tests.fuzz.builder import DELETED, GENERATION, LOCAL, MTU, NEVER, PROTOCOLS, Builder, Conversation
 from tests.fuzz.fragments import held_key
-from tests.fuzz.rows import Affinity, Datagram, Device, Hook, Route, World, affinity_key
+from tests.fuzz.rows import Affinity, Datagram, Hook, Route, World, affinity_key
+from tests.fuzz.settings import CIDR_BITS, SETTINGS, Setting, config_of, devices_of, network_of
 from tests.prog.world import NARROW_MTU
 from tests.prog.world import Device as Interface
 
@@ -53,7 +54,7 @@ def _add_frontends(world: Builder) -> None:
         broken = replace(world.frontends[key], cluster=(NEVER,), local=(NEVER,), flags=FrontendFlag.HAS_BACKENDS)
         world.frontends[world.address("any"), 30084, protocol] = broken
         world.say(Hook.UPLINK_IN, protocol, "client:6000", "node:30084")
-    world.service_address("cluster", FrontendFlag.HAS_BACKENDS)
+    world.service_address("cluster", _with(FrontendFlag.CLUSTER_ADDRESS))
     world.service_address("external", FrontendFlag.HAS_BACKENDS)
     world.service_address("balancer", none)
 
@@ -186,13 +187,29 @@ def _add_strangers(world: Builder) -> None:
             world.say(Hook.OUT, protocol, f"node:{number}", "remote:8080", is_own=True)
 
 
+def _add_misses(world: Builder) -> None:
+    """Packets to addresses of Services, but to none of their ports; to addresses that no Service has; to an address of
+    the node that has no NodePorts.
+    """
+    for protocol in PROTOCOLS:
+        for dialled in ("cluster:8", "external:8", "unused:80", "nearby:80", "node2:30080"):
+            world.say(Hook.UPLINK_IN, protocol, "client:6100", dialled)
+            world.say(Hook.UPLINK_IN, protocol, "client:6101", dialled, outer="pod")
+            world.say(Hook.POD_IN, protocol, "pod:7100", dialled)
+            world.say(Hook.OUT, protocol, "node:8100", dialled, is_own=True)
+            world.say(Hook.OUT, protocol, "pod:7100", dialled)
+        for dialled in ("any:30080", "any:30081", "cluster:80", "cluster:83"):  # pods elsewhere, and what only looks so
+            frontend = dialled.replace("any", "node")
+            world.say(Hook.UPLINK_IN, protocol, "pod2:7200", frontend)
+            world.say(Hook.UPLINK_IN, protocol, "remote:7201", frontend)
+            world.say(Hook.POD_IN, protocol, "client:7202", frontend)
+            world.say(Hook.OUT, protocol, "pod:7203", frontend, is_own=True)
+
+
 def _source_ranges(world: Builder) -> dict[int, tuple[tuple[bytes, int], ...]]:
     """``client2`` is outside; pods are in a wider range."""
     ids = [world.frontends[world.address("balancer"), 445, protocol].service_id for protocol in PROTOCOLS]
-    bits = 8 * world.family.address_bytes
-    pods = world.address("pod")
-    network = (pods[:2] + bytes(2), 16) if world.family is Family.IPV4 else (pods[:4] + bytes(12), 32)
-    return dict.fromkeys(ids, ((world.address("client"), bits), network))
+    return dict.fromkeys(ids, (network_of(world, "client", 32), network_of(world, "pod", 16)))
 
 
 def _routes(world: Builder, macs: Mapping[int, bytes]) -> dict[bytes, Route]:
@@ -208,7 +225,9 @@ def _route(device: str, macs: Mapping[int, bytes]) -> Route:
     return Route(index, NARROW_MTU if device == "narrow" else MTU, next_hop)
 
 
-def world_of(family: Family, macs: Mapping[int, bytes]) -> tuple[World, list[Conversation]]:
+def world_of(
+    family: Family, macs: Mapping[int, bytes], setting: Setting = SETTINGS[0]
+) -> tuple[World, list[Conversation]]:
     """Return a family's world and who talks in it. ``macs``: of the devices, by their index."""
     builder = Builder(family)
     builder.add_backends()
@@ -218,17 +237,17 @@ def world_of(family: Family, macs: Mapping[int, bytes]) -> tuple[World, list[Con
         _add_pending(builder, protocol)
     _add_datagrams(builder)
     _add_strangers(builder)
+    _add_misses(builder)
     node = builder.address("node")
     world = World(
         family=family,
         hairpin_address=builder.address("hairpin"),
         frontends=builder.frontends,
         backends=builder.backends,
-        node_addrs=frozenset({node}),
-        devices={
-            Interface.UPLINK: Device(node, MTU, DeviceFlag.XDP),
-            Interface.NARROW: Device(node, NARROW_MTU, DeviceFlag.XDP),
-        },
+        node_addrs={node: True, builder.address("node2"): False},
+        devices=devices_of(node, setting),
+        config=config_of(builder, setting),
+        service_cidrs=(network_of(builder, "cluster", CIDR_BITS),),
         routes=_routes(builder, macs),
         flows=builder.tables["flows"],
         pending=builder.tables["pending"],

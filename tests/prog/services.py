@@ -76,13 +76,15 @@ class Service:
 @dataclass(frozen=True, slots=True)
 class Node:
     """What the configuration and the devices of the node say about every Service; as a test leaves it out, a node that
-    tells nobody apart, and whose pods' devices have no row.
+    knows its own pods by their network, and whose pods' devices have no row.
     """
 
-    flags: ConfigFlag = ConfigFlag(0)
-    """What ``config`` says besides."""
-    pods: tuple[str, int] | None = None
-    """The network of pods, as in ``source_ranges``: they are detected by it."""
+    masquerade_all: bool = False
+    detects_by_device: bool = False
+    """A pod is what came in by a device with ``POD_SOURCE``."""
+    loopback_node_ports: bool = True
+    pods: tuple[str, int] | None = ("pod", 24)
+    """The network of pods, as in ``source_ranges``: they are detected by it. None: they are not."""
     cidrs: tuple[tuple[str, int], ...] = ()
     """ServiceCIDRs, likewise."""
     device_flags: Mapping[Device, DeviceFlag] = field(default_factory=dict)
@@ -93,7 +95,6 @@ class Node:
 
 
 PLAIN_NODE = Node()
-_LOOPBACK = ConfigFlag.WRITTEN | ConfigFlag.LOOPBACK_NODE_PORTS
 
 
 def backend_row(name: str, family: Family, protocol: Protocol, state: BackendState, generation: int) -> Backend:
@@ -166,9 +167,14 @@ def _config(services: Iterable[Service], family: Family, node: Node) -> ConfigRo
     nobody = Prefix(bytes(family.address_bytes), 8 * family.address_bytes)
     guard = Prefix(*_prefix("cluster", GUARD_BITS, family))
     is_guarded = node.cidrs or any(service.kind is FrontendKind.CLUSTER_IP for service in services)
-    flags, pods = _LOOPBACK | node.flags, nobody
-    if node.pods is not None:
-        flags, pods = flags | ConfigFlag.DETECT_BY_NETWORK, Prefix(*_prefix(*node.pods, family))
+    flags = ConfigFlag.WRITTEN
+    flags |= ConfigFlag.MASQUERADE_ALL if node.masquerade_all else 0
+    flags |= ConfigFlag.LOOPBACK_NODE_PORTS if node.loopback_node_ports else 0
+    if node.detects_by_device:
+        flags |= ConfigFlag.DETECT_BY_DEVICE
+    elif node.pods is not None:
+        flags |= ConfigFlag.DETECT_BY_NETWORK
+    pods = Prefix(*_prefix(*node.pods, family)) if flags & ConfigFlag.DETECT_BY_NETWORK and node.pods else nobody
     return ConfigRow(flags, pods, guard if is_guarded else nobody)
 
 

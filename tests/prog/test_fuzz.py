@@ -25,7 +25,7 @@ PACKETS = 20_000
 def test_programs_and_reference_agree(family: Family) -> None:
     results = list(fuzz(family, Order(packets=PACKETS, seed=20)))
     assert [str(found) for result in results for found in result.mismatches] == []
-    assert {result.program for result in results} == {f"{hook}{family.value}" for hook in Hook}
+    assert {result.program.split(",")[0] for result in results} == {f"{hook}{family.value}" for hook in Hook}
 
 
 def test_a_difference_is_found_and_can_be_seen_again(family: Family) -> None:
@@ -33,7 +33,7 @@ def test_a_difference_is_found_and_can_be_seen_again(family: Family) -> None:
     with Namespace() as namespace, namespace.entered():
         world, conversations = world_of(family, link_addresses())
         seeds = seeds_of(family, conversations)
-        wrong = replace(world, node_addrs=frozenset())
+        wrong = replace(world, node_addrs={})
         with Programs(world) as programs:
             Campaign(world, programs, Hook.UPLINK_IN, seeds, "right").install()
             mistaken = Campaign(wrong, programs, Hook.UPLINK_IN, seeds, "wrong")

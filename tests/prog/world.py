@@ -37,9 +37,13 @@ ADDRESSES: dict[str, tuple[str, str]] = {
     "bare": ("10.1.3.10", "fd00:1:3::10"),
     "narrow": ("10.1.4.10", "fd00:1:4::10"),
     "lost": ("10.9.9.9", "fd00:9::9"),
+    "node2": ("192.0.2.2", "2001:db8:2::2"),
+    "unused": ("10.96.0.99", "fd00:96::99"),
+    "nearby": ("10.97.0.10", "fd00:96:0:1::10"),
 }
 """Who is who: ``pod*`` are on this node; ``stranger`` and ``lost`` have no route; ``bare`` lies behind a device without
-SNAT address, ``narrow`` behind one with a small MTU. Documentation prefixes where the network is public."""
+SNAT address, ``narrow`` behind one with a small MTU; ``unused`` is in the ServiceCIDR of ``cluster``, ``nearby`` next
+to it. Documentation prefixes where the network is public."""
 
 
 class Device(IntEnum):
