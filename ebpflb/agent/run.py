@@ -11,11 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from ebpflb.agent.board import Board, capacity_warnings
+from ebpflb.agent.cluster import make_events, make_source
 from ebpflb.agent.config import AgentConfig
+from ebpflb.agent.events import EventWriter, Reporter, tell_of_start
 from ebpflb.agent.families import keep_served_families
 from ebpflb.agent.hooks import Hooks
 from ebpflb.agent.opt_outs import HostFacts, OptOuts
 from ebpflb.agent.sweeping import Sweeping
+from ebpflb.agent.together import run_together
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
 from ebpflb.datapath.cgroup import require_cgroup
@@ -24,13 +27,13 @@ from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.kernel_sockets import socket_bits
 from ebpflb.datapath.store import PinnedMapStore
 from ebpflb.errors import BuildError, PrerequisiteError
-from ebpflb.files.folder import FolderSource
 from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.finding import Level
 from ebpflb.host.lock import InstanceLock
 from ebpflb.host.mounts import ensure_bpffs
 from ebpflb.host.netlink import HostWatcher
 from ebpflb.host.netns_cookie import netns_cookie
+from ebpflb.reconcile.family import Settings
 from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.loop import ReconcileLoop
 from ebpflb.reconcile.ports import Source
@@ -57,13 +60,13 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
     with ExitStack() as stack:
         stack.enter_context(InstanceLock(config.instance, config.pins.root))
         forget_status(config)
-        source = make_source(config)
+        source, events = make_source(config), make_events(config)
         if config.cgroup is not None:
             require_cgroup(config.cgroup)
         clock = stack.enter_context(JiffiesClock())
         builds = build_unless_stopped(config, clock.hz, stop)
         if not stop.is_set():
-            _serve(config, source, clock, builds, stop, warnings=warnings)
+            _serve(config, source, clock, builds, stop, events=events, warnings=warnings)
     log.info("stopped instance=%s traffic=goes_on", config.instance)
 
 
@@ -74,6 +77,7 @@ def _serve(
     builds: Mapping[Family, Build],
     stop: threading.Event,
     *,
+    events: EventWriter,
     warnings: Sequence[str],
 ) -> None:
     """Attach the programs and keep the maps up to date until ``stop`` is set."""
@@ -93,20 +97,26 @@ def _serve(
             xdp_devices=hooks.acceleration.devices,
         )
         sweeping = stack.enter_context(Sweeping(config, clock))
+        reporter = Reporter(events, config.families)
+        status_file = StatusFile(config.status_path)
         loop = ReconcileLoop(
             stores,
             inbox,
             config.node_name,
             on_applied=sweeping.on_applied,
-            on_status=_StatusReport(StatusFile(config.status_path), lambda: remove_other_builds(config, builds)),
+            on_status=_StatusReport(status_file, lambda: remove_other_builds(config, builds), reporter.on_status),
             node_status=board.node_status,
+            settings=Settings(comparison_period_s=config.config_sync_period_s),
             options=config.options,
+            observers=[reporter],
         )
-        _run_together(
+        tell_of_start(events, config.node_name)
+        run_together(
             stop,
             {
                 "netlink": watcher.run,
                 "source": lambda end: source.run(inbox, end),
+                "events": events.run,
                 "opt-outs": lambda end: opt_outs.run([board.on_opt_outs, facts.on_opt_outs], end),
                 "sweep": sweeping.run,
                 "reconcile": loop.run,
@@ -123,15 +133,6 @@ def forget_status(config: AgentConfig) -> None:
             f"--state-dir {config.state_dir}: {config.status_path} cannot be removed ({error.strerror})",
             remedy="name a folder that the agent may write to",
         ) from error
-
-
-def make_source(config: AgentConfig) -> Source:
-    """Return the source that the configuration asks for; raises ``UsageError`` when it cannot be used."""
-    if config.manifests is not None:
-        return FolderSource(config.manifests, config.node_name)
-    from ebpflb.kube.watch import KubeSource  # noqa: PLC0415 - the API client is large, and a folder needs none of it
-
-    return KubeSource(config.kubeconfig, config.node_name)
 
 
 def build_unless_stopped(config: AgentConfig, hz: int, stop: threading.Event) -> dict[Family, Build]:
@@ -208,40 +209,20 @@ def _build(config: AgentConfig, family: Family, hz: int) -> Build:
 
 
 class _StatusReport:
-    """Writes each status to its file, and says once when the first snapshot is in the maps.
+    """Writes each status to its file, hands it on, and says once when the first snapshot is in the maps.
 
     Until then a predecessor's programs may be at work on some device: they need what is pinned with them.
     """
 
-    def __init__(self, file: StatusFile, on_ready: Callable[[], None]) -> None:
-        self._file = file
-        self._on_ready = on_ready
+    def __init__(self, file: StatusFile, on_ready: Callable[[], None], *listeners: Callable[[Status], None]) -> None:
+        self._file, self._on_ready, self._listeners = file, on_ready, listeners
         self._is_ready = False
 
     def __call__(self, status: Status) -> None:
+        for listener in self._listeners:
+            listener(status)
         self._file.write(status)
         if status.last_change_applied_at is not None and not self._is_ready:
             self._is_ready = True
             self._on_ready()
             log.info("ready node=%s services=%d", status.node_name, status.objects.get("Service", 0))
-
-
-def _run_together(stop: threading.Event, parts: Mapping[str, Callable[[threading.Event], None]]) -> None:
-    """Run each part in a thread until ``stop`` is set or one of them ends; then end all, and raise what one raised."""
-    failures: list[BaseException] = []
-
-    def guarded(run: Callable[[threading.Event], None]) -> None:
-        try:
-            run(stop)
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
-            failures.append(error)
-        finally:
-            stop.set()
-
-    threads = [threading.Thread(target=guarded, args=(run,), name=name) for name, run in parts.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]

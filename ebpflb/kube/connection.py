@@ -24,6 +24,7 @@ from kubernetes.config import ConfigException, load_incluster_config, load_kube_
 
 from ebpflb.errors import UsageError
 from ebpflb.kube.faults import RequestError, failed_connection, failed_request
+from ebpflb.kube.throttle import UNLIMITED, Throttle
 
 CONNECT_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 10.0
@@ -44,13 +45,21 @@ class _Status(msgspec.Struct):
 class Connection:
     """One API server and the credentials for it. Thread-safe."""
 
-    def __init__(self, kubeconfig: Path | None, context: str | None) -> None:
-        self._kubeconfig = kubeconfig
-        self._context = context
+    def __init__(
+        self,
+        kubeconfig: Path | None,
+        context: str | None = None,
+        *,
+        server: str = "",
+        throttle: Throttle | None = None,
+    ) -> None:
+        """``server`` stands in for the one that the kubeconfig names; without a kubeconfig, nothing else is needed."""
+        self._kubeconfig, self._context, self._server = kubeconfig, context, server
+        self._throttle = throttle or Throttle(UNLIMITED, 1)
         self._lock = threading.Lock()
         self._responses: set[urllib3.BaseHTTPResponse] = set()
-        self._aborted = False
-        self._configuration = _load(kubeconfig, context)
+        self._aborted = threading.Event()
+        self._configuration = _load(kubeconfig, context, server)
         self._pool = _open_pool(self._configuration)
 
     @property
@@ -60,7 +69,7 @@ class Connection:
 
     def reload(self) -> None:
         """Read the kubeconfig again: tokens and certificates are renewed in place. Raises ``UsageError``."""
-        configuration = _load(self._kubeconfig, self._context)
+        configuration = _load(self._kubeconfig, self._context, self._server)
         pool = _open_pool(configuration)
         with self._lock:
             stale, self._pool, self._configuration = self._pool, pool, configuration
@@ -68,12 +77,18 @@ class Connection:
 
     @contextmanager
     def get(self, path: str, query: Mapping[str, str], read_timeout_s: float) -> Iterator[urllib3.BaseHTTPResponse]:
-        """Open a response with status 200, its body unread. Raises ``RequestError``, also for the body's reading."""
+        """Open a response with status 200, its body unread. Raises ``RequestError``, also for the body's reading.
+
+        The pages of a list are one request to the throttle: a large cluster is no flood.
+        """
+        if "continue" not in query:
+            self._aborted.wait(self._throttle.delay_s())
         with self._open("GET", path, read_timeout_s, fields=dict(query)) as response:
             yield response
 
     def send(self, method: str, path: str, body: bytes, content_type: str) -> None:
         """Have the API server write something. Raises ``RequestError``."""
+        self._aborted.wait(self._throttle.delay_s())
         headers = {"Content-Type": content_type}
         with self._open(method, path, SEND_TIMEOUT_S, body=body, headers=headers) as response:
             response.read()
@@ -111,8 +126,8 @@ class Connection:
         )
         with self._lock:
             self._responses.add(response)
-            aborted = self._aborted
-        if aborted:
+            is_aborted = self._aborted.is_set()
+        if is_aborted:
             _shut(response)
         return response
 
@@ -128,7 +143,7 @@ class Connection:
     def abort(self) -> None:
         """End every open response at once, from another thread: its reader sees the end of the stream."""
         with self._lock:
-            self._aborted = True
+            self._aborted.set()
             for response in self._responses:
                 _shut(response)
 
@@ -176,16 +191,32 @@ def _try_tls_files(configuration: Any) -> None:
         trial.load_cert_chain(configuration.cert_file, configuration.key_file)
 
 
-def _load(kubeconfig: Path | None, context: str | None) -> Any:
+def _load(kubeconfig: Path | None, context: str | None, server: str) -> Any:
     """Return the client configuration. Raises ``UsageError`` with what to do."""
     configuration = Configuration()
     if kubeconfig is None:
-        try:
-            load_incluster_config(client_configuration=configuration)
-        except (ConfigException, OSError) as error:
+        _load_pods(configuration, server)
+    else:
+        _load_file(configuration, kubeconfig, context)
+    configuration.host = server or configuration.host
+    if urllib3.util.parse_url(configuration.host).scheme not in {"http", "https"}:
+        where = "--master" if server else f"kubeconfig {kubeconfig}"
+        problem = f"{where}: server {configuration.host!r} is no URL"
+        raise UsageError(problem, remedy="write the cluster's server as https://HOST:PORT")
+    return configuration
+
+
+def _load_pods(configuration: Any, server: str) -> None:
+    """Take the service account of the pod; who names a server may be in no pod, and have no credentials."""
+    try:
+        load_incluster_config(client_configuration=configuration)
+    except (ConfigException, OSError) as error:
+        if not server:
             remedy = "give --kubeconfig FILE, or --manifests DIR to run without an API server"
             raise UsageError(f"no kubeconfig, and not in a pod of a cluster: {error}", remedy=remedy) from error
-        return configuration
+
+
+def _load_file(configuration: Any, kubeconfig: Path, context: str | None) -> None:
     contexts = _contexts(kubeconfig)
     try:
         load_kube_config(str(kubeconfig), context, configuration, persist_config=False)
@@ -193,10 +224,6 @@ def _load(kubeconfig: Path | None, context: str | None) -> Any:
         reason = " ".join(str(error).split())
         remedy = f"choose one of its contexts ({', '.join(contexts) or 'it has none'}) and check what that one names"
         raise UsageError(f"kubeconfig {kubeconfig} cannot be used: {reason}", remedy=remedy) from error
-    if urllib3.util.parse_url(configuration.host).scheme not in {"http", "https"}:
-        remedy = "write the cluster's server as https://HOST:PORT"
-        raise UsageError(f"kubeconfig {kubeconfig}: server {configuration.host!r} is no URL", remedy=remedy)
-    return configuration
 
 
 def _contexts(kubeconfig: Path) -> list[str]:

@@ -3,7 +3,7 @@
 Decides what is told again, how fast, and what is given up. Never holds up who emits: a thread of its own sends, out of
 a short queue; what finds no room there, or no API server in time, is dropped, and a line of the log says so.
 
-    emit --(a repeat is counted)--> queue --(a token each)--> Event created, or its series updated
+    emit --(a repeat is counted)--> queue --(one a second)--> Event created, or its series updated
 """
 
 import json
@@ -26,6 +26,7 @@ from ebpflb.kube.backoff import Backoff
 from ebpflb.kube.connection import SEND_TIMEOUT_S, Connection
 from ebpflb.kube.event_objects import Incident, event_object, events_path, object_path, repetition
 from ebpflb.kube.faults import NOT_FOUND, RequestError
+from ebpflb.kube.throttle import Throttle
 
 QUEUE_LIMIT = 100
 REPEAT_S = 300.0
@@ -33,7 +34,7 @@ REPEAT_S = 300.0
 KNOWN_LIMIT = 1000
 """So many different incidents are told apart; beyond, the one longest ago is new again."""
 BURST = 25
-SECONDS_PER_TOKEN = 1.0
+PER_SECOND = 1.0
 ATTEMPTS = 10
 """With the delays between them, about two minutes: an API server that is replaced is back by then."""
 STOP_TIMEOUT_S = 1.0
@@ -72,19 +73,19 @@ class KubeEvents:
         node_name: str,
         *,
         context: str | None = None,
+        server: str = "",
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the kubeconfig (``None``: the pod's service account). Raises ``UsageError`` if it cannot be used."""
-        self._connection = Connection(kubeconfig, context)
+        self._connection = Connection(kubeconfig, context, server=server)
         self._node_name = node_name
         self._rng = rng or random.SystemRandom()
         self._clock = clock
         self._lock = threading.Lock()
         self._known: OrderedDict[Incident, _Series] = OrderedDict()
         self._queue: queue.SimpleQueue[Incident | None] = queue.SimpleQueue()
-        self._tokens = float(BURST)
-        self._tokens_at = clock()
+        self._throttle = Throttle(PER_SECOND, BURST, clock)
 
     def emit(self, kind: str, namespace: str, name: str, *, reason: str, message: str, warning: bool) -> None:
         """Take an incident to tell of; a repeat within ``REPEAT_S`` is counted only."""
@@ -123,17 +124,11 @@ class KubeEvents:
             if incident is None:
                 return
             try:
-                self._wait_for_token(stop)
+                if delay_s := self._throttle.delay_s():
+                    stop.wait(delay_s)
                 self._send(incident, stop)
             except Exception as error:  # noqa: BLE001 - an event that cannot be sent must not keep the next from it
                 _LOG.warning("event_dropped reason=%s problem=%r", incident.reason, f"{type(error).__name__}: {error}")
-
-    def _wait_for_token(self, stop: threading.Event) -> None:
-        now = self._clock()
-        self._tokens = min(float(BURST), self._tokens + (now - self._tokens_at) / SECONDS_PER_TOKEN) - 1
-        self._tokens_at = now
-        if self._tokens < 0:
-            stop.wait(-self._tokens * SECONDS_PER_TOKEN)
 
     def _send(self, incident: Incident, stop: threading.Event) -> None:
         """Try until it is sent, or cannot be, or was tried often enough."""

@@ -15,6 +15,7 @@ from ebpflb.kube.connection import Connection
 from ebpflb.kube.faults import Faults
 from ebpflb.kube.reflector import Reflector
 from ebpflb.kube.resources import watched_resources
+from ebpflb.kube.throttle import UNLIMITED, Throttle
 from ebpflb.reconcile.ports import Sink
 
 STOP_TIMEOUT_S = 1.0
@@ -32,10 +33,13 @@ class KubeSource:
         node_name: str,
         *,
         context: str | None = None,
+        server: str = "",
+        qps: float = UNLIMITED,
+        burst: int = 1,
         rng: random.Random | None = None,
     ) -> None:
         """Read the kubeconfig (``None``: the pod's service account). Raises ``UsageError`` if it cannot be used."""
-        self._connection = Connection(kubeconfig, context)
+        self._connection = Connection(kubeconfig, context, server=server, throttle=Throttle(qps, burst))
         self._node_name = node_name
         self._rng = rng or random.SystemRandom()
 

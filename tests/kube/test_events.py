@@ -13,7 +13,7 @@ import pytest
 
 from ebpflb.kube import events as module
 from ebpflb.kube.event_objects import MAX_NOTE_BYTES
-from ebpflb.kube.events import REPEAT_S, SECONDS_PER_TOKEN, KubeEvents
+from ebpflb.kube.events import PER_SECOND, REPEAT_S, KubeEvents
 from ebpflb.kube.faults import RequestError
 from tests.kube.objects import make_service
 from tests.kube.server import ApiServer, write_kubeconfig
@@ -219,7 +219,7 @@ def test_what_finds_no_room_is_dropped_and_emitting_never_waits(
         wait(server, lambda found: len(found) == 6)
         fail(events, name="web-6")  # it was dropped, not told: no repeat
         wait(server, lambda found: len(found) == 7)
-    assert stop.waits == [SECONDS_PER_TOKEN, 2 * SECONDS_PER_TOKEN, 3 * SECONDS_PER_TOKEN], "beyond the burst"
+    assert stop.waits == [1 / PER_SECOND, 2 / PER_SECOND, 3 / PER_SECOND], "beyond the burst"
 
 
 def test_different_incidents_are_not_remembered_without_end(

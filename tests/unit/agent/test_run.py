@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ebpflb.agent import run
+from ebpflb.agent.cluster import make_source
 from ebpflb.agent.config import AgentConfig
+from ebpflb.agent.together import run_together
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.errors import BuildError, EbpflbError, PrerequisiteError, UsageError
@@ -33,7 +35,7 @@ def test_the_end_of_one_part_ends_all() -> None:
         end.wait()
         ended.append("waiting")
 
-    run._run_together(stop, {"waiting": waits, "over": lambda _: ended.append("over")})
+    run_together(stop, {"waiting": waits, "over": lambda _: ended.append("over")})
     assert ended == ["over", "waiting"]
     assert stop.is_set()
 
@@ -49,14 +51,14 @@ def test_what_a_part_raises_reaches_the_caller_when_all_have_ended() -> None:
         raise EbpflbError("the device is gone")
 
     with pytest.raises(EbpflbError, match="the device is gone"):
-        run._run_together(threading.Event(), {"waiting": waits, "breaking": breaks})
+        run_together(threading.Event(), {"waiting": waits, "breaking": breaks})
     assert ended.is_set()
 
 
 def test_a_stop_before_the_start_ends_at_once() -> None:
     stop = threading.Event()
     stop.set()
-    run._run_together(stop, {"one": waits_for_its_end})
+    run_together(stop, {"one": waits_for_its_end})
 
 
 def test_ready_is_said_once_when_the_first_snapshot_is_in_the_maps(
@@ -90,12 +92,12 @@ def test_builds_of_other_versions_and_families_that_are_not_served_are_removed(t
 
 
 def test_the_configuration_chooses_the_source(tmp_path: Path) -> None:
-    assert isinstance(run.make_source(AgentConfig("node-1", manifests=tmp_path)), FolderSource)
+    assert isinstance(make_source(AgentConfig("node-1", manifests=tmp_path)), FolderSource)
     with pytest.raises(UsageError, match="does not exist"):
-        run.make_source(AgentConfig("node-1", manifests=tmp_path / "missing"))
+        make_source(AgentConfig("node-1", manifests=tmp_path / "missing"))
     (tmp_path / "config").write_text("words")
     with pytest.raises(UsageError, match="is not a kubeconfig"):
-        run.make_source(AgentConfig("node-1", kubeconfig=tmp_path / "config"))
+        make_source(AgentConfig("node-1", kubeconfig=tmp_path / "config"))
 
 
 def test_a_compiler_that_was_ended_with_the_agent_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
