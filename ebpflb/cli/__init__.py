@@ -16,6 +16,7 @@ _VERBS = {
     "run": Verb("run", "Run the agent of this node."),
     "dump-maps": Verb("dump", "Show what the BPF maps hold, also while no agent runs."),
     "explain": Verb("explain", "Show why a packet goes where it goes."),
+    "config": Verb("config", "Describe the configuration file: every field, and its JSON schema."),
     "status": Verb("status", "Show whether the agent runs and is healthy, and what it refused."),
     "cleanup": Verb("cleanup", "Remove every pin, filter, program and state file of an instance."),
     "doctor": Verb("doctor", "Check this machine: kernel, bcc, bpffs, cgroup v2, other proxies."),

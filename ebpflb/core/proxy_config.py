@@ -58,8 +58,8 @@ def configure(document: Mapping[str, Any] | None, flags: Given, own: Mapping[str
     """
     reading = read(_UNSET_DOCUMENT if document is None else document, _UNSET)
     heard = {name: texts for name, texts in flags.items() if document is None or _counts_beside_a_file(name)}
-    over = read(flags_document(heard), _fill_addresses(reading.config), is_zero_unset=False)
-    last = read(nested(_without_kubeconfig(own)), over.config, is_zero_unset=False)
+    over = read(flags_document(heard), _fill_addresses(reading.config), in_file=False)
+    last = read(nested(_without_kubeconfig(own)), over.config, in_file=False)
     config = _with_ports(last.config)
     told = _told_by(heard)
     problems = (

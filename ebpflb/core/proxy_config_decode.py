@@ -19,7 +19,6 @@ from ebpflb.core.proxy_config_fields import FieldType
 from ebpflb.core.proxy_config_schema import KubeProxyConfiguration
 
 DEFAULTS: Final = KubeProxyConfiguration()
-_ZEROS: Final = ("", 0, "0s")
 _MAX_NAME: Final = 60
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -47,18 +46,16 @@ class Reading(NamedTuple):
     """Paths of fields that the schema does not have, with the one that may be meant."""
 
 
-def read(
-    document: Mapping[str, Any], base: KubeProxyConfiguration = DEFAULTS, *, is_zero_unset: bool = True
-) -> Reading:
-    """Return ``base`` with what the document says. ``is_zero_unset``: it comes from a file, see ``Treatment``."""
-    reader = _Reader(is_zero_unset=is_zero_unset)
+def read(document: Mapping[str, Any], base: KubeProxyConfiguration = DEFAULTS, *, in_file: bool = True) -> Reading:
+    """Return ``base`` with what the document says. ``in_file``: it comes from one, see ``Treatment.is_zero_unset``."""
+    reader = _Reader(in_file=in_file)
     config = reader.struct("", document, base)
     return Reading(config, tuple(reader.problems), tuple(reader.unknown))
 
 
 @dataclass(slots=True)
 class _Reader:
-    is_zero_unset: bool
+    in_file: bool
     problems: list[Problem] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
@@ -93,7 +90,7 @@ class _Reader:
 
     def _leaf(self, path: str, value: Any, base: Any, info: FieldInfo) -> Any:
         kind = FieldType.of(info.type)
-        if value is None:
+        if kind.is_unset(value, in_file=self.in_file):
             return base
         try:
             decoded = msgspec.convert("off" if kind.says_off(value) else value, info.type)
@@ -102,5 +99,4 @@ class _Reader:
         except (msgspec.ValidationError, ValueError, RecursionError):
             self.problems.append(Problem(path, f"{shown(value)} is not valid", f"give {kind.words}"))
             return base
-        is_unset = self.is_zero_unset and kind.treatment.is_zero_unset and decoded in _ZEROS
-        return base if is_unset else decoded
+        return base if kind.is_unset(decoded, in_file=self.in_file) else decoded

@@ -19,6 +19,7 @@ DURATION_TITLE = "a duration such as 30s or 1h30m"
 Duration = Annotated[str, Meta(title=DURATION_TITLE, pattern=DURATION_PATTERN)]
 """Text in the syntax of Go's ``time.ParseDuration``; ``proxy_config_durations.py`` reads it."""
 Count = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+_ZEROS = ("", 0, "0s")
 
 
 class Use(StrEnum):
@@ -39,7 +40,8 @@ class Treatment(NamedTuple):
     why: str = ""
     """What a mapped field does, or why an accepted one does nothing."""
     is_zero_unset: bool = False
-    """In a file, ``""`` and 0 mean the default, as they do to kube-proxy: its fields know no other way to be absent."""
+    """In a file, ``""`` and 0 mean the default, as they do to kube-proxy: its fields know no other way to be absent.
+    Of words out of a set, the empty one does so in a flag, too."""
 
 
 def about(description: str, *, is_zero_unset: bool = False) -> Meta:
@@ -82,6 +84,11 @@ class FieldType(NamedTuple):
     def is_duration(self) -> bool:
         """Whether a text in it is a duration."""
         return DURATION_TITLE in self.words
+
+    def is_unset(self, value: object, *, in_file: bool) -> bool:
+        """Return whether a value stands for the default."""
+        may_be = self.treatment.is_zero_unset and (in_file or isinstance(self.kind, inspect.LiteralType))
+        return value is None or (may_be and not isinstance(value, bool) and value in _ZEROS)
 
     def says_off(self, value: object) -> bool:
         """Return whether a value is what YAML 1.1 makes of the word ``off``, and the word is a choice here."""

@@ -86,7 +86,7 @@ class KubeProxyConfiguration(Struct, frozen=True, kw_only=True, rename="camel", 
     nftables: NFTables = field(default_factory=NFTables)
     winkernel: Winkernel = field(default_factory=Winkernel)
     detect_local_mode: Annotated[
-        Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"],
+        Literal["", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"],
         about("By what a packet is known to come from a pod.", is_zero_unset=True),
     ] = "ClusterCIDR"
     detect_local: DetectLocal = field(default_factory=DetectLocal)
@@ -105,8 +105,8 @@ class KubeProxyConfiguration(Struct, frozen=True, kw_only=True, rename="camel", 
     config_sync_period: Annotated[
         Duration,
         mapped(
-            "How often the API server is listed anew.",
-            "watches are followed; what is lost is listed anew at once",
+            "How often everything is looked at anew.",
+            "watches are followed; so often, what is in the maps is compared with what should be there",
             is_zero_unset=True,
         ),
     ] = "15m0s"

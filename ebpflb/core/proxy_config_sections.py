@@ -58,7 +58,7 @@ class Logging(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_
     """What is logged, and how."""
 
     format: Annotated[
-        Literal["text", "json"], mapped("Form of the lines.", "text is one line of key=value", is_zero_unset=True)
+        Literal["", "text", "json"], mapped("Form of the lines.", "text is one line of key=value", is_zero_unset=True)
     ] = "text"
     flush_frequency: Annotated[
         Duration | int,
