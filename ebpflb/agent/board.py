@@ -4,6 +4,7 @@ Decides only what is news, and wakes the loop then. Must not know how any of it 
 
     netlink: on_view(DeviceView) --------+
     opt-outs: on_opt_outs(OptOutView) ---+
+    Health: on_health(HealthView) -------+
     Hooks: programs, repairs ------------+--> NodeStatus --node_status()--> loop
 """
 
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 
+from ebpflb.agent.health import HealthView
 from ebpflb.agent.hooks import Hooks
 from ebpflb.core.abi import SLOTS_PER_LINE, Family
 from ebpflb.datapath.build import MapSizes
@@ -33,6 +35,7 @@ class Board:
         self._lock = threading.Lock()
         self._devices = DeviceView()
         self._opt_outs = OptOutView()
+        self._health = HealthView()
         self._status = self._compose()
 
     def node_status(self) -> NodeStatus:
@@ -51,6 +54,12 @@ class Board:
             self._opt_outs = view
             self._show()
 
+    def on_health(self, view: HealthView) -> None:
+        """Take where health is asked for."""
+        with self._lock:
+            self._health = view
+            self._show()
+
     def _show(self) -> None:
         status = self._compose()
         if status != self._status:
@@ -66,9 +75,13 @@ class Board:
             failed=tuple(FailedDevice(each.device, each.role.value, each.error, each.remedy) for each in view.failed),
             xdp=acceleration.states,
             repairs=self._hooks.repairs + acceleration.repairs,
-            warnings=(*self._warnings, *view.warnings, *acceleration.warnings(), *self._opt_outs.warnings),
+            warnings=(
+                *(*self._warnings, *view.warnings, *acceleration.warnings()),
+                *(*self._opt_outs.warnings, *self._health.warnings),
+            ),
             opted_out=self._opt_outs.opted_out,
             awaiting_opt_out=self._opt_outs.waiting,
+            health_ports=self._health.ports,
         )
 
     def _hooks_on(self, view: DeviceView) -> Iterator[RoleHooks]:

@@ -20,7 +20,7 @@ from ebpflb.cli.show import print_document, print_table
 from ebpflb.cli.state import instances_with_state, status_file
 from ebpflb.datapath.pins import Pins
 from ebpflb.host.lock import holder_of
-from ebpflb.reconcile.status import FamilyStatus, NodeStatus, RefusedObject, Status
+from ebpflb.reconcile.status import FamilyStatus, HealthPort, NodeStatus, RefusedObject, Status
 
 _FEW: Final = 4
 """Devices of a role, or pods, that are named before the rest is counted; the documents name all."""
@@ -131,6 +131,7 @@ def _print(report: Report, others: list[str]) -> None:
             click.echo(f"  other instances: {', '.join(others)}")
         return
     _print_facts(report.status)
+    _print_health_ports(report.status.node.health_ports)
     _print_maps(report.status)
     _print_troubles(report)
 
@@ -169,6 +170,21 @@ def _print_hooks(node: NodeStatus) -> None:
 def _few(names: Sequence[str]) -> str:
     rest = len(names) - _FEW
     return ", ".join(names[:_FEW]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _print_health_ports(ports: Sequence[HealthPort]) -> None:
+    if not ports:
+        return
+    click.echo()
+    rows = [[each.service, str(each.port), _counts(each), each.error or "listens"] for each in ports]
+    print_table("health checks", ["service", "port", "local backends", "state"], rows)
+
+
+def _counts(each: HealthPort) -> str:
+    counts = each.local_backends
+    if len(set(counts.values())) == 1:
+        return str(max(counts.values()))
+    return ", ".join(f"{family} {count}" for family, count in counts.items()) or "0"
 
 
 def _print_maps(status: Status) -> None:

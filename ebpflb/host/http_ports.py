@@ -9,16 +9,21 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final, NamedTuple
 
+from ebpflb.core.abi import Family
+from ebpflb.errors import UsageError
 from ebpflb.host.http_server import Handler, HttpServer, Listener
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5.0
 """As kube-proxy has it; whatever else changes meanwhile is an occasion, too."""
+
+_UNSPECIFIED: Final = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 - who wants less says so
 
 
 class Endpoint(NamedTuple):
@@ -30,6 +35,23 @@ class Endpoint(NamedTuple):
     def __str__(self) -> str:
         """Return ``10.0.0.1:80`` or ``[fd00::1]:80``."""
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+def endpoints_of(text: str, families: Collection[Family]) -> tuple[Endpoint, ...]:
+    """Return where ``IP:port`` is to listen; empty: nowhere. The unspecified address is that of every family, as Go has
+    it. Raises ``UsageError``.
+    """
+    if not text:
+        return ()
+    host, _, number = text.rpartition(":")
+    try:
+        address, port = ip_address(host.removeprefix("[").removesuffix("]")), int(number)
+    except ValueError:
+        remedy = "give it as 0.0.0.0:10256 or [::]:10256"
+        raise UsageError(f"{text!r} is not an IP address and a port", remedy=remedy) from None
+    if not address.is_unspecified:
+        return (Endpoint(str(address), port),)
+    return tuple(Endpoint(_UNSPECIFIED[family], port) for family in families)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,19 @@ class XdpDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthPort:
+    """The port at which load balancers ask for a Service's backends on this node."""
+
+    service: str
+    """``namespace/name``."""
+    port: int
+    local_backends: Mapping[str, int]
+    """By family, ``IPv4`` or ``IPv6``: what is answered."""
+    error: str = ""
+    """Why it does not listen everywhere it should. It is tried again every few seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """What the agent knows of its node beside the maps."""
 
@@ -127,6 +140,7 @@ class NodeStatus:
     """Pods and network namespaces that the socket programs leave alone: the packet programs serve them."""
     awaiting_opt_out: tuple[str, ...] = ()
     """Those to be left alone whose network namespace is not known yet."""
+    health_ports: tuple[HealthPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from ebpflb.agent import board
 from ebpflb.agent.acceleration import Accelerator
 from ebpflb.agent.board import Board, capacity_warnings, sizes_by_name
 from ebpflb.agent.config import Acceleration, AgentConfig
+from ebpflb.agent.health import HealthView
 from ebpflb.agent.hooks import Hooks
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, MapSizes
@@ -17,7 +18,7 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import PROGRAMS
 from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView, Link, LinkHeader
 from ebpflb.host.opt_outs import OptOutView
-from ebpflb.reconcile.status import FailedDevice, RoleHooks, XdpDevice
+from ebpflb.reconcile.status import FailedDevice, HealthPort, RoleHooks, XdpDevice
 
 SOCKET_PROGRAMS = (
     *("lb_connect4", "lb_sendmsg4", "lb_recvmsg4", "lb_getpeername4", "lb_post_bind4", "lb_release4"),
@@ -54,6 +55,18 @@ def test_hooks_by_role_with_their_programs() -> None:
     hooks.acceleration.repairs = 2
     one.on_view(view)
     assert (len(woken), one.node_status().repairs) == (2, 3)
+
+
+def test_health_ports_are_shown_with_what_is_wrong_about_them() -> None:
+    woken: list[int] = []
+    one = Board(make_hooks(None), lambda: woken.append(1), ["map flows is small"])
+    ports = (HealthPort("shop/web", 32000, {"IPv4": 1}, "taken"),)
+    view = HealthView(ports, ("health check of Service shop/web: taken",))
+    one.on_health(view)
+    one.on_health(view)
+    assert woken == [1]
+    assert one.node_status().health_ports == ports
+    assert one.node_status().warnings == ("map flows is small", "health check of Service shop/web: taken")
 
 
 def test_xdp_is_shown_for_each_uplink(monkeypatch: pytest.MonkeyPatch) -> None:

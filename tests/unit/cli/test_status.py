@@ -14,6 +14,7 @@ from ebpflb.reconcile.status import (
     FailedDevice,
     FailedRow,
     FamilyStatus,
+    HealthPort,
     NodeStatus,
     RefusedObject,
     RoleHooks,
@@ -178,6 +179,23 @@ def test_hooks_and_warnings_are_shown(tmp_path: Path) -> None:
         "programs that others had removed were attached again: 2 times",
     ):
         assert line in lines
+
+
+def test_health_checks_are_listed_with_their_counts(tmp_path: Path) -> None:
+    ports = (
+        HealthPort("shop/web", 32000, {"IPv4": 2}),
+        HealthPort("shop/api", 32001, {"IPv4": 1, "IPv6": 1}, "taken"),
+        HealthPort("shop/new", 32002, {"IPv4": 2, "IPv6": 0}),
+    )
+    status_file(tmp_path, "default").write(status(node=NodeStatus(health_ports=ports)))
+    with running(tmp_path):
+        lines = [line.split() for line in ask(tmp_path).stdout.splitlines()]
+    assert lines[lines.index(["health", "checks"]) + 1 :][:4] == [
+        ["SERVICE", "PORT", "LOCAL", "BACKENDS", "STATE"],
+        ["shop/web", "32000", "2", "listens"],
+        ["shop/api", "32001", "1", "taken"],
+        ["shop/new", "32002", "IPv4", "2,", "IPv6", "0", "listens"],
+    ]
 
 
 def test_failed_rows_are_listed(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from queue import Queue
 
 import pytest
 
-from ebpflb.errors import PrerequisiteError
-from ebpflb.host.http_ports import Endpoint, HttpPorts, Wanted
+from ebpflb.core.abi import Family
+from ebpflb.errors import PrerequisiteError, UsageError
+from ebpflb.host.http_ports import Endpoint, HttpPorts, Wanted, endpoints_of
 from ebpflb.host.http_server import Handler, HttpServer, Request, Response, open_socket
 
 ANY = "127.0.0.1"
@@ -175,3 +176,25 @@ def test_the_handler_hears_what_was_dialled() -> None:
         at.ports.want("services", {"a": Wanted((Endpoint("0.0.0.0", port),), handle, at.failures.put)})
         until(lambda: fetch(port) == "" and not heard.empty())
         assert heard.get().local_address == ANY
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        ("127.0.0.1:10249", (Endpoint("127.0.0.1", 10249),)),
+        ("[::1]:10249", (Endpoint("::1", 10249),)),
+        ("fd00::1:10249", (Endpoint("fd00::1", 10249),)),
+        ("0.0.0.0:10256", (Endpoint("0.0.0.0", 10256), Endpoint("::", 10256))),
+        ("[::]:10256", (Endpoint("0.0.0.0", 10256), Endpoint("::", 10256))),
+    ],
+)
+def test_bind_addresses(text: str, expected: tuple[Endpoint, ...]) -> None:
+    assert endpoints_of(text, tuple(Family)) == expected
+    assert endpoints_of("0.0.0.0:1", [Family.IPV6]) == (Endpoint("::", 1),)
+
+
+@pytest.mark.parametrize("text", ["10256", "node:10256", "0.0.0.0", "0.0.0.0:http", ":10256"])
+def test_bind_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="is not an IP address and a port"):
+        endpoints_of(text, tuple(Family))
