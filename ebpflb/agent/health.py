@@ -50,7 +50,10 @@ class HealthView:
 
 
 class Health:
-    """Implements ``reconcile.rounds.Observer``; ``run`` is one thread's work. The HTTP threads ask it."""
+    """Implements ``reconcile.rounds.Observer``; ``run`` is one thread's work. The HTTP threads ask it.
+
+    ``more`` are other servers of the agent, to be kept open beside its own.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Health:
         events: Events,
         source: Callable[[], SourceView],
         *,
+        more: Mapping[str, Wanted] | None = None,
         on_answer: Callable[[str, int], None] = lambda _path, _code: None,
         on_view: Callable[[HealthView], None] = lambda _view: None,
         now_ns: Callable[[], int] = time.time_ns,
@@ -69,7 +73,9 @@ class Health:
         self._on_answer = on_answer
         self._on_view = on_view
         self._now_ns = now_ns
-        self._ports = HttpPorts(server, self._show)
+        self._server = server
+        self._more = dict(more or {})
+        self._ports = HttpPorts(self._show)
         self._allowed = timedelta(seconds=2 * config.sync_period_s)
         self._updated_at_ns = now_ns()
         self._taken_since: datetime | None = None
@@ -121,9 +127,9 @@ class Health:
     def run(self, stop: threading.Event) -> None:
         """Keep the ports open until ``stop`` is set. Raises when the proxy's own may not fail, and does."""
         endpoints = endpoints_of(self._config.healthz_bind_address, self._config.families)
-        if endpoints:
-            handler = proxy_handler(self.proxy_health, self._on_answer)
-            self._ports.want(PROXY, {"healthz": Wanted(endpoints, handler, self._proxy_failed)})
+        handler = proxy_handler(self.proxy_health, self._on_answer)
+        healthz = Wanted(self._server, endpoints, handler, self._proxy_failed)
+        self._ports.want(PROXY, {"healthz": healthz, **self._more})
         self._ports.run(stop)
 
     def _check(self, snapshot: Snapshot) -> None:
@@ -145,7 +151,7 @@ class Health:
             if family in check.local_backends or not any(address)
         )
         handler = service_handler(check.service, lambda: self._checks, self.is_healthy)
-        return Wanted(endpoints, handler, partial(self._service_failed, check))
+        return Wanted(self._server, endpoints, handler, partial(self._service_failed, check))
 
     def _service_failed(self, check: HealthCheck, reason: str) -> None:
         what = f"node {self._config.node_name} failed to start healthcheck {_text(check.service)!r}"
@@ -166,7 +172,7 @@ class Health:
                 HealthPort(_text(key), check.port, _counts(check), failures.get(_text(key), ""))
                 for key, check in sorted(self._checks.items())
             )
-            proxy = (f"healthz: {reason}" for reason in self._ports.failures(PROXY).values())
+            proxy = (f"{name}: {reason}" for name, reason in self._ports.failures(PROXY).items())
             services = (f"health check of Service {each.service}: {each.error}" for each in ports if each.error)
             self._on_view(HealthView(ports, (*proxy, *services)))
 

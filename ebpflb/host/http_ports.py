@@ -58,6 +58,7 @@ def endpoints_of(text: str, families: Collection[Family]) -> tuple[Endpoint, ...
 class Wanted:
     """One server, at one or more addresses. Its handler is the same for as long as it is asked for by its name."""
 
+    server: HttpServer
     endpoints: tuple[Endpoint, ...]
     handler: Handler
     on_failure: Callable[[str], None]
@@ -69,16 +70,14 @@ _Name = tuple[str, str]
 
 
 class HttpPorts:
-    """The ports of one server. Any thread may call ``want``, which opens nothing; ``run`` is one thread's work."""
+    """Ports of any servers. Any thread may call ``want``, which opens nothing; ``run`` is one thread's work."""
 
     def __init__(
         self,
-        server: HttpServer,
         on_change: Callable[[], None] = lambda: None,
         *,
         retry_s: float = RETRY_SECONDS,
     ) -> None:
-        self._server = server
         self._on_change = on_change
         self._retry_s = retry_s
         self._lock = threading.Lock()
@@ -142,7 +141,7 @@ class HttpPorts:
             if (name, endpoint) in self._open:
                 continue
             try:
-                self._open[name, endpoint] = self._server.listen(*endpoint, wanted.handler)
+                self._open[name, endpoint] = wanted.server.listen(*endpoint, wanted.handler)
             except OSError as error:
                 yield f"cannot listen at {endpoint}: {_words(error)}"
             else:

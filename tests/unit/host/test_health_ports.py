@@ -44,11 +44,12 @@ class Desk:
     """Ports at work, and what was said about them."""
 
     ports: HttpPorts
+    server: HttpServer
     changes: "Queue[None]"
     failures: "Queue[str]" = field(default_factory=Queue)
 
     def wanted(self, *ports: int, name: str = "x", address: str = ANY) -> Wanted:
-        return Wanted(tuple(Endpoint(address, port) for port in ports), named(name), self.failures.put)
+        return Wanted(self.server, tuple(Endpoint(address, port) for port in ports), named(name), self.failures.put)
 
 
 @contextmanager
@@ -56,11 +57,11 @@ def desk(retry_s: float = 3600.0) -> Iterator[Desk]:
     changes: Queue[None] = Queue()
     stop = threading.Event()
     with HttpServer("test") as server:
-        ports = HttpPorts(server, lambda: changes.put(None), retry_s=retry_s)
+        ports = HttpPorts(lambda: changes.put(None), retry_s=retry_s)
         thread = threading.Thread(target=ports.run, args=(stop,))
         thread.start()
         try:
-            yield Desk(ports, changes)
+            yield Desk(ports, server, changes)
         finally:
             stop.set()
             thread.join()
@@ -140,7 +141,7 @@ def test_any_change_is_an_occasion_to_try_again() -> None:
 def test_one_address_that_fails_does_not_spoil_the_others() -> None:
     port = free_port()
     with desk() as at:
-        both = Wanted((Endpoint("192.0.2.1", port), Endpoint(ANY, port)), named("a"), at.failures.put)
+        both = Wanted(at.server, (Endpoint("192.0.2.1", port), Endpoint(ANY, port)), named("a"), at.failures.put)
         at.ports.want("services", {"a": both})
         reason = at.failures.get(timeout=SECONDS)
         assert reason == f"cannot listen at 192.0.2.1:{port}: this node does not have that address"
@@ -154,8 +155,8 @@ def test_a_failure_that_is_fatal_ends_the_run() -> None:
         raise PrerequisiteError(reason)
 
     with HttpServer("test") as server, open_socket(ANY, port):
-        ports = HttpPorts(server)
-        ports.want("proxy", {"a": Wanted((Endpoint(ANY, port),), named("a"), end)})
+        ports = HttpPorts()
+        ports.want("proxy", {"a": Wanted(server, (Endpoint(ANY, port),), named("a"), end)})
         with pytest.raises(PrerequisiteError, match="has that port"):
             ports.run(threading.Event())
 
@@ -173,7 +174,7 @@ def test_the_handler_hears_what_was_dialled() -> None:
 
     port = free_port()
     with desk() as at:
-        at.ports.want("services", {"a": Wanted((Endpoint("0.0.0.0", port),), handle, at.failures.put)})
+        at.ports.want("services", {"a": Wanted(at.server, (Endpoint("0.0.0.0", port),), handle, at.failures.put)})
         until(lambda: fetch(port) == "" and not heard.empty())
         assert heard.get().local_address == ANY
 
