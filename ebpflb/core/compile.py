@@ -67,7 +67,7 @@ def compile_tables(
     taken = draft.keep(kept)
     expanded = (exposure for service in services for exposure in expand_service(service, family, node, options))
     exposures, refused = settle_claims(expanded, previous.owners, taken)
-    misread = (refusal for service in services for refusal in _misread(service, family, node, options))
+    misread = (refusal for service in services for refusal in _misread(service, family, options))
     refused += sorted(misread, key=lambda refusal: (refusal.service, refusal.field))
     for group in _by_service(exposures, previous):
         listed = slices.get(group[0].service.key, ())
@@ -87,13 +87,13 @@ def compile_tables(
     return Compiled(tables, allocation, tuple(refused))
 
 
-def _misread(service: Service, family: Family, node: Node, options: Options) -> Iterator[Refusal]:
+def _misread(service: Service, family: Family, options: Options) -> Iterator[Refusal]:
     """Yield what a Service says and nobody understands; the rest of it is served all the same."""
     if not _has_address(service.cluster_ips, family):
         return
     yield from unknown_forwarding(service, options)
     if _has_address(service.load_balancer_ips, family):
-        yield from SourceRanges.of(service, family, node).refusals(service)
+        yield from SourceRanges.of(service, family, ()).refusals(service)
 
 
 def _has_address(addresses: Iterable[bytes], family: Family) -> bool:

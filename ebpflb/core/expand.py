@@ -14,6 +14,7 @@ from ebpflb.core.abi import Family, FrontendKind
 from ebpflb.core.forwarding import is_direct
 from ebpflb.core.model import EndpointSlice, Node, ObjectKey, Service, ServicePort, ServiceType, format_endpoint
 from ebpflb.core.options import Options
+from ebpflb.core.primary import primary_addresses
 from ebpflb.core.refusal import Refusal, service_text
 from ebpflb.core.source_ranges import EVERYBODY, SourceRanges
 from ebpflb.core.tables import BackendKey, FrontendKey
@@ -73,7 +74,7 @@ def expand_service(service: Service, family: Family, node: Node, options: Option
     if cluster_ip is None or service.type is ServiceType.EXTERNAL_NAME:
         return ()
     exposures: dict[str, Exposure] = {}
-    sources = SourceRanges.of(service, family, node) if service.source_ranges else EVERYBODY
+    sources = _sources(service, family, node, options)
     for port in service.ports:
         label = f":{port.name}" if port.name else ""
         name = f"{service.namespace}/{service.name}{label}/{port.protocol.name}"
@@ -82,6 +83,12 @@ def expand_service(service: Service, family: Family, node: Node, options: Option
             is_dsr = is_direct(service, port.protocol, options)
             exposures[name] = Exposure(name, service, port, tuple(reversed(claims.values())), is_dsr, sources)
     return tuple(exposures.values())
+
+
+def _sources(service: Service, family: Family, node: Node, options: Options) -> SourceRanges:
+    if not service.source_ranges:
+        return EVERYBODY
+    return SourceRanges.of(service, family, primary_addresses(node, family, options))
 
 
 def _claims(service: Service, port: ServicePort, family: Family, cluster_ip: bytes) -> Iterator[Claim]:

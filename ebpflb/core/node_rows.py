@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ebpflb.core.abi import ConfigFlag, DeviceFlag, Family, FrontendKind, NodeAddrFlag
 from ebpflb.core.model import Device, Host, Node, Snapshot, family_of
 from ebpflb.core.options import PRIMARY, DetectLocal, Options
+from ebpflb.core.primary import primary_addresses
 from ebpflb.core.source_ranges import parse_prefix
 from ebpflb.core.tables import CONFIG_KEY, ConfigRow, DeviceRow, Frontend, FrontendKey, Prefix, Tables
 
@@ -30,12 +31,6 @@ def node_rows(
         service_cidrs=dict.fromkeys(sorted(set(cidrs)), 0),
         config={CONFIG_KEY: _config(node, family, _guard(family, frontends, cidrs), options)},
     )
-
-
-def primary_addresses(node: Node, family: Family, options: Options) -> list[bytes]:
-    """Return the addresses of one family that count as the node's first: what it was told, else its Node object's."""
-    told = [address for address in options.node_ips if family_of(address) is family]
-    return told or [address for address in node.addresses if family_of(address) is family][:1]
 
 
 def _node_addrs(node: Node, host: Host, family: Family, options: Options) -> dict[bytes, NodeAddrFlag]:

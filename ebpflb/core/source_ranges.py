@@ -2,18 +2,19 @@
 
 Knows texts and prefixes; knows nothing of frontends' rows, nor of where clients are checked.
 
-    Service, family, own Node --SourceRanges.of--> is_restricted, prefixes, malformed
+    Service, family, the node's first addresses --SourceRanges.of--> is_restricted, prefixes, malformed
     prefixes --source_range_rows--> rows of ``source_ranges``
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Self
 
 from ebpflb.core import fields
 from ebpflb.core.abi import Family
-from ebpflb.core.model import Node, Service, family_of, parse_address
+from ebpflb.core.model import Service, family_of, parse_address
 from ebpflb.core.refusal import Refusal, service_text
 from ebpflb.core.tables import Prefix, SourceRangeKey
 
@@ -33,7 +34,7 @@ class SourceRanges:
     """Position and text of what is no range. It lets nobody in, and keeps the addresses restricted."""
 
     @classmethod
-    def of(cls, service: Service, family: Family, node: Node) -> Self:
+    def of(cls, service: Service, family: Family, primary: Iterable[bytes]) -> Self:
         """Read the list of a Service.
 
         A text that is no range counts for the family that it looks like, and for both if it looks like neither.
@@ -49,7 +50,7 @@ class SourceRanges:
                 prefixes.add(prefix)
         if not prefixes and not malformed:
             return cls()
-        prefixes |= _own(service, family, node, prefixes)
+        prefixes |= _own(service, family, primary, prefixes)
         return cls(is_restricted=True, prefixes=tuple(sorted(prefixes)), malformed=tuple(malformed))
 
     def refusals(self, service: Service) -> Iterator[Refusal]:
@@ -90,13 +91,12 @@ def source_range_rows(service_id: int, prefixes: Iterable[Prefix]) -> dict[Sourc
     return {SourceRangeKey(service_id, prefix.address, prefix.length): 0 for prefix in prefixes}
 
 
-def _own(service: Service, family: Family, node: Node, prefixes: Iterable[Prefix]) -> set[Prefix]:
+def _own(service: Service, family: Family, primary: Iterable[bytes], prefixes: Iterable[Prefix]) -> set[Prefix]:
     """Return the load-balancer addresses themselves, where this node may use them.
 
     A node that has them on a device of its own, as some load balancers want it, may send from them.
     """
-    primary = next((address for address in node.addresses if family_of(address) is family), None)
-    if primary is None or not any(prefix.contains(primary) for prefix in prefixes):
+    if not any(prefix.contains(address) for prefix, address in product(prefixes, primary)):
         return set()
     addresses = (address for address in service.load_balancer_ips if family_of(address) is family)
     return {Prefix(address, 8 * len(address)) for address in addresses}

@@ -8,8 +8,8 @@ import pytest
 from ebpflb.core.abi import ConfigFlag, DeviceFlag, Family, FrontendFlag, NodeAddrFlag
 from ebpflb.core.compile import Allocation, compile_tables
 from ebpflb.core.model import Device, Host, Node, Service, ServiceCIDR, Snapshot, format_address, parse_address
-from ebpflb.core.node_rows import primary_addresses
 from ebpflb.core.options import PRIMARY, DetectLocal, Options
+from ebpflb.core.primary import primary_addresses
 from ebpflb.core.tables import CONFIG_KEY, ConfigRow, DeviceRow, Prefix, Tables
 from tests.unit.core.factories import HERE, ROOMY, service, snapshot
 

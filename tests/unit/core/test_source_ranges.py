@@ -8,6 +8,7 @@ import pytest
 from ebpflb.core.abi import Family, FrontendFlag, FrontendKind, Protocol
 from ebpflb.core.compile import Allocation, Compiled, Limits, compile_tables
 from ebpflb.core.model import Node, Service, ServicePort, ServiceType, format_address, parse_address
+from ebpflb.core.options import Options
 from ebpflb.core.source_ranges import SourceRanges, parse_prefix
 from ebpflb.core.tables import Prefix
 from tests.unit.core.factories import HERE, NODE_HTTP, ROOMY, dialled, service, snapshot
@@ -108,7 +109,7 @@ def test_a_malformed_range_is_refused_alone_and_lets_nobody_in() -> None:
 @pytest.mark.parametrize(("text", "families"), [("10/8", {V4, V6}), ("10.0.0.0/99", {V4}), ("fd00::/999", {V6})])
 def test_malformed_ranges_close_the_family_that_they_look_like(text: str, families: set[Family]) -> None:
     for family in Family:
-        found = SourceRanges.of(balanced(text), family, Node(HERE))
+        found = SourceRanges.of(balanced(text), family, ())
         assert (found.is_restricted, found.prefixes) == (family in families, ())
         assert bool(list(found.refusals(balanced(text)))) is found.is_restricted
 
@@ -119,7 +120,7 @@ def test_a_node_within_a_range_may_use_the_load_balancer_addresses_as_its_source
     assert ranges(compiled(far, addresses=OURS)) == ["1 10.0.0.0/8"]
     assert ranges(compiled(near, addresses=OURS[1:])) == ["1 192.0.2.0/24"]
     for listed, count in ((near, 2), (far, 1)):
-        found = SourceRanges.of(listed, V6, Node(HERE, addresses=OURS))
+        found = SourceRanges.of(listed, V6, OURS)
         assert len(found.prefixes) == count
         assert (Prefix(VIPS[1], 128) in found.prefixes) is (count == 2)
 
@@ -127,6 +128,15 @@ def test_a_node_within_a_range_may_use_the_load_balancer_addresses_as_its_source
 def test_only_the_primary_address_of_the_node_counts() -> None:
     others = (parse_address("198.51.100.7"), OURS[0])
     assert ranges(compiled(balanced("192.0.2.0/24"), addresses=others)) == ["1 192.0.2.0/24"]
+
+
+def test_the_primary_address_is_the_one_that_the_configuration_names() -> None:
+    state = snapshot(balanced("192.0.2.0/24"), node=Node(HERE, addresses=(parse_address("198.51.100.7"),)))
+    told = compile_tables(state, V4, Allocation(), ROOMY, options=Options(node_ips=OURS))
+    assert ranges(told) == ["1 192.0.2.0/24", "1 203.0.113.9/32"]
+    within = snapshot(balanced("192.0.2.0/24"), node=Node(HERE, addresses=OURS))
+    elsewhere = Options(node_ips=(parse_address("198.51.100.7"),))
+    assert ranges(compile_tables(within, V4, Allocation(), ROOMY, options=elsewhere)) == ["1 192.0.2.0/24"]
 
 
 def test_ranges_that_do_not_fit_refuse_the_service() -> None:
