@@ -4,7 +4,7 @@ No ids, ranges or tables: for each frontend key, its kind, its clients and the b
 """
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from ebpflb.core.abi import Family, FrontendKind
 from ebpflb.core.model import Endpoint, Service, ServicePort, Snapshot
@@ -46,7 +46,9 @@ def meaning(snapshot: Snapshot, family: Family, options: Options) -> dict[Fronte
                 found[key] = replace(
                     meaning_of(snapshot, service, port, kind, family),
                     is_direct=kind != FrontendKind.CLUSTER_IP and answers_directly(service, port, options),
-                    clients=clients_of(snapshot, service, family) if kind == FrontendKind.LOAD_BALANCER else None,
+                    clients=clients_of(snapshot, service, family, options)
+                    if kind == FrontendKind.LOAD_BALANCER
+                    else None,
                 )
     return found
 
@@ -59,7 +61,7 @@ def answers_directly(service: Service, port: ServicePort, options: Options) -> b
     return options.forwarding == Forwarding.DSR
 
 
-def clients_of(snapshot: Snapshot, service: Service, family: Family) -> frozenset[Network] | None:
+def clients_of(snapshot: Snapshot, service: Service, family: Family, options: Options) -> frozenset[Network] | None:
     """The list, and the load-balancer addresses if this node is in it. Only a list without a word is open."""
     good: set[Network] = set()
     says_something = False
@@ -74,10 +76,16 @@ def clients_of(snapshot: Snapshot, service: Service, family: Family) -> frozense
                 good.add(network)
     if not good:
         return frozenset() if says_something else None
-    own = [ip_address(address) for address in snapshot.node.addresses if ip_address(address).version == family]
-    if own and any(own[0] in network for network in good):
+    if any(own in network for own in first_addresses(snapshot, family, options) for network in good):
         good |= {ip_network(address) for address in service.load_balancer_ips if ip_network(address).version == family}
     return frozenset(good)
+
+
+def first_addresses(snapshot: Snapshot, family: Family, options: Options) -> set[IPv4Address | IPv6Address]:
+    """What the node was told that it is; else the first that its Node object has."""
+    told = {ip_address(address) for address in options.node_ips if ip_address(address).version == family}
+    own = [ip_address(address) for address in snapshot.node.addresses if ip_address(address).version == family]
+    return told or set(own[:1])
 
 
 def answering(found: dict[FrontendKey, Meaning], snapshot: Snapshot) -> dict[bytes, bool]:
@@ -104,6 +112,7 @@ def unwrapping(
         rivals: dict[bytes, list[tuple[bool, int, BackendKey]]] = {}
         for key, pod in pods_of(snapshot, *owned[owner], family).items():
             is_here = snapshot.node.name not in ("", None) and pod.node_name == snapshot.node.name
+            is_here |= any(ip_address(key.address) in ip_network(cidr) for cidr in snapshot.node.pod_cidrs)
             if (pod.ready or pod.serving) and (is_here or key.address in snapshot.host.addresses):
                 rivals.setdefault(key.address, []).append((not pod.ready, key.port, key))
         chosen[owner] = {address: min(candidates)[-1] for address, candidates in rivals.items()}

@@ -15,11 +15,12 @@ from ebpflb.core.model import (
     Host,
     Node,
     Service,
+    ServiceCIDR,
     ServicePort,
     ServiceType,
     Snapshot,
 )
-from ebpflb.core.options import Forwarding, Options
+from ebpflb.core.options import PRIMARY, DetectLocal, Forwarding, Options
 
 NODES = ("n1", "n2", "n3")
 ZONES = ("", "z1", "z2")
@@ -31,6 +32,7 @@ ROOMY = Limits(
 )
 
 families = st.sampled_from((*[Family.IPV4] * 4, Family.IPV6))
+names = st.sampled_from(NAMES)
 mostly = st.sampled_from((True, True, True, False))
 nearly_always = st.sampled_from((*[True] * 9, False))
 protocols = st.sampled_from((Protocol.TCP, Protocol.TCP, Protocol.UDP, Protocol.SCTP))
@@ -46,7 +48,22 @@ def either_family(prefix: int) -> st.SearchStrategy[bytes]:
     return families.flatmap(lambda family: addresses(family, prefix))
 
 
-options = st.builds(Options, forwarding=st.sampled_from(Forwarding))
+options = st.builds(
+    Options,
+    forwarding=st.sampled_from(Forwarding),
+    masquerade_all=st.booleans(),
+    detect_local=st.sampled_from(DetectLocal),
+    cluster_cidrs=st.sampled_from(((), ("30.0.0.0/8",), ("1e00::/8", "30.0.0.0/8"), ("1e00::/8",))),
+    pod_interface=st.sampled_from(("cni0", "veth")),
+    node_port_addresses=st.sampled_from(
+        (
+            *((), (), (PRIMARY,), ("40.0.0.0/29",), ("2800::/16", "40.0.0.1/32"), ("20.0.0.0/8", "0.0.0.0/0")),
+            *(("127.0.0.1/32",), ("::1/128", "30.0.0.0/8"), ("2800::1/128",)),
+        )
+    ),
+    localhost_node_ports=st.booleans(),
+    node_ips=st.lists(either_family(40), max_size=2).map(tuple),
+)
 source_ranges = st.lists(
     st.sampled_from(
         # The first two hold the nodes' own addresses; the last three are no ranges.
@@ -125,20 +142,33 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     owners = {key: draw(services(*key)) for key in sorted(keys)}
     listed = [draw(slices(number, tuple(owners.values()))) for number in range(draw(st.integers(1, 5)))]
     host_addresses = st.frozensets(either_family(40) | either_family(30) | either_family(20), max_size=4)
-    devices = st.builds(
-        Device, ifindex=st.integers(1, 3), name=st.just("eth"), addresses=st.lists(either_family(40)).map(tuple)
+    devices = st.lists(
+        st.builds(
+            Device,
+            ifindex=st.integers(1, 4),
+            name=st.sampled_from(("eth", "cni0", "veth1")),
+            addresses=st.lists(either_family(40), max_size=2).map(tuple),
+            supports_xdp=st.booleans(),
+            serves_pods=st.booleans(),
+            master=st.sampled_from(("", "", "cni0", "veth0")),
+        ),
+        max_size=3,
+        unique_by=lambda device: device.ifindex,
     )
+    cidrs = st.lists(st.sampled_from(("10.0.0.0/24", "10.0.0.0/30", "0a00::/112", "11.0.0.0/8")), max_size=2)
     return Snapshot(
         node=Node(
             draw(st.sampled_from(("", *NODES))),
             draw(st.sampled_from(ZONES)),
             draw(st.lists(either_family(40) | either_family(41), max_size=3).map(tuple)),
+            draw(st.sampled_from(((), ("30.0.0.0/30", "1e00::/126"), ("1e00::/127",)))),
         ),
         services=owners,
         slices={each.key: each for each in draw(st.permutations(listed))},
-        host=Host(
-            draw(host_addresses), tuple(draw(st.lists(devices, max_size=2))), draw(st.frozensets(st.integers(1, 3)))
-        ),
+        host=Host(draw(host_addresses), tuple(draw(devices)), draw(st.frozensets(st.integers(1, 3)))),
+        service_cidrs={
+            each.key: each for each in draw(st.lists(st.builds(ServiceCIDR, names, cidrs.map(tuple)), max_size=2))
+        },
     )
 
 

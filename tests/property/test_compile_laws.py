@@ -1,5 +1,6 @@
 """Laws of compilation: it means what the reference says, never raises, and starts again where it stopped."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 from hypothesis import given, settings
@@ -163,11 +164,11 @@ def test_a_restart_changes_nothing(snapshot: Snapshot, family: Family, any_limit
 
 @given(snapshots(), families)
 def test_order_of_arrival_is_irrelevant(snapshot: Snapshot, family: Family) -> None:
-    turned = Snapshot(
-        node=snapshot.node,
+    turned = replace(
+        snapshot,
         services=dict(reversed(list(snapshot.services.items()))),
         slices=dict(reversed(list(snapshot.slices.items()))),
-        host=snapshot.host,
+        service_cidrs=dict(reversed(list(snapshot.service_cidrs.items()))),
     )
     one = compile_tables(snapshot, family, Allocation(), ROOMY)
     other = compile_tables(turned, family, Allocation(), ROOMY)
