@@ -156,13 +156,12 @@ def _explain(world: World, query: Query, hook: Hook, output: str) -> None:
 
 
 def _answer_all(world: World, flows: IO[bytes], hook: Hook, device: str) -> int:
-    """Answer line by line, as they come; return how many were no flows."""
+    """Answer line by line; return how many were no flows."""
     out = sys.stdout.buffer
     failed = 0
     for reply in _replies(world, flows, hook, device):
         failed += "error" in reply
         out.write(msgspec.json.encode(reply) + b"\n")
-        out.flush()
     return failed
 
 

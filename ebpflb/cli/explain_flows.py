@@ -7,6 +7,7 @@ Decides what is a flow and what is wrong with one that is none. Knows no row and
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -73,8 +74,8 @@ def parse_target(source: str, target: str, device: str = "") -> Query:
 
 def _query(source: str, destination: str, port: int, protocol: str, device: str) -> Query:
     query = Query(
-        fields.address("from", source),
-        fields.address("to", destination),
+        _address("from", source),
+        _address("to", destination),
         fields.port_number("port", port),
         fields.protocol("proto", protocol.upper()),
         device,
@@ -83,6 +84,11 @@ def _query(source: str, destination: str, port: int, protocol: str, device: str)
         problem = f"is IPv{family_of(query.source).value}, and to is IPv{query.family.value}"
         raise FieldError("from", problem, "give both addresses in one family")
     return query
+
+
+@lru_cache(maxsize=1 << 16)
+def _address(path: str, text: str) -> bytes:
+    return fields.address(path, text)
 
 
 def _mistyped(message: str) -> FieldError:

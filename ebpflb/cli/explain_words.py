@@ -5,6 +5,7 @@ Pure. Knows decisions and rows; not where they came from, nor how text is laid o
     Decision, Index --> sentences; the seven fields of an answer
 """
 
+from functools import lru_cache
 from typing import Any
 
 from ebpflb.cli.explain_flows import Query
@@ -31,7 +32,12 @@ def answer(query: Query, decision: Decision) -> dict[str, Any]:
 
 def backend_texts(decision: Decision) -> list[str]:
     """Return the backends that new flows are spread over, sorted as text."""
-    return sorted(format_endpoint(backend.key.address, backend.key.port) for backend in decision.backends)
+    return sorted(_endpoint_text(backend.key.address, backend.key.port) for backend in decision.backends)
+
+
+@lru_cache(maxsize=1 << 16)
+def _endpoint_text(address: bytes, port: int) -> str:
+    return format_endpoint(address, port)
 
 
 def frontend_text(query: Query, decision: Decision) -> str:

@@ -6,12 +6,12 @@ no map. What the programs decide by these rows this function must decide as well
     Index (compiled or pinned rows), Flow, Hook --decide--> Decision
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ebpflb.core.abi import ConfigFlag, Counter, FrontendFlag, FrontendKind, Protocol
-from ebpflb.core.explain_index import Index
+from ebpflb.core.explain_index import Index, ServicePortName
 from ebpflb.core.tables import Backend, Frontend, FrontendKey, Prefix
 
 
@@ -130,15 +130,29 @@ def decide(index: Index, flow: Flow, hook: Hook = Hook.PACKET) -> Decision:
     if claim is None:
         return _unclaimed(index, flow, client, hook)
     key, frontend = claim
-    if FrontendFlag.SOURCE_RANGES in frontend.flags:
-        hook = Hook.PACKET
-    name = index.name_of(frontend.service_id)
-    found = Decision(Verdict.FORWARD, Reason.CLUSTER_SET, client, hook, key, frontend, name.service, name.port_name)
-    if FrontendFlag.SOURCE_RANGES in frontend.flags:
-        found = replace(found, prefix=index.source_range(frontend.service_id, flow.source))
-        if found.prefix is None:
-            return replace(found, verdict=Verdict.DROP, reason=Reason.SOURCE_RANGE)
-    return _forwarded(index, flow, found, frontend)
+    if FrontendFlag.SOURCE_RANGES not in frontend.flags:
+        return _forwarded(index, flow, _Claimed(client, hook, key, frontend, index.name_of(frontend.service_id)))
+    prefix = index.source_range(frontend.service_id, flow.source)
+    claimed = _Claimed(client, Hook.PACKET, key, frontend, index.name_of(frontend.service_id), prefix)
+    if prefix is None:
+        return claimed.decided(Verdict.DROP, Reason.SOURCE_RANGE)
+    return _forwarded(index, flow, claimed)
+
+
+class _Claimed(NamedTuple):
+    """A flow that some frontend claims."""
+
+    client: Client
+    hook: Hook
+    key: FrontendKey
+    frontend: Frontend
+    name: ServicePortName
+    prefix: Prefix | None = None
+
+    def decided(self, verdict: Verdict, reason: Reason, **rest: Any) -> Decision:
+        """Return the decision on it."""
+        client, hook, key, frontend, (service, port_name), prefix = self
+        return Decision(verdict, reason, client, hook, key, frontend, service, port_name, prefix=prefix, **rest)
 
 
 def client_of(index: Index, flow: Flow) -> Client:
@@ -184,17 +198,24 @@ def _unclaimed(index: Index, flow: Flow, client: Client, hook: Hook) -> Decision
     return Decision(Verdict.PASS, Reason.NOT_CLAIMED, client, hook)
 
 
-def _forwarded(index: Index, flow: Flow, found: Decision, frontend: Frontend) -> Decision:
+def _forwarded(index: Index, flow: Flow, claimed: _Claimed) -> Decision:
     """Return the decision on what a frontend claims and lets in."""
-    is_local_set, reason = _policy(found.hook, found.client, frontend)
+    frontend, client = claimed.frontend, claimed.client
+    is_local_set, reason = _policy(claimed.hook, client, frontend)
     where = frontend.local if is_local_set else frontend.cluster
-    found = replace(found, reason=reason, is_local_set=is_local_set)
     if not where.length:
-        return _without_backends(found, frontend)
+        return _without_backends(claimed, is_local_set=is_local_set)
     backends = index.backends_in(where)
     is_hairpin = bool(backends) and all(backend.key.address == flow.source for backend in backends)
-    masquerade = found.hook is Hook.PACKET and (is_hairpin or _is_masqueraded(index, found.client, frontend))
-    return replace(found, backends=backends, masquerade=masquerade, is_hairpin=is_hairpin)
+    masquerade = claimed.hook is Hook.PACKET and (is_hairpin or _is_masqueraded(index, client, frontend))
+    return claimed.decided(
+        Verdict.FORWARD,
+        reason,
+        backends=backends,
+        is_local_set=is_local_set,
+        masquerade=masquerade,
+        is_hairpin=is_hairpin,
+    )
 
 
 def _policy(hook: Hook, client: Client, frontend: Frontend) -> tuple[bool, Reason]:
@@ -210,12 +231,12 @@ def _policy(hook: Hook, client: Client, frontend: Frontend) -> tuple[bool, Reaso
     return False, Reason.SHORT_CUT_POD if client is Client.POD else Reason.SHORT_CUT_NODE
 
 
-def _without_backends(found: Decision, frontend: Frontend) -> Decision:
+def _without_backends(claimed: _Claimed, *, is_local_set: bool) -> Decision:
     """Return DROP where others have endpoints, so that a load balancer tries another node. A socket has no other."""
-    has_any = FrontendFlag.HAS_BACKENDS in frontend.flags
+    has_any = FrontendFlag.HAS_BACKENDS in claimed.frontend.flags
     reason = Reason.NO_LOCAL_ENDPOINTS if has_any else Reason.NO_ENDPOINTS
-    is_dropped = has_any and found.hook is Hook.PACKET
-    return replace(found, verdict=Verdict.DROP if is_dropped else Verdict.REJECT, reason=reason)
+    is_dropped = has_any and claimed.hook is Hook.PACKET
+    return claimed.decided(Verdict.DROP if is_dropped else Verdict.REJECT, reason, is_local_set=is_local_set)
 
 
 def _is_masqueraded(index: Index, client: Client, frontend: Frontend) -> bool:
