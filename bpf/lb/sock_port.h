@@ -8,18 +8,25 @@
 #define LB_SOCK_PORT_H
 
 #include "lb/base.h"
+#include "lb/policy.h"
 #include "lb/sock_address.h"
 #include "lb/sock_call.h"
 
-/* Where NodePorts are served: on every address of the node, loopback included. */
+/* Would a socket with this address be in the way of a NodePort? */
 static __always_inline bool lb_sock_takes_node_port(addr_t *address, __be16 port, u8 protocol)
 {
 	struct lb_frontend_key key = {.port = port, .protocol = protocol};
 	struct lb_frontend *frontend = frontends.lookup(&key);
+	struct lb_node_addr *node_addr;
 
 	if (!frontend || frontend->kind != LB_KIND_NODE_PORT)
 		return false;
-	return lb_addr_is_zero(address) || lb_addr_is_loopback(address) || node_addrs.lookup(address);
+	if (lb_addr_is_zero(address))
+		return true;
+	if (lb_addr_is_loopback(address))
+		return lb_config_flags() & LB_CONFIG_LOOPBACK_NODE_PORTS;
+	node_addr = node_addrs.lookup(address);
+	return node_addr && (node_addr->flags & LB_NODE_ADDR_NODE_PORTS);
 }
 
 /* After bind() has its port, before the process has it: refusing gives the port back. */

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from ebpflb.core.abi import Counter, Family, FrontendKind, Protocol
-from tests.prog.services import Service, tables
+from tests.prog.services import Node, Service, tables
 from tests.prog.sockets import Place, SocketLab, mapped
 from tests.prog.world import address
 
@@ -99,6 +99,22 @@ def test_everything_else_may_be_bound(lab_of: Callable[..., SocketLab], family: 
     with lab.counted(family) as counts:
         assert lab.call(call.place, bind, address(call.where, family), call.port, call.protocol) == ALLOWED
     assert counts == {}
+
+
+ELSEWHERE = Node(addresses=("stranger",), loopback_node_ports=False)
+
+
+@pytest.mark.parametrize(
+    ("where", "outcome"), [("stranger", ALLOWED), ("loopback", ALLOWED), ("node", IN_USE), ("any", IN_USE)]
+)
+def test_where_no_node_ports_hold_their_ports_are_free(
+    lab_of: Callable[..., SocketLab], family: Family, where: str, outcome: tuple[int, int]
+) -> None:
+    """``nodePortAddresses`` leaves out an address of the node, and loopback."""
+    text = {"any": ANY[family], "loopback": LOOPBACK[family]}.get(where) or address(where, family)
+    lab = lab_of(family)
+    lab.load(tables(family, Protocol.TCP, SERVICES, node=ELSEWHERE))
+    assert lab.call(Place.HOST, bind, text, NODE_PORT) == outcome
 
 
 def test_udp_ports_are_protected_by_udp_services(lab_of: Callable[..., SocketLab], family: Family) -> None:
