@@ -46,7 +46,8 @@ BACKEND_PORT = 8080
 GENERATION = 7
 SERVICE_ID = 1
 """Of a service that names no other."""
-LOCAL = frozenset({"pod", "pod2"})
+LOCAL = frozenset({"pod", "pod2", "node"})
+"""``node`` stands for a process of the node itself (hostNetwork)."""
 GUARD_BITS = 14
 """Of the network that holds all ClusterIPs and ServiceCIDRs here, and other addresses."""
 BACKEND_IDS = {name: number for number, name in enumerate(ADDRESSES, start=1)}

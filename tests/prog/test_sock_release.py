@@ -84,7 +84,7 @@ def with_others_closing(remembered: Remembered) -> dict[str, int]:
     """Return what is remembered after others than the one that is meant were closed."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.connect(end("cluster", "IPV4", PORT))
-        for peer in (end("pod", "IPV4", BACKEND_PORT), end("cluster", "IPV4", PORT + 1)):
+        for peer in (end("pod", "IPV4", BACKEND_PORT), end("stranger", "IPV4", PORT)):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
                 other.connect(peer)
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as other:

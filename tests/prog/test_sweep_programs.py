@@ -38,10 +38,7 @@ class Later:
 
     def __init__(self, lab: Lab, stack: ExitStack) -> None:
         self._clock = LaterClock(lab.datapath.clock)
-        maps = (
-            stack.enter_context(open_map(lab.datapath.pins, lab.family, name))
-            for name in ("flows", "pending", "backends", "members")
-        )
+        maps = (stack.enter_context(open_map(lab.datapath.pins, lab.family, name)) for name in FlowMaps._fields)
         self.sweeper = FlowSweeper(FlowMaps(*maps), self._clock)
 
     def sweep(self, seconds: float) -> dict[str, int]:

@@ -106,7 +106,7 @@ def test_every_slot_is_reachable(udp: Lab, algorithm: Algorithm) -> None:
     other = Service("external:80", ("pod",) * 9, FrontendKind.EXTERNAL_IP, id=2)
     every = Service("cluster:80", tuple(names), FrontendKind.CLUSTER_IP, algorithm=algorithm)
     udp.load(other, every)
-    assert udp.spread(POD, from_ports(400)).keys() == set(names)
+    assert udp.spread(POD, from_ports(400, "pod")).keys() == set(names)
 
 
 def test_random_choice_spreads_evenly(lab: Lab) -> None:

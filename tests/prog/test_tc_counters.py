@@ -12,7 +12,7 @@ from ebpflb.core.abi import Counter, Family, FrontendKind, Protocol
 from ebpflb.datapath.source import bpf_directory, inline_source
 from tests.prog.harness import SIZES, Hook
 from tests.prog.lab import Lab, Row, delivers, drops, forwards, hairpins, params, passes
-from tests.prog.services import Service, tables
+from tests.prog.services import Node, Service, tables
 from tests.prog.wire import Wire
 from tests.prog.world import Device
 
@@ -74,6 +74,12 @@ ROWS = {
         (cluster_ip("pod"),),
         (TO_POD.opening(), delivers(OUT, Wire("pod:8080", "client:4000"), Wire("cluster:80", "client:4000"))),
     ),
+    Counter.DROP_UNUSED_ADDRESS: Row(
+        "no Service has the address",
+        (),
+        (drops(UPLINK, Wire("client:4000", "unused:80"), Counter.DROP_UNUSED_ADDRESS),),
+        node=Node(cidrs=(("cluster", 16),)),
+    ),
     Counter.FLOW_CREATED: Row("created", (cluster_ip("pod"),), (TO_POD.opening(),)),
     Counter.FLOW_RESELECTED: Row(
         "selected again",
@@ -98,6 +104,7 @@ ROWS = {
 }
 ELSEWHERE = {
     Counter.REJECTED: "test_tc_reject.py",
+    Counter.REJECTED_PORT: "test_tc_unclaimed.py",
     Counter.DROP_REWRITE: "test_tc_reject.py",
     Counter.PASSED_FRAGMENT: "test_tc_fragments.py",
     Counter.FRAGMENT_HELD: "test_tc_fragments.py",

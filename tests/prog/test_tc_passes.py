@@ -14,7 +14,6 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrRouting,
 )
 from scapy.layers.l2 import ARP, Dot1Q, Ether
-from scapy.layers.sctp import SCTP, SCTPChunkInit
 from scapy.packet import Packet, Raw
 
 from ebpflb.core.abi import Counter, Family, FrontendKind, Protocol
@@ -55,7 +54,6 @@ def ipv6_with(header: Packet) -> Packet:
 
 STRANGERS = [
     (Family.IPV4, "an ICMP echo reply", addressed(Family.IPV4) / ICMP(type=0) / Raw(b"echo")),
-    (Family.IPV4, "SCTP", addressed(Family.IPV4) / SCTP(sport=4000, dport=80) / SCTPChunkInit()),
     (Family.IPV4, "UDP-Lite", ipv4(proto=136)),
     (Family.IPV4, "ESP", ipv4(proto=50)),
     (Family.IPV4, "IPv6 in IPv4", addressed(Family.IPV4) / network(WIRE, Family.IPV6) / UDP(sport=4000, dport=80)),
@@ -66,7 +64,6 @@ STRANGERS = [
     (Family.IPV4, "a header length beyond the frame", Ether(bytes(ipv4(ihl=15))[:60])),
     (Family.IPV4, "version 5", ipv4(version=5)),
     (Family.IPV6, "an ICMPv6 echo reply", addressed(Family.IPV6) / ICMPv6EchoReply(data=b"echo")),
-    (Family.IPV6, "SCTP", addressed(Family.IPV6) / SCTP(sport=4000, dport=80) / SCTPChunkInit()),
     (Family.IPV6, "seven extension headers", ipv6_with(reduce(truediv, [IPv6ExtHdrDestOpt() for _ in range(7)]))),
     (Family.IPV6, "no next header", ipv6_with(IPv6ExtHdrDestOpt(nh=59))),
     (Family.IPV6, "IPv4", ipv4()),

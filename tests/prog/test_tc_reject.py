@@ -92,7 +92,7 @@ def test_port_unreachable_quotes_a_datagram_without_checksum(lab_of: Callable[[F
 
 
 def expected_answer(lab: Lab, wire: Wire) -> bytes:
-    if lab.protocol is Protocol.UDP:
+    if lab.protocol is not Protocol.TCP:
         return unreachable(lab, wire)
     return reset(lab, wire, "RA", 0, wire.seq + 1 + len(wire.payload))
 

@@ -53,7 +53,7 @@ def remote_from_outside(frontend: str) -> tuple[Step, ...]:
 
 
 def from_a_pod(frontend: str, backend: str) -> tuple[Step, ...]:
-    """A pod's address is never replaced: the way back leads through its device."""
+    """A pod keeps its address: the way back leads through its device."""
     reply = Wire(f"{backend}:8080", "pod:4000", flags="SA")
     return (
         delivers(POD, Wire("pod:4000", frontend), Wire("pod:4000", f"{backend}:8080")).opening(),
@@ -62,6 +62,17 @@ def from_a_pod(frontend: str, backend: str) -> tuple[Step, ...]:
         delivers(
             POD, Wire("pod:4000", frontend, flags="FA"), Wire("pod:4000", f"{backend}:8080", flags="FA")
         ).confirming(),
+    )
+
+
+def from_a_pod_masqueraded(frontend: str) -> tuple[Step, ...]:
+    """Frontends for clients outside hide a pod as well: the way back leads through the node."""
+    return (
+        forwards(Wire("pod:4000", frontend), Wire("node:4000", "remote:8080"), POD).opening(),
+        passes(OUT, Wire("node:4000", "remote:8080", ttl=63)),
+        forwards(Wire("remote:8080", "node:4000", flags="SA"), Wire(frontend, "pod:4000", flags="SA")),
+        passes(OUT, Wire(frontend, "pod:4000", flags="SA", ttl=63)),
+        forwards(Wire("pod:4000", frontend, flags="A"), Wire("node:4000", "remote:8080", flags="A"), POD).confirming(),
     )
 
 
@@ -86,7 +97,9 @@ def rows_by_frontend() -> Iterator[Row]:
         yield Row(f"{name} from outside, local backend", local, local_from_outside(dialled))
         yield Row(f"{name} from outside, remote backend", remote, remote_from_outside(dialled))
         yield Row(f"{name} from a pod, another pod here", with_backend(service, "pod2"), from_a_pod(dialled, "pod2"))
-        yield Row(f"{name} from a pod, remote backend", remote, from_a_pod(dialled, "remote"))
+        is_cluster_ip = service.kind is FrontendKind.CLUSTER_IP
+        steps = from_a_pod(dialled, "remote") if is_cluster_ip else from_a_pod_masqueraded(dialled)
+        yield Row(f"{name} from a pod, remote backend", remote, steps)
         yield Row(f"{name} from a pod, the same pod", local, hairpin(dialled))
 
 
@@ -107,8 +120,8 @@ ROWS = (
     ),
     Row(
         "another port of a Service's address is not the Service's",
-        (CLUSTER_IP,),
-        (passes(UPLINK, Wire("client:4000", "cluster:81")),),
+        (Service("external:80", ("pod",), FrontendKind.EXTERNAL_IP),),
+        (passes(UPLINK, Wire("client:4000", "external:81")),),
     ),
     Row(
         "an empty payload",

@@ -9,7 +9,7 @@ import pytest
 
 from ebpflb.core.abi import Counter, Family, FrontendKind, Protocol
 from tests.prog.harness import Hook, XdpOutcome, XdpVerdict
-from tests.prog.lab import Lab
+from tests.prog.lab import Lab, forwards
 from tests.prog.services import Service
 from tests.prog.wire import Wire, build
 from tests.prog.world import GATEWAY_MAC, Device
@@ -93,10 +93,13 @@ def test_what_tc_decides_is_left_to_it_as_it_came(udp: Lab, name: str) -> None:
 
 
 def test_a_device_that_takes_no_frames_of_xdp_gets_them_from_tc(lab: Lab) -> None:
+    """The flow begins at XDP all the same: tc follows it, and asks nobody."""
     lab.load(cluster_ip("remote"), xdp=False)
-    outcome = sends(lab, REQUEST, Counter.XDP_TO_TC)
+    outcome = sends(lab, REQUEST, Counter.XDP_TO_TC, Counter.FLOW_CREATED)
     assert outcome == XdpOutcome(XdpVerdict.PASS, lab.frame(REQUEST))
-    assert not lab.datapath.flows()
+    flows = lab.datapath.flows()
+    lab.play(forwards(REQUEST, Wire("node:4000", "remote:8080")))
+    assert lab.datapath.flows() == flows
 
 
 def test_sctp_is_left_to_tc(udp: Lab) -> None:
