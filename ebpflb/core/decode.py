@@ -60,6 +60,9 @@ def decode(document: Document, schema: type[SchemaT]) -> SchemaT:
         decoded: SchemaT = _decoder(schema).decode(document)
     except msgspec.ValidationError as error:
         raise _in_words(str(error)) from None
+    except UnicodeEncodeError:
+        problem = "holds half of a UTF-16 surrogate pair"  # JSON's \ud800, for which UTF-8 has no bytes
+        raise FieldError(WHOLE_DOCUMENT, problem, "write the character itself, or remove it") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         problem = f"is not JSON: {error}"
         raise FieldError(WHOLE_DOCUMENT, problem, "have it written again by whoever wrote it") from None
@@ -110,7 +113,7 @@ def identify(document: Document) -> Identity:
     """Return who a document says it is. Never raises: an error message needs a name most when the rest is wrong."""
     try:
         head = msgspec.convert(document, _Head) if isinstance(document, Mapping) else _decoder(_Head).decode(document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return _identify_leniently(document)
     metadata = head.metadata or _HeadMetadata()
     return Identity(

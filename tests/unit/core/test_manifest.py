@@ -526,6 +526,12 @@ class TestConvert:
         assert (error.name, error.field) == ("default/web", "metadata.labels")
         assert error.message.endswith("a key in it: expected a string, got true or false")
 
+    @pytest.mark.parametrize(("half", "name"), [({"spec": "\ud800"}, "web"), ({"metadata": "\udfff"}, "(unnamed)")])
+    def test_half_a_surrogate_pair_out_of_a_json_file(self, half: dict[str, Any], name: str) -> None:
+        error = refused({**service(), **half})
+        assert (error.name.partition("/")[2], error.field) == (name, "document")
+        assert "surrogate" in error.message
+
     def test_identify_takes_what_it_can(self) -> None:
         who = identify({"kind": 7, "apiVersion": "v1", "metadata": {"name": "web", "namespace": 3}})
         assert (who.api_version, who.kind, who.namespace, who.name) == ("v1", "", "", "web")
