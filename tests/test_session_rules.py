@@ -126,7 +126,7 @@ def test_one():
 LEAVE_A_FILTER = """
 import socket
 from ebpflb.core.abi import Family
-from ebpflb.host.inventory import Link
+from ebpflb.host.links import Link
 from ebpflb.host.tc import TcHook, TcProgram, attach
 from tests.netns.host_helpers import pass_all_program, run
 @pytest.mark.root

@@ -17,7 +17,7 @@ from ebpflb.agent.config import Acceleration, AgentConfig
 from ebpflb.core.abi import Family
 from ebpflb.datapath.dispatch import Dispatcher
 from ebpflb.errors import EbpflbError
-from ebpflb.host.inventory import Link, LinkHeader
+from ebpflb.host.links import Link, LinkHeader
 from ebpflb.host.netdev import can_transmit
 from ebpflb.host.xdp import XdpMode, attach, detach, has_unfinished_checksums
 from ebpflb.reconcile.status import XdpDevice

@@ -18,7 +18,8 @@ from ebpflb.core.abi import SLOTS_PER_LINE, Family
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import open_map
-from ebpflb.host.inventory import DeviceRole, DeviceView, LinkHeader
+from ebpflb.host.inventory import DeviceView
+from ebpflb.host.links import DeviceRole, LinkHeader
 from ebpflb.host.opt_outs import OptOutView
 from ebpflb.reconcile.status import FailedDevice, NodeStatus, RoleHooks
 

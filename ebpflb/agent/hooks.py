@@ -27,7 +27,7 @@ from ebpflb.datapath.programs import (
     programs_of,
 )
 from ebpflb.errors import EbpflbError
-from ebpflb.host.inventory import DeviceRole, Link, LinkHeader, RolePatterns
+from ebpflb.host.links import DeviceRole, Link, LinkHeader, RolePatterns
 from ebpflb.host.tc import TcHook, TcProgram, attach, detach, list_devices
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from ebpflb.cli.options import bpffs_option, instance_option, require_root, stat
 from ebpflb.cli.pinned import instances
 from ebpflb.cli.state import instances_with_state
 from ebpflb.datapath.pins import Pins
-from ebpflb.host.inventory import Link
+from ebpflb.host.links import Link
 from ebpflb.host.lock import InstanceLock
 from ebpflb.host.tc import detach, list_ours
 from ebpflb.host.xdp import detach as detach_xdp

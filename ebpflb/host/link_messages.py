@@ -8,7 +8,8 @@ Decides which flags make an address usable or second rate. Must not know what fo
 from ipaddress import ip_address
 from typing import Final
 
-from ebpflb.host.inventory import Address, AddressKey, Link, LinkHeader
+from ebpflb.host.inventory import Address, AddressKey
+from ebpflb.host.links import Link, LinkHeader
 from ebpflb.host.rtnetlink import Message
 from ebpflb.host.xdp_messages import parse_state
 

@@ -15,7 +15,7 @@ from enum import IntFlag
 from types import TracebackType
 from typing import Final, Self
 
-from ebpflb.host.inventory import Link
+from ebpflb.host.links import Link
 from ebpflb.host.rtnetlink import OverrunError
 from ebpflb.host.xdp import has_unfinished_checksums
 from ebpflb.host.xdp_messages import peer_runs_xdp

@@ -33,15 +33,9 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from ebpflb.core.abi import Family
 from ebpflb.core.model import Host
 from ebpflb.errors import EbpflbError
-from ebpflb.host.inventory import (
-    DeviceFailure,
-    DeviceRole,
-    DeviceView,
-    Inventory,
-    Link,
-    RolePatterns,
-)
+from ebpflb.host.inventory import DeviceFailure, DeviceView, Inventory
 from ebpflb.host.link_messages import parse_address, parse_link
+from ebpflb.host.links import DeviceRole, Link, RolePatterns
 from ebpflb.host.netdev import NetdevFeatures
 from ebpflb.host.rtnetlink import DumpInterruptedError, Message, OverrunError, Rtnetlink
 

@@ -29,8 +29,8 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 from ebpflb.core.abi import Family
 from ebpflb.errors import EbpflbError, PrerequisiteError
 from ebpflb.host import syscalls
-from ebpflb.host.inventory import Link
 from ebpflb.host.link_messages import parse_link
+from ebpflb.host.links import Link
 from ebpflb.host.rtnetlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message, NetlinkError, Rtnetlink
 from ebpflb.host.tc_messages import (
     CLSACT_PARENT,

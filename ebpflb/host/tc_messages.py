@@ -15,7 +15,7 @@ from pyroute2.netlink import nla, nlmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from ebpflb.core.abi import Family
-from ebpflb.host.inventory import Link
+from ebpflb.host.links import Link
 from ebpflb.host.rtnetlink import Message
 
 CLSACT_PARENT: Final = 0xFFFFFFF1

@@ -15,7 +15,7 @@ from typing import Final
 
 from ebpflb.errors import EbpflbError
 from ebpflb.host import bpf_links, syscalls
-from ebpflb.host.inventory import Link
+from ebpflb.host.links import Link
 from ebpflb.host.rtnetlink import NetlinkError, Rtnetlink
 from ebpflb.host.xdp_messages import MODE_FLAGS, XdpMode, XdpState, ask_why, read_state
 

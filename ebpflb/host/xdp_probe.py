@@ -13,8 +13,8 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from ebpflb.errors import EbpflbError
 from ebpflb.host.finding import Finding, Level
-from ebpflb.host.inventory import Link, LinkHeader, RolePatterns
 from ebpflb.host.link_messages import parse_link
+from ebpflb.host.links import Link, LinkHeader, RolePatterns
 from ebpflb.host.netdev import can_transmit
 from ebpflb.host.rtnetlink import Rtnetlink
 from ebpflb.host.xdp import XdpRefusedError, has_unfinished_checksums, try_native

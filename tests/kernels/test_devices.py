@@ -39,8 +39,8 @@ from ebpflb.datapath.programs import OUT, OUT_L3, POD_IN, UPLINK_IN, UPLINK_IN_L
 from ebpflb.datapath.store import PinnedMapStore
 from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.finding import Level
-from ebpflb.host.inventory import Link, LinkHeader
 from ebpflb.host.link_messages import parse_link
+from ebpflb.host.links import Link, LinkHeader
 from ebpflb.host.rtnetlink import Rtnetlink
 from ebpflb.host.tc import TcHook, TcProgram, attach
 from tests.kernels.device_kinds import CABLE, CARRIERS, DEVICE, KINDS, Kind, MissingDeviceError, laid

@@ -14,7 +14,8 @@ from ebpflb.core.abi import Family
 from ebpflb.core.model import Host
 from ebpflb.errors import EbpflbError
 from ebpflb.host import netlink
-from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView, Link, LinkHeader
+from ebpflb.host.inventory import DeviceFailure, DeviceView
+from ebpflb.host.links import DeviceRole, Link, LinkHeader
 from ebpflb.host.netdev import NetdevFeatures
 from ebpflb.host.netlink import HostWatcher
 from ebpflb.host.rtnetlink import Rtnetlink

@@ -10,7 +10,7 @@ import pytest
 
 from ebpflb.core.abi import Family
 from ebpflb.errors import EbpflbError, PrerequisiteError
-from ebpflb.host.inventory import Link
+from ebpflb.host.links import Link
 from ebpflb.host.tc import Attached, TcHook, TcProgram, attach, detach, list_ours
 from tests.netns.host_helpers import inside, namespace, pass_all_program, run
 

@@ -11,7 +11,7 @@ import pytest
 
 from ebpflb.errors import EbpflbError
 from ebpflb.host import bpf_links
-from ebpflb.host.inventory import Link
+from ebpflb.host.links import Link
 from ebpflb.host.xdp import XdpMode, XdpRefusedError, attach, detach, try_native
 from tests.netns.host_helpers import inside, namespace, run
 from tests.netns.xdp_devices import FAR, bpf_folder, make_program, shown, veth_pair, xdp_of

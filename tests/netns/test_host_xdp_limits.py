@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpflb.host.inventory import Link
+from ebpflb.host.links import Link
 from ebpflb.host.netdev import NetdevFeatures, XdpFeature, can_transmit
 from ebpflb.host.xdp import try_native
 from ebpflb.host.xdp_probe import probe_xdp

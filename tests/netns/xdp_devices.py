@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ebpflb.host import bpf_links, syscalls
-from ebpflb.host.inventory import Link
+from ebpflb.host.links import Link
 from tests.netns.host_helpers import inside, namespace, run
 
 _XDP = 6

@@ -18,7 +18,8 @@ from ebpflb.core.abi import Family, FrontendKind
 from ebpflb.core.compile import Allocation, compile_tables
 from ebpflb.core.model import ServiceType, parse_address
 from ebpflb.datapath.layout import MAP_NAMES, layout_of
-from ebpflb.host.inventory import Address, AddressKey, Inventory, Link, RolePatterns
+from ebpflb.host.inventory import Address, AddressKey, Inventory
+from ebpflb.host.links import Link, RolePatterns
 from ebpflb.reconcile.fake import FakeMapStore, Operation
 from tests.unit.core.factories import NODE_HTTP, ROOMY, dialled, endpoint, endpoint_slice, service, snapshot
 from tests.unit.reconcile.world import WEB, WEB_SCALED, Agent, pods

@@ -11,7 +11,7 @@ from ebpflb.agent.acceleration import Accelerator
 from ebpflb.agent.config import Acceleration, AgentConfig
 from ebpflb.core.abi import Family
 from ebpflb.datapath.pins import Pins
-from ebpflb.host.inventory import Link, LinkHeader
+from ebpflb.host.links import Link, LinkHeader
 from ebpflb.host.xdp import XdpMode, XdpRefusedError
 from ebpflb.reconcile.status import XdpDevice
 

@@ -16,7 +16,8 @@ from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, MapSizes
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import PROGRAMS
-from ebpflb.host.inventory import DeviceFailure, DeviceRole, DeviceView, Link, LinkHeader
+from ebpflb.host.inventory import DeviceFailure, DeviceView
+from ebpflb.host.links import DeviceRole, Link, LinkHeader
 from ebpflb.host.opt_outs import OptOutView
 from ebpflb.reconcile.status import FailedDevice, HealthPort, RoleHooks, XdpDevice
 

@@ -13,7 +13,7 @@ from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.programs import PROGRAMS, SOCKET_PROGRAMS, programs_of
 from ebpflb.errors import EbpflbError
-from ebpflb.host.inventory import DeviceRole, Link, LinkHeader
+from ebpflb.host.links import DeviceRole, Link, LinkHeader
 from ebpflb.host.tc import TcHook, TcProgram
 
 UPLINK = Link(3, "eth0")

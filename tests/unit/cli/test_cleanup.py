@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 from ebpflb.agent.config import clsact_path, status_path
 from ebpflb.cli import cleanup, main
 from ebpflb.core.abi import Family
-from ebpflb.host.inventory import Link
+from ebpflb.host.links import Link
 from ebpflb.host.lock import InstanceLock
 from ebpflb.host.tc import Attached, TcHook
 

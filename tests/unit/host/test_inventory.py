@@ -4,7 +4,8 @@ import pytest
 
 from ebpflb.core.abi import Family
 from ebpflb.core.model import Device
-from ebpflb.host.inventory import Address, AddressKey, DeviceRole, Inventory, Link, LinkHeader, RolePatterns
+from ebpflb.host.inventory import Address, AddressKey, Inventory
+from ebpflb.host.links import DeviceRole, Link, LinkHeader, RolePatterns
 
 PATTERNS = RolePatterns(uplinks=("eth*", "ens?"), pods=("veth*", "eth0", "br*", "lo"))
 
