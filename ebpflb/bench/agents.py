@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,6 +48,11 @@ class Agent:
             raise EbpflbError(f"lab: the agent of {self.node.name} was not started", remedy="call start() first")
         return self._running
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What it is told beyond what the lab decides."""
+        return self._flags
+
     def start(self) -> None:
         """Start the process; ``wait_ready`` says when it has programmed the node."""
         arguments = ["run", "--manifests", str(self._manifests), "--node-name", self.node.name]
@@ -67,6 +72,13 @@ class Agent:
     def stop(self) -> int:
         """SIGTERM, and wait; return the exit code."""
         return self.running.stop()
+
+    def restart(self, *flags: str) -> None:
+        """Stop it, and start it with other flags; traffic goes on meanwhile."""
+        self.stop()
+        self._flags = flags
+        self.start()
+        self.wait_ready()
 
     def command(self, verb: str, *arguments: str) -> str:
         """Run ``ebpflb VERB`` for this instance on its node and return what it printed."""
@@ -91,12 +103,19 @@ class Agents:
     Locks and status files go to ``state``, which is its owner's to remove, as the manifests are.
     """
 
-    def __init__(self, lab: Lab, manifests: Path, state: Path, flags: Sequence[str] = ()) -> None:
-        self._agents = [Agent(lab, node, manifests, state, flags) for node in lab.nodes]
+    def __init__(
+        self, lab: Lab, manifests: Path, state: Path, flags: Sequence[str] = (), *, nodes: Sequence[Node] = ()
+    ) -> None:
+        """``nodes``: those that have an agent; empty: all."""
+        self._agents = [Agent(lab, node, manifests, state, flags) for node in nodes or lab.nodes]
+
+    def __iter__(self) -> Iterator[Agent]:
+        """Return the agents, node by node."""
+        return iter(self._agents)
 
     def __getitem__(self, node: int) -> Agent:
         """Return the agent of a node by its number, from 1."""
-        return self._agents[node - 1]
+        return next(agent for agent in self._agents if agent.node.number == node)
 
     def __enter__(self) -> Self:
         """Start all at once, wait for each."""

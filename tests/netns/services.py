@@ -5,14 +5,15 @@ Spec -> documents -> one YAML file a Service, replaced in one step -> the agents
 Every backend is a pod of the lab. A Service offers TCP 80 and UDP 53, in every family of the lab at once.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ebpflb.bench.addresses import pod_network
 from ebpflb.bench.topology import Lab, Pod
 from ebpflb.core.abi import Family
 from tests.netns.lab_agents import TCP_PORT, UDP_PORT
@@ -25,6 +26,9 @@ CLUSTER_NETWORKS = {Family.IPV4: "10.96.5.0/24", Family.IPV6: "fd00:10:96::500/1
 EXTERNAL_NETWORKS = {Family.IPV4: "203.0.113.0/24", Family.IPV6: "2001:db8:113::/64"}
 BALANCER_NETWORKS = {Family.IPV4: "198.51.100.0/24", Family.IPV6: "2001:db8:100::/64"}
 """For documentation (RFC 5737, RFC 3849)."""
+
+
+_EXTERNAL_NAME = {"type": "ExternalName", "externalName": "elsewhere.example"}
 
 
 def host_in(network: str, number: int) -> str:
@@ -54,6 +58,12 @@ class Spec:
     """Empty: those of the lab."""
     slices_of: tuple[Family, ...] = ()
     """In which families there are backends; empty: in all of the Service's."""
+    kind: str = "LoadBalancer"
+    """The Service's type."""
+    source_ranges: tuple[str, ...] = ()
+    """Who may use the load-balancer IPs."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of the Service, and of its slices, as the slice controller copies them."""
 
     def cluster_ip(self, family: Family) -> str:
         """Return the ClusterIP."""
@@ -77,11 +87,14 @@ class Spec:
         yield {
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"namespace": NAMESPACE, "name": self.name},
-            "spec": self._spec(families),
-            "status": {"loadBalancer": {"ingress": [{"ip": self.balancer_ip(family)} for family in families]}},
+            "metadata": {"namespace": NAMESPACE, "name": self.name, "labels": dict(self.labels)},
+            "spec": _EXTERNAL_NAME if self.kind == "ExternalName" else self._spec(families),
+            "status": {"loadBalancer": {"ingress": self._ingress(families)}},
         }
         yield from (self._slice(family) for family in self.slices_of or families)
+
+    def _ingress(self, families: Sequence[Family]) -> list[dict[str, str]]:
+        return [{"ip": self.balancer_ip(family)} for family in families] if self.kind == "LoadBalancer" else []
 
     def _slice(self, family: Family) -> dict[str, Any]:
         return {
@@ -90,7 +103,7 @@ class Spec:
             "metadata": {
                 "namespace": NAMESPACE,
                 "name": f"{self.name}-{family.value}",
-                "labels": {"kubernetes.io/service-name": self.name},
+                "labels": {"kubernetes.io/service-name": self.name, **self.labels},
             },
             "addressType": NAMES[family],
             "ports": [
@@ -106,7 +119,7 @@ class Spec:
     def _spec(self, families: Sequence[Family]) -> dict[str, Any]:
         cluster_ips = [self.cluster_ip(family) for family in families]
         spec: dict[str, Any] = {
-            "type": "LoadBalancer",
+            "type": self.kind,
             "clusterIP": cluster_ips[0],
             "clusterIPs": cluster_ips,
             "ipFamilies": [NAMES[family] for family in families],
@@ -114,8 +127,9 @@ class Spec:
             "externalIPs": [self.external_ip(family) for family in families],
             "externalTrafficPolicy": "Local" if self.external_local else "Cluster",
             "internalTrafficPolicy": "Local" if self.internal_local else "Cluster",
+            "loadBalancerSourceRanges": list(self.source_ranges),
             "ports": [
-                {"name": name, "protocol": name.upper(), "port": port, "nodePort": self.node_port(name)}
+                {"name": name, "protocol": name.upper(), "port": port, **self._node_port(name)}
                 for name, port in (("tcp", FRONT_TCP_PORT), ("udp", FRONT_UDP_PORT))
             ],
         }
@@ -123,6 +137,9 @@ class Spec:
             spec["sessionAffinity"] = "ClientIP"
             spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": self.affinity_seconds}}
         return spec
+
+    def _node_port(self, name: str) -> dict[str, int]:
+        return {} if self.kind == "ClusterIP" else {"nodePort": self.node_port(name)}
 
 
 def _endpoint(pod: Pod, family: Family, *, ready: bool) -> dict[str, Any]:
@@ -140,13 +157,14 @@ class Manifests:
         """Write the Nodes."""
         self.folder = folder
         self._families = lab.plan.families
-        self._write(
+        self.write(
             "nodes",
             [
                 {
                     "apiVersion": "v1",
                     "kind": "Node",
                     "metadata": {"name": node.name},
+                    "spec": {"podCIDRs": [pod_network(node.number, family) for family in self._families]},
                     "status": {"addresses": [{"type": "InternalIP", "address": each} for each in node.addresses]},
                 }
                 for node in lab.nodes
@@ -155,13 +173,14 @@ class Manifests:
 
     def put(self, spec: Spec) -> None:
         """Write a Service and its backends, in one step."""
-        self._write(spec.name, list(spec.documents(self._families)))
+        self.write(spec.name, list(spec.documents(self._families)))
 
     def remove(self, spec: Spec) -> None:
         """Remove a Service."""
         (self.folder / f"{spec.name}.yaml").unlink()
 
-    def _write(self, name: str, documents: Sequence[dict[str, Any]]) -> None:
+    def write(self, name: str, documents: Sequence[dict[str, Any]]) -> None:
+        """Write objects of any kind into a file of their own, in one step."""
         # Beside the folder, not in it: agents must never read half a file.
         aside = self.folder.with_name(f"{self.folder.name}.{name}.new")
         aside.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")

@@ -8,7 +8,7 @@ node-3: no pods                                                     client: outs
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,6 +29,9 @@ from tests.netns.traffic.callers import Caller
 from tests.netns.traffic.paths import SECOND_NODE_ADDRESS, target
 
 SETTLE_SECONDS = 15.0
+PODS_PER_NODE = (3, 2, 0)
+DETECTOR = ("--cluster-cidr", ",".join(PLANS[family].pods for family in DUAL_STACK))
+"""Agents know the pods of the cluster by their addresses, as kubeadm's do."""
 OWN_TCP_PORT, OWN_UDP_PORT = 8081, 5354
 """Served by every pod too: for a Service whose backends no other Service has."""
 CLIENTS = {family: [host_in(PLANS[family].underlay, number) for number in range(101, 117)] for family in Family}
@@ -82,6 +85,7 @@ class World:
                 "hostNetwork", node.addresses, node.netns, node.cgroup / "host-pod", self.lab.pod(1, 1).started
             ),
             "outside": self.lab.client,
+            "neighbour": self.lab.pod(2, 2),
         }
         return places[name]
 
@@ -95,11 +99,11 @@ class World:
 
     def put(self, spec: Spec) -> None:
         """Write a Service and wait until every node has it."""
-        self._settle(lambda: self.manifests.put(spec))
+        self.settle(lambda: self.manifests.put(spec))
 
     def remove(self, spec: Spec) -> None:
         """Remove a Service and wait until no node has it."""
-        self._settle(lambda: self.manifests.remove(spec))
+        self.settle(lambda: self.manifests.remove(spec))
 
     @contextmanager
     def service(self, spec: Spec) -> Iterator[Spec]:
@@ -116,18 +120,19 @@ class World:
             keys, values = opened.read()
         return {Counter(key): int(value.sum()) for key, value in zip(keys.tolist(), values, strict=True)}
 
-    def _settle(self, change: Callable[[], None]) -> None:
+    def settle(self, change: Callable[[], None]) -> None:
+        """Change objects and wait until every agent's maps have them."""
         since = datetime.now(UTC)
         change()
-        for node in self.lab.nodes:
-            file = status_file(self.state, self.agents[node.number].instance)
+        for agent in self.agents:
+            file = status_file(self.state, agent.instance)
 
             def has_it() -> bool:
                 status = file.read()  # noqa: B023 - called before the loop goes on
                 received, applied = status.last_change_received_at, status.last_change_applied_at
                 return None not in {received, applied} and status.healthy and since <= received <= applied  # type: ignore[operator]
 
-            until(has_it, f"{node.name} has not programmed the change")
+            until(has_it, f"{agent.node.name} has not programmed the change")
 
 
 def until(is_so: Callable[[], bool], otherwise: str, seconds: float = SETTLE_SECONDS) -> None:
@@ -158,22 +163,29 @@ def standing_specs(lab: Lab) -> dict[str, Spec]:
 
 
 @contextmanager
-def world_on(network: PodNetwork, underlay: Underlay = Underlay.ROUTED, *, mtu: int = 1500) -> Iterator[World]:
-    """Build it all, in both families; nothing remains after."""
+def world_on(
+    network: PodNetwork,
+    underlay: Underlay = Underlay.ROUTED,
+    *,
+    name: str = "",
+    pods_per_node: Sequence[int] = PODS_PER_NODE,
+    served: Sequence[int] = (),
+) -> Iterator[World]:
+    """Build it all, in both families; nothing remains after. ``served``: numbers of nodes with an agent; empty: all."""
     with ExitStack() as stack:
         lab = stack.enter_context(
             Lab(
-                "vxlan" if underlay is Underlay.VXLAN else network.value,
-                pods_per_node=(3, 2, 0),
+                name or ("vxlan" if underlay is Underlay.VXLAN else network.value),
+                nodes=len(pods_per_node),
+                pods_per_node=pods_per_node,
                 pod_network=network,
-                mtu=mtu,
                 route_services=True,
                 uncovered=[(1, 2)],
                 families=DUAL_STACK,
                 underlay=underlay,
             )
         )
-        _add_addresses(lab)
+        add_addresses(lab)
         serve_everywhere(lab)
         for pod in lab.pods:
             start_server(pod, tcp=[OWN_TCP_PORT], udp=[OWN_UDP_PORT])
@@ -183,11 +195,13 @@ def world_on(network: PodNetwork, underlay: Underlay = Underlay.ROUTED, *, mtu: 
         specs = standing_specs(lab)
         for spec in specs.values():
             manifests.put(spec)
-        agents = stack.enter_context(Agents(lab, manifests.folder, folder / "state"))
+        nodes = [lab.node(number) for number in served]
+        agents = stack.enter_context(Agents(lab, manifests.folder, folder / "state", DETECTOR, nodes=nodes))
         yield World(lab, agents, manifests, folder / "state", specs, lab.plan.families[0])
 
 
-def _add_addresses(lab: Lab) -> None:
+def add_addresses(lab: Lab) -> None:
+    """Give node-1 and the client more addresses, and the client the routes to what node-1 serves."""
     node = lab.node(1)
     # Not on lo: what the node sends to a routed pod would have it as its source.
     node.run(["ip", "link", "add", "other0", "up", "type", "bridge"])
