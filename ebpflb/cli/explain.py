@@ -20,8 +20,9 @@ from ebpflb.cli.explain_live import LiveWorld
 from ebpflb.cli.explain_source import OfflineWorld, World, decide_in
 from ebpflb.cli.explain_text import document, lines
 from ebpflb.cli.explain_words import answer
-from ebpflb.cli.options import bpffs_option, instance_option, output_option, require_root
+from ebpflb.cli.options import bpffs_option, instance_option, output_option, require_root, state_dir_option
 from ebpflb.cli.show import print_document
+from ebpflb.cli.state import status_file
 from ebpflb.core import fields
 from ebpflb.core.decode import FieldError
 from ebpflb.core.explain import Hook
@@ -70,6 +71,7 @@ from ebpflb.errors import UsageError
 @output_option
 @instance_option
 @bpffs_option
+@state_dir_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -86,6 +88,7 @@ def command(
     output: str,
     instance: str,
     bpffs: Path,
+    state_dir: Path,
 ) -> None:
     """Show why a packet goes where it goes.
 
@@ -105,7 +108,7 @@ def command(
         if node or addresses or config:
             raise click.UsageError("--node, --node-address and --config go with --manifests")
         require_root("explain")
-        world = LiveWorld.read(Pins(bpffs, instance), {})
+        world = LiveWorld.read(Pins(bpffs, instance), status_file(state_dir, instance))
     for remark in world.remarks:
         click.echo(f"ebpflb: {remark}", err=True)
     if single is not None:

@@ -2,7 +2,7 @@
 
 Decides what fits the question. Writes nothing, and knows neither words nor layout.
 
-    pins, health checks --> LiveWorld --decide_in--> Decision --> Weighing, Traces
+    pins, status file --> LiveWorld --decide_in--> Decision --> Weighing, Traces
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from ebpflb.core.model import format_address, format_endpoint
 from ebpflb.core.tables import Backend
 from ebpflb.datapath.pins import Pins
 from ebpflb.errors import UsageError
+from ebpflb.reconcile.status import StatusFile
 
 _TRACES: Final = ("flows", "pending", "affinity", "sock_origins")
 
@@ -34,12 +35,14 @@ class LiveWorld:
     indexes: Mapping[Family, Index]
     pins: Pins
     remarks: tuple[str, ...] = ()
+    caveat: str = "maps hold no endpoint that is not used: --manifests tells why not"
 
     @classmethod
-    def read(cls, pins: Pins, health_checks: Mapping[int, str]) -> Self:
-        """Read the maps. Raises ``EbpflbError`` when there are none."""
+    def read(cls, pins: Pins, status: StatusFile) -> Self:
+        """Read the maps, and of the agent's status what no map holds. Raises ``EbpflbError`` when there are no maps."""
+        health_checks, remarks = _health_checks(status)
         indexes = {each: Index(read_tables(pins, each), health_checks) for each in families(pins)}
-        return cls(f"the maps of instance {pins.instance}", indexes, pins)
+        return cls(f"the maps of instance {pins.instance}", indexes, pins, remarks)
 
     def is_pod_device(self, family: Family, name: str) -> bool:
         """Ask the row of the device that has this name in the current network namespace."""
@@ -91,6 +94,15 @@ class LiveWorld:
             ],
             counters=counters,
         )
+
+
+def _health_checks(status: StatusFile) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Return the ports where load balancers ask, with their Services; and a remark if they are not known."""
+    try:
+        ports = status.read().node.health_ports
+    except UsageError as error:
+        return {}, (f"health checks are not known: {error}",)
+    return {each.port: each.service for each in ports}, ()
 
 
 def _text(backend: Backend) -> str:

@@ -48,6 +48,14 @@ class World(Protocol):
     def indexes(self) -> Mapping[Family, Index]:
         """By family; one that is not served has none."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be said before any answer."""
+
+    @property
+    def caveat(self) -> str:
+        """What it cannot tell of endpoints; empty: nothing."""
+
     def is_pod_device(self, family: Family, name: str) -> bool:
         """Return whether what comes in by a device comes from pods. Raises ``UsageError`` if nobody knows."""
 
@@ -84,6 +92,7 @@ class OfflineWorld:
     options: Options
     remarks: tuple[str, ...]
     """About what the manifests hold and what does not count."""
+    caveat: str = ""
 
     @classmethod
     def read(cls, path: Path, node_name: str, addresses: Iterable[bytes], options: Options) -> Self:

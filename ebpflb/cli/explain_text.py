@@ -59,7 +59,7 @@ def document(world: World, query: Query, decision: Decision, asked: Hook) -> dic
             for each in weighing.endpoints
         ],
         "masquerade_reason": masquerade_text(index, decision) if decision.backends else "",
-        "notes": notes(index, query, decision, asked),
+        "notes": _notes(world, query, decision, asked),
         "counters": traces.counters,
         "flows": traces.flows,
         "affinity": traces.affinity,
@@ -91,8 +91,13 @@ def lines(world: World, query: Query, decision: Decision, asked: Hook) -> Iterat
     if decision.backends:
         yield _line("masquerade", masquerade_text(index, decision))
     yield _line("verdict", f"{decision.verdict.value}: {reason_text(decision)}")
-    yield from (_line("note", each) for each in notes(index, query, decision, asked))
+    yield from (_line("note", each) for each in _notes(world, query, decision, asked))
     yield from _trace_lines(traces)
+
+
+def _notes(world: World, query: Query, decision: Decision, asked: Hook) -> list[str]:
+    found = notes(index_for(world, query), query, decision, asked)
+    return [*found, world.caveat] if world.caveat and decision.frontend else found
 
 
 def ports_at(index: Index, query: Query) -> list[str]:

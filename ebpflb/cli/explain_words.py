@@ -82,16 +82,23 @@ def client_text(index: Index, query: Query, decision: Decision) -> str:
     if ConfigFlag.DETECT_BY_DEVICE in flags:
         how = f"{query.device} is no device of pods" if query.device else "no pod of this node is known to have it"
         return f"neither a pod ({how}) nor this node"
-    return "not this node; pods are not told from others, since no clusterCIDR is configured"
+    return "not this node; pods are not told from others, since no network of theirs is configured"
+
+
+_UNBOUND = {
+    Reason.SHORT_CUT_POD: ", which does not bind pods",
+    Reason.SHORT_CUT_NODE: ", which does not bind the node itself",
+    Reason.SHORT_CUT_SOCKET: ", which does not bind sockets of this node",
+}
 
 
 def policy_text(decision: Decision) -> str:
-    """Return the traffic policy that governs the frontend, and the set that follows; empty without a frontend."""
+    """Return the traffic policy that governs the frontend; empty without a frontend."""
     if decision.frontend is None:
         return ""
     scope = "internal" if decision.frontend.kind is FrontendKind.CLUSTER_IP else "external"
     policy = "Local" if FrontendFlag.LOCAL_POLICY in decision.frontend.flags else "Cluster"
-    return f"{scope}TrafficPolicy {policy}: {decision.reason.value}"
+    return f"{scope}TrafficPolicy {policy}{_UNBOUND.get(decision.reason, '')}"
 
 
 def masquerade_text(index: Index, decision: Decision) -> str:
@@ -119,7 +126,7 @@ def _why_internally(index: Index, decision: Decision) -> str:
         return "masqueradeAll"
     if decision.client is Client.POD:
         return "the source is a pod"
-    return "the source is no pod" if decision.masquerade else "no clusterCIDR tells pods from others"
+    return "the source is no pod" if decision.masquerade else "no network tells pods from others"
 
 
 _BY_LOCAL_POLICY = {

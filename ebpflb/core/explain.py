@@ -47,14 +47,14 @@ class Client(StrEnum):
 class Reason(StrEnum):
     """Why it is so, in a sentence."""
 
-    CLUSTER_SET = "the policy Cluster allows every endpoint"
-    LOCAL_SET = "the policy Local allows the endpoints of this node"
-    SHORT_CUT_POD = "externalTrafficPolicy Local does not bind pods: every endpoint is allowed"
-    SHORT_CUT_NODE = "externalTrafficPolicy Local does not bind the node itself: every endpoint is allowed"
-    SHORT_CUT_SOCKET = "externalTrafficPolicy Local does not bind sockets of this node: every endpoint is allowed"
+    CLUSTER_SET = "every endpoint may serve"
+    LOCAL_SET = "the policy Local lets endpoints of this node serve"
+    SHORT_CUT_POD = "every endpoint may serve: externalTrafficPolicy Local does not bind pods"
+    SHORT_CUT_NODE = "every endpoint may serve: externalTrafficPolicy Local does not bind the node itself"
+    SHORT_CUT_SOCKET = "every endpoint may serve: externalTrafficPolicy Local does not bind sockets of this node"
     SOURCE_RANGE = "the source is in none of the Service's loadBalancerSourceRanges"
     NO_ENDPOINTS = "the Service has no usable endpoint"
-    NO_LOCAL_ENDPOINTS = "the policy Local allows the endpoints of this node, and there is none"
+    NO_LOCAL_ENDPOINTS = "the policy Local lets endpoints of this node serve, and there is none that could"
     WRONG_PORT = "the Service of this ClusterIP has no such port"
     UNUSED_ADDRESS = "the address is in a ServiceCIDR, and no Service has it"
     HEALTH_CHECK = "the health-check server of the Service listens here"
@@ -161,7 +161,7 @@ def client_of(index: Index, flow: Flow) -> Client:
     if ConfigFlag.DETECT_BY_NETWORK in flags:
         is_pod = index.config.pods.contains(flow.source)
     elif ConfigFlag.DETECT_BY_DEVICE in flags:
-        is_pod = index.is_local_pod(flow.source) if flow.by_pod_device is None else flow.by_pod_device
+        is_pod = _is_from_here(index, flow)
     else:
         is_pod = False
     if is_pod:
@@ -193,7 +193,7 @@ def _unclaimed(index: Index, flow: Flow, client: Client, hook: Hook) -> Decision
     if row is not None and FrontendFlag.CLUSTER_ADDRESS in row.flags:
         return Decision(Verdict.REJECT, Reason.WRONG_PORT, client, hook, service=index.owner_of(address))
     cidr = index.service_cidrs.find(address)
-    if cidr is not None and address not in index.tables.node_addrs:
+    if row is None and cidr is not None:
         return Decision(Verdict.DROP, Reason.UNUSED_ADDRESS, client, Hook.PACKET, prefix=cidr)
     return Decision(Verdict.PASS, Reason.NOT_CLAIMED, client, hook)
 
@@ -207,7 +207,7 @@ def _forwarded(index: Index, flow: Flow, claimed: _Claimed) -> Decision:
         return _without_backends(claimed, is_local_set=is_local_set)
     backends = index.backends_in(where)
     is_hairpin = bool(backends) and all(backend.key.address == flow.source for backend in backends)
-    masquerade = claimed.hook is Hook.PACKET and (is_hairpin or _is_masqueraded(index, client, frontend))
+    masquerade = claimed.hook is Hook.PACKET and (is_hairpin or _is_masqueraded(index, flow, client, frontend))
     return claimed.decided(
         Verdict.FORWARD,
         reason,
@@ -239,7 +239,7 @@ def _without_backends(claimed: _Claimed, *, is_local_set: bool) -> Decision:
     return claimed.decided(Verdict.DROP if is_dropped else Verdict.REJECT, reason, is_local_set=is_local_set)
 
 
-def _is_masqueraded(index: Index, client: Client, frontend: Frontend) -> bool:
+def _is_masqueraded(index: Index, flow: Flow, client: Client, frontend: Frontend) -> bool:
     """Return what the decision table says of the source address."""
     flags = index.config.flags
     if frontend.kind is FrontendKind.CLUSTER_IP:
@@ -247,4 +247,9 @@ def _is_masqueraded(index: Index, client: Client, frontend: Frontend) -> bool:
         return ConfigFlag.MASQUERADE_ALL in flags or (has_detector and client is not Client.POD)
     if FrontendFlag.LOCAL_POLICY in frontend.flags:
         return client is Client.NODE
-    return FrontendFlag.DSR not in frontend.flags or client is not Client.OTHER
+    return FrontendFlag.DSR not in frontend.flags or client is Client.NODE or _is_from_here(index, flow)
+
+
+def _is_from_here(index: Index, flow: Flow) -> bool:
+    """Return whether a pod of this node sends; backends answer only clients outside directly."""
+    return index.is_local_pod(flow.source) if flow.by_pod_device is None else flow.by_pod_device

@@ -206,6 +206,10 @@ def _unclaimed(asked: _Asked) -> Manifest:
     for service in visible_services(asked.cluster):
         if asked.cluster_ip(service) == asked.destination:
             return _verdict("reject", service)
+    for service in visible_services(asked.cluster):
+        outside = [*vips(service), *service["spec"].get("externalIPs", [])]
+        if asked.cluster_ip(service) is not None and asked.destination in asked.of_family(outside):
+            return _verdict("pass")  # 1.8: left alone
     cidrs = [cidr for each in asked.cluster.of_kind("ServiceCIDR") for cidr in each["spec"]["cidrs"]]
     if any(asked.destination in network for network in asked.ranges_of_family(cidrs)):
         return _verdict("drop")

@@ -87,7 +87,8 @@ def tables(
         for ip, kind in KINDS.items()
     }
     rows[FrontendKey(parse_address("10.96.0.1"), 0, Protocol.ANY)] = address_row(FrontendFlag.CLUSTER_ADDRESS)
-    rows[FrontendKey(parse_address("203.0.113.1"), 0, Protocol.ANY)] = address_row(HAS)
+    for ip in ("203.0.113.1", "10.96.0.99"):
+        rows[FrontendKey(parse_address(ip), 0, Protocol.ANY)] = address_row(HAS)
     made = Tables(
         Family.IPV4,
         frontends=rows,
@@ -96,7 +97,6 @@ def tables(
         node_addrs={
             parse_address(NODE): NodeAddrFlag.NODE_PORTS,
             parse_address("192.0.2.2"): NodeAddrFlag(0),
-            parse_address("10.96.0.99"): NodeAddrFlag(0),
         },
         service_cidrs={prefix("10.96.0.0/16"): 0},
         config={CONFIG_KEY: ConfigRow(config, prefix("10.244.0.0/16"), prefix("10.96.0.0/15"))},
@@ -198,10 +198,13 @@ def test_hairpin(target: str) -> None:
     assert (among_others.masquerade, among_others.is_hairpin) == (False, False)
 
 
-@pytest.mark.parametrize(("source", "masquerade"), [(OTHER, False), (POD, True), (NODE, True)])
-def test_direct_answers_need_the_clients_address(source: str, masquerade: bool) -> None:
+@pytest.mark.parametrize(
+    ("source", "by_pod_device", "masquerade"),
+    [(OTHER, None, False), (POD, None, False), (POD, True, True), (HERE, None, True), (NODE, None, True)],
+)
+def test_direct_answers_need_the_clients_address(source: str, by_pod_device: bool | None, masquerade: bool) -> None:
     made = tables(HAS | FrontendFlag.DSR)
-    assert ask(made, source, "203.0.113.1:80").masquerade is masquerade
+    assert ask(made, source, "203.0.113.1:80", by_pod_device=by_pod_device).masquerade is masquerade
 
 
 @pytest.mark.parametrize("hook", Hook)
@@ -276,7 +279,7 @@ def test_an_address_of_a_service_comes_before_a_node_port() -> None:
         ("10.96.0.1:81", Protocol.TCP, Verdict.REJECT, Reason.WRONG_PORT),
         ("10.96.0.1:80", Protocol.UDP, Verdict.REJECT, Reason.WRONG_PORT),
         ("10.96.0.2:80", Protocol.TCP, Verdict.DROP, Reason.UNUSED_ADDRESS),
-        ("10.96.0.99:80", Protocol.TCP, Verdict.PASS, Reason.NOT_CLAIMED),  # the node's own, of whatever range
+        ("10.96.0.99:80", Protocol.TCP, Verdict.PASS, Reason.NOT_CLAIMED),  # a load balancer's, of whatever range
         ("10.97.0.1:80", Protocol.TCP, Verdict.PASS, Reason.NOT_CLAIMED),  # within the guard, in no range
         ("203.0.113.1:81", Protocol.TCP, Verdict.PASS, Reason.NOT_CLAIMED),
         ("198.18.0.1:81", Protocol.TCP, Verdict.PASS, Reason.NOT_CLAIMED),
