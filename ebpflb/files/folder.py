@@ -101,6 +101,9 @@ class FolderSource:
         for warning in contents.warnings:
             if before is None or warning not in before.warnings:
                 _LOG.warning("manifest reason=%r", warning)
+        for (kind, key), error in contents.refused.items():
+            if before is None or str(before.refused.get((kind, key))) != str(error):
+                _LOG.warning("refused kind=%s reason=%r", kind, str(error))
         if contents.is_incomplete:
             sink.incomplete(is_incomplete=True)
         if before is None:

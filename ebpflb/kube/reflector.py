@@ -132,6 +132,7 @@ class Reflector:
             try:
                 converted = self._resource.convert(item)
             except ObjectError as error:
+                self._log_refused(error)
                 refused.append(error)
                 continue
             if not isinstance(converted, Invisible):
@@ -205,7 +206,7 @@ class Reflector:
         try:
             converted = self._resource.convert(event.object)
         except ObjectError as error:
-            _LOG.warning("refused kind=%s reason=%r", kind, str(error))
+            self._log_refused(error)
             self._sink.refuse(kind, key, error)
             return
         if isinstance(converted, Invisible):
@@ -213,6 +214,9 @@ class Reflector:
         else:
             self._sink.upsert(kind, converted)
             self._complain_if_empty(False)
+
+    def _log_refused(self, error: ObjectError) -> None:
+        _LOG.warning("refused kind=%s reason=%r", self._resource.kind, str(error))
 
     def _complain_if_empty(self, empty: bool) -> None:
         """Report a collection that must have its one object, and has not."""

@@ -349,7 +349,9 @@ def test_stop_is_prompt_while_the_server_is_silent(server: ApiServer, tmp_path: 
     assert took_s < CONNECT_TIMEOUT_S
 
 
-def test_bad_objects_are_refused_alone(server: ApiServer, source: KubeSource, sink: RecordingSink) -> None:
+def test_bad_objects_are_refused_alone(
+    server: ApiServer, source: KubeSource, sink: RecordingSink, caplog: pytest.LogCaptureFixture
+) -> None:
     server.put("services", service("bad", ports=[{"port": 0}]))
     server.put("services", service("good"))
     server.put("endpointslices", make_slice("bad-1", addressType=7))
@@ -366,6 +368,10 @@ def test_bad_objects_are_refused_alone(server: ApiServer, source: KubeSource, si
         server.delete("services", "demo", "good")
         sink.wait(lambda: "demo/good" not in sink.refused, "end of the refusal")
     assert not sink.error
+    logged = sorted(text for text in caplog.messages if text.startswith("refused"))
+    named = ["EndpointSlice demo/bad-1: addressType:", "Service demo/bad: spec.ports[0].port:"]
+    for text, name in zip(logged, [*named, "Service demo/good: spec.ports:"], strict=True):
+        assert name in text
 
 
 def test_a_node_that_is_not_in_the_cluster_is_named(server: ApiServer, kubeconfig: Path, sink: RecordingSink) -> None:

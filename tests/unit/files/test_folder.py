@@ -215,3 +215,22 @@ def test_a_folder_that_may_not_be_read_is_a_usage_error(folder: Path, monkeypatc
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(UsageError, match="cannot be read: Permission denied"):
         FolderSource(folder, "node-1")
+
+
+def test_what_is_refused_is_logged_once_with_field_and_remedy(
+    folder: Path, sink: RecordingSink, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(folder / "a.yaml", service("bad", ip="nowhere"))
+    with running(FolderSource(folder, "node-1"), sink):
+        sink.wait_listed()
+        put(folder / "b.yaml", service("good"))
+        sink.wait_name(Kind.SERVICE, "good")
+        put(folder / "b.yaml", service("good", ip="somewhere"))
+        sink.wait(lambda: "demo/good" in sink.refused, "refusal")
+    refusals = [text for text in caplog.messages if text.startswith("refused")]
+    remedy = "give an IPv4 or IPv6 address without zone or prefix length"
+    assert refusals == [
+        f"refused kind=Service reason=\"Service demo/{name}: spec.clusterIP: '{ip}' is not an IP address "
+        f'(in {file}.yaml:1); {remedy}"'
+        for name, ip, file in (("bad", "nowhere", "a"), ("good", "somewhere", "b"))
+    ]
