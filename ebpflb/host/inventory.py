@@ -7,13 +7,14 @@ what is attached.
     Link, Address (from netlink.py) -> Inventory -> Host (core.model), the role of each device, warnings
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from ebpflb.core.abi import Family
 from ebpflb.core.model import Device, Host
 from ebpflb.host.links import DeviceRole, Link, RolePatterns
+from ebpflb.host.pod_devices import devices_of_pods
 from ebpflb.host.snat_source import of_family, with_borrowed
 
 
@@ -82,6 +83,8 @@ class Inventory:
     addresses: dict[AddressKey, Address] = field(default_factory=dict)
     xdp_targets: Collection[int] = ()
     """Interface indexes of the devices that XDP may send frames out of."""
+    unserved: Collection[int] = ()
+    """Interface indexes of the devices that did not take their programs."""
 
     def put_link(self, link: Link) -> None:
         """Take a new or changed link."""
@@ -113,7 +116,7 @@ class Inventory:
             addresses=frozenset(
                 address.key.local for address in usable if not ip_address(address.key.local).is_loopback
             ),
-            devices=tuple(self._uplinks()),
+            devices=(*self._uplinks(), *self._pod_devices()),
         )
 
     def warnings(self, families: Sequence[Family]) -> Iterator[str]:
@@ -130,18 +133,39 @@ class Inventory:
                 yield f"no uplink has a global {name} address: {name} is served but where it had to be masqueraded"
 
     def _uplinks(self) -> list[Device]:
+        sources = self._sources()
         uplinks = [link for link in self._links() if self.patterns.role_of(link) is DeviceRole.UPLINK]
-        last_lenders = (self._sources(link) for link in self._links() if link.loopback)
-        usable = with_borrowed({link.ifindex: self._sources(link) for link in uplinks}, last_lenders)
-        return [
-            Device(link.ifindex, link.name, usable[link.ifindex], link.mtu, link.ifindex in self.xdp_targets)
-            for link in uplinks
-        ]
+        last_lenders = [sources.get(link.ifindex, ()) for link in self._links() if link.loopback]
+        usable = with_borrowed({link.ifindex: sources.get(link.ifindex, ()) for link in uplinks}, last_lenders)
+        return [self._device(link, usable[link.ifindex], serves_pods=False) for link in uplinks]
+
+    def _pod_devices(self) -> Iterator[Device]:
+        """Yield the devices by which pods are reached. They borrow no addresses: most have none, and need none."""
+        sources = self._sources()
+        for link in devices_of_pods(self.links, self.roles(), self.unserved):
+            yield self._device(link, sources.get(link.ifindex, ()), serves_pods=True)
+
+    def _device(self, link: Link, addresses: Iterable[bytes], *, serves_pods: bool) -> Device:
+        master = self.links.get(link.master)
+        return Device(
+            link.ifindex,
+            link.name,
+            tuple(addresses),
+            link.mtu,
+            supports_xdp=link.ifindex in self.xdp_targets,
+            serves_pods=serves_pods,
+            master=master.name if master is not None else "",
+        )
 
     def _links(self) -> list[Link]:
         return [link for _, link in sorted(self.links.items())]
 
-    def _sources(self, link: Link) -> list[bytes]:
-        own = (address for address in self.addresses.values() if address.key.ifindex == link.ifindex)
-        ranked = sorted((address for address in own if address.is_source), key=lambda address: address.rank)
-        return list(dict.fromkeys(address.key.local for address in ranked))
+    def _sources(self) -> dict[int, list[bytes]]:
+        """Return what each device's connections may come from, best first, by interface index."""
+        found: dict[int, list[bytes]] = {}
+        usable = (address for address in self.addresses.values() if address.is_source)
+        for address in sorted(usable, key=lambda address: address.rank):
+            own = found.setdefault(address.key.ifindex, [])
+            if address.key.local not in own:
+                own.append(address.key.local)
+        return found

@@ -40,6 +40,7 @@ def parse_link(message: Message) -> Link | None:
         loopback=bool(message["flags"] & _IFF_LOOPBACK),
         header=_header_of(message["ifi_type"]),
         port_of=(details.get_attr("IFLA_INFO_SLAVE_KIND") if details is not None else None) or "",
+        master=message.get_attr("IFLA_MASTER") or 0,
         mtu=message.get_attr("IFLA_MTU"),
         xdp_program=parse_state(message).program_id,
     )

@@ -12,7 +12,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Final
 
-_BRIDGE_KINDS: Final = frozenset({"bridge", "openvswitch"})
+BRIDGE_KINDS: Final = frozenset({"bridge", "openvswitch"})
 """What joins pods is no pod device: each packet would be seen twice."""
 _AGGREGATE_KINDS: Final = frozenset({"bond", "team"})
 """What has taken devices in, and shows their packets as its own: there they are served, with its addresses."""
@@ -40,6 +40,8 @@ class Link:
     header: LinkHeader = LinkHeader.ETHERNET
     port_of: str = ""
     """The kind of the device that has taken this one in, ``bridge`` or ``bond``; empty: none has."""
+    master: int = 0
+    """The interface index of that device; 0: none has."""
     mtu: int = 1500
     """In bytes, network header included."""
     xdp_program: int = 0
@@ -96,5 +98,5 @@ class RolePatterns:
 
     @staticmethod
     def _matches(role: DeviceRole, pattern: str, link: Link) -> bool:
-        unfit = link.loopback or (role is DeviceRole.POD and link.kind in _BRIDGE_KINDS)
+        unfit = link.loopback or (role is DeviceRole.POD and link.kind in BRIDGE_KINDS)
         return not unfit and fnmatchcase(link.name, pattern)

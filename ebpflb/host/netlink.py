@@ -174,6 +174,7 @@ class HostWatcher:
         if self._on_view is not None:
             self._on_view(self._view(roles))
         self._inventory.xdp_targets = {ifindex for ifindex, can_send in self._xdp_devices().items() if can_send}
+        self._inventory.unserved = self._failed.keys()
         host = self._inventory.host()
         if host != self._last_host:
             self._last_host = host

@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from ipaddress import ip_address
 
 import pytest
@@ -58,6 +59,83 @@ def test_addresses_stand_by_rank() -> None:
     ranked = tuple(ip_address(f"10.0.0.{last}").packed for last in (3, 4, 2))
     assert host.devices == (Device(2, "eth0", ranked),)
     assert host.addresses == {ip_address(f"10.0.0.{last}").packed for last in (1, 2, 3, 4, 5, 7)}
+
+
+BRIDGE, ETH, VETH, TUN = Link(9, "cni0", "bridge", mtu=1450), Link(2, "eth0"), "veth", "tun"
+
+
+def pods_of(*links: Link, patterns: RolePatterns = PATTERNS, unserved: Collection[int] = ()) -> list[str]:
+    """The devices by which pods are reached; the others are uplinks, and come first."""
+    inventory = Inventory(patterns, unserved=unserved)
+    for link in links:
+        inventory.put_link(link)
+    devices = inventory.host().devices
+    assert [device.serves_pods for device in devices] == sorted(device.serves_pods for device in devices)
+    return [device.name for device in devices if device.serves_pods]
+
+
+def port(ifindex: int, name: str, kind: str = "veth", *, of: Link = BRIDGE) -> Link:
+    return Link(ifindex, name, kind, port_of=of.kind, master=of.ifindex)
+
+
+def test_pods_devices_are_listed_behind_the_uplinks_with_what_they_have_themselves() -> None:
+    inventory = Inventory(PATTERNS)
+    for link in (Link(1, "veth1", "veth", mtu=1400), BRIDGE, port(5, "veth5"), Link(7, "eth0")):
+        inventory.put_link(link)
+    for address in (Address(key(7, "10.0.0.1")), Address(key(9, "10.244.1.1")), Address(key(9, "fd00::1"))):
+        inventory.put_address(address)
+    inventory.put_address(Address(key(5, "fe80::5"), is_global=False))
+    packed = [ip_address(text).packed for text in ("10.0.0.1", "10.244.1.1", "fd00::1")]
+    assert inventory.host().devices == (
+        Device(7, "eth0", (packed[0],)),
+        Device(1, "veth1", (), 1400, serves_pods=True),
+        Device(5, "veth5", (), serves_pods=True, master="cni0"),
+        Device(9, "cni0", (packed[1], packed[2]), 1450, serves_pods=True),
+    )
+
+
+def test_a_bridge_leads_to_pods_while_all_of_them_are_seen() -> None:
+    assert pods_of(ETH, BRIDGE, port(3, "veth3"), port(4, "veth4")) == ["veth3", "veth4", "cni0"]
+    assert pods_of(ETH, BRIDGE, Link(3, "veth3", VETH)) == ["veth3"], "it has no port"
+    assert pods_of(ETH, BRIDGE, port(2, "eth0", "")) == [], "it joins uplinks"
+    assert pods_of(ETH, BRIDGE, port(3, "veth3"), port(2, "eth0", "")) == ["veth3", "cni0"], "it joins both"
+    assert pods_of(ETH, BRIDGE, port(3, "veth3"), port(4, "tap4", TUN)) == ["veth3"], "a virtual machine is not seen"
+    assert pods_of(ETH, BRIDGE, port(3, "veth3"), port(4, "other4")) == ["veth3"], "a pod is not seen"
+    assert pods_of(ETH, BRIDGE, port(3, "veth3"), port(4, "vxlan4", "vxlan")) == ["veth3", "cni0"], "no pod is there"
+
+
+def test_a_pod_s_device_without_its_programs_is_no_way_to_it_nor_is_its_bridge() -> None:
+    links = (ETH, BRIDGE, port(3, "veth3"), port(4, "veth4"), Link(5, "veth5", VETH))
+    assert pods_of(*links, unserved={4}) == ["veth3", "veth5"]
+    assert pods_of(*links, unserved={5}) == ["veth3", "veth4", "cni0"]
+    assert pods_of(ETH, BRIDGE, port(3, "veth3"), port(2, "eth0", ""), unserved={2}) == ["veth3"]
+
+
+def test_a_bridge_of_pods_that_is_named_as_uplink_stays_one() -> None:
+    patterns = RolePatterns(uplinks=("cni*",), pods=("veth*",))
+    assert pods_of(BRIDGE, port(3, "veth3"), patterns=patterns) == ["veth3"]
+
+
+def test_the_devices_of_open_vswitch_share_one_master() -> None:
+    system, internal = Link(20, "ovs-system", "openvswitch"), Link(21, "br-int", "openvswitch")
+    assert pods_of(system, internal, port(3, "veth3", of=system)) == ["veth3", "ovs-system", "br-int"]
+    assert pods_of(system, internal, port(3, "genev_sys_6081", "geneve", of=system)) == []
+    assert pods_of(system, internal, port(3, "veth3"), BRIDGE) == ["veth3", "cni0"]
+
+
+def test_a_port_that_joins_a_bridge_makes_another_host() -> None:
+    inventory = Inventory(PATTERNS)
+    inventory.put_link(BRIDGE)
+    inventory.put_link(Link(3, "veth3", VETH))
+    before = inventory.host()
+    inventory.put_link(port(3, "veth3"))
+    after = inventory.host()
+    assert before != after == inventory.host()
+    assert [(device.name, device.master) for device in after.devices] == [("veth3", "cni0"), ("cni0", "")]
+    inventory.drop_link(9)
+    assert [(device.name, device.master) for device in inventory.host().devices] == [("veth3", "")]
+    inventory.drop_link(3)
+    assert inventory.host().devices == ()
 
 
 def test_warnings_for_whoever_chose_the_patterns() -> None:
