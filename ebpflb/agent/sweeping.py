@@ -12,11 +12,12 @@ closed long ago, and their rows are forgotten after a few looks.
 
 import logging
 import threading
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from ebpflb.core.tables import Tables
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.stale import SocketMaps, TcpSockets, find_stale
 from ebpflb.datapath.store import open_map
-from ebpflb.datapath.sweep import FlowMaps, FlowSweeper
+from ebpflb.datapath.sweep import FlowMaps, FlowSweeper, SweepResult
 from ebpflb.errors import EbpflbError
 from ebpflb.host.sockets import StaleSocket, destroy_sockets
 from ebpflb.reconcile.believed import Vanished
@@ -39,6 +40,15 @@ AGAIN_S = 1.0
 """After a look for stale sockets, the next one: by then a connect() that was under way has got its socket."""
 LOOKS = 3
 """For each stale socket; then it is taken for closed."""
+
+
+class Sweep(NamedTuple):
+    """What one sweep of one family did, for the metrics."""
+
+    family: Family
+    seconds: float
+    result: SweepResult
+    sockets_closed: int
 
 
 class Missing:
@@ -69,7 +79,10 @@ class _FamilyMaps:
 class Sweeping:
     """A context manager that owns the maps it reads; ``run`` is one thread's work."""
 
-    def __init__(self, config: AgentConfig, clock: JiffiesClock) -> None:
+    def __init__(
+        self, config: AgentConfig, clock: JiffiesClock, on_sweep: Callable[[Sweep], None] = lambda _: None
+    ) -> None:
+        self._on_sweep = on_sweep
         self._tcp = config.close_tcp_sockets
         self._wanted = threading.Event()
         self._vanished = threading.Event()
@@ -123,6 +136,7 @@ class Sweeping:
             self._vanished.clear()  # before looking: what vanishes meanwhile is looked for again
         self._must_look_again = vanished
         for maps in self._families:
+            began = time.monotonic()
             try:
                 closed = self._close_stale(maps) if look else 0
                 result = maps.sweeper.sweep()
@@ -131,6 +145,7 @@ class Sweeping:
                     self._vanished.set()
                 log.warning("sweep_failed family=%s error=%s", maps.family.name, error)
                 continue
+            self._on_sweep(Sweep(maps.family, time.monotonic() - began, result, closed))
             removed = sum(result.removed.values())
             level = logging.INFO if removed or closed else logging.DEBUG
             log.log(
