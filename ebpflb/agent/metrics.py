@@ -2,9 +2,9 @@
 
 Decides which change of an EndpointSlice is timed, and until when a change is pending. Must not know names of metrics.
 
-    loop: on_batch, on_round, on_applied, on_status ---+
-    Sweeping: on_sweep --------------------------------+--> Metrics (at once) and Facts (per scrape)
-    per-CPU maps ``counters``, read per scrape --------+
+    loop: on_batch, on_round, on_status ---------+
+    Sweeping: on_sweep --------------------------+--> Metrics (at once) and Facts (per scrape)
+    per-CPU maps ``counters``, read per scrape --+
 
 Whoever asks does so in an HTTP thread: the loop only leaves references behind, to values that nobody changes.
 """
@@ -87,6 +87,7 @@ class Meter:
         """Hear how a round ended; what was written is looked at only now, when nobody waits for it."""
         at_s = done.ended_at.timestamp()
         for sync in done.syncs:
+            self._tables[sync.family] = sync.tables
             self.metrics.on_sync(
                 *(sync.family, sync.seconds), is_full=sync.is_full, succeeded=sync.succeeded, at_s=at_s
             )
@@ -109,10 +110,6 @@ class Meter:
         services, slices = (0, 0) if is_settled else (self._pending.services, self._pending.slices)
         self._pending = Changes(services, slices, tuple(waiting))
         self.metrics.on_pending(services, slices)
-
-    def on_applied(self, family: Family, tables: Tables) -> None:
-        """Take what the maps hold."""
-        self._tables[family] = tables
 
     def on_status(self, status: Status) -> None:
         """Take the latest status."""

@@ -16,6 +16,7 @@ from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.events import EventWriter, Reporter, tell_of_start
 from ebpflb.agent.families import keep_served_families
 from ebpflb.agent.hooks import Hooks
+from ebpflb.agent.monitoring import Monitoring
 from ebpflb.agent.opt_outs import HostFacts, OptOuts
 from ebpflb.agent.sweeping import Sweeping
 from ebpflb.agent.together import run_together
@@ -96,7 +97,9 @@ def _serve(
             families=config.families,
             xdp_devices=hooks.acceleration.devices,
         )
-        sweeping = stack.enter_context(Sweeping(config, clock))
+        monitoring = stack.enter_context(Monitoring(config, builds, events, inbox.view, board.on_health))
+        meter = monitoring.meter
+        sweeping = stack.enter_context(Sweeping(config, clock, meter.on_sweep))
         reporter = Reporter(events, config.families)
         status_file = StatusFile(config.status_path)
         loop = ReconcileLoop(
@@ -104,11 +107,13 @@ def _serve(
             inbox,
             config.node_name,
             on_applied=sweeping.on_applied,
-            on_status=_StatusReport(status_file, lambda: remove_other_builds(config, builds), reporter.on_status),
+            on_status=_StatusReport(
+                status_file, lambda: remove_other_builds(config, builds), reporter.on_status, meter.on_status
+            ),
             node_status=board.node_status,
             settings=Settings(comparison_period_s=config.config_sync_period_s),
             options=config.options,
-            observers=[reporter],
+            observers=[*monitoring.observers, reporter],
         )
         tell_of_start(events, config.node_name)
         run_together(
@@ -120,6 +125,7 @@ def _serve(
                 "opt-outs": lambda end: opt_outs.run([board.on_opt_outs, facts.on_opt_outs], end),
                 "sweep": sweeping.run,
                 "reconcile": loop.run,
+                "health": monitoring.run,
             },
         )
 

@@ -89,6 +89,11 @@ class FamilyReconciler:
         return self._pending_since is None and not self._failures and not self._error
 
     @property
+    def tables(self) -> Tables:
+        """What the maps are believed to hold."""
+        return self._believed.tables
+
+    @property
     def reads(self) -> int:
         """How often the maps were read as a whole."""
         return self._believed.reads

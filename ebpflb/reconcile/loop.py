@@ -136,7 +136,7 @@ class ReconcileLoop:
         if family.rounds == rounds:
             return None
         seconds = self._clock.monotonic() - began
-        return Sync(family.family, seconds, is_full=family.reads != reads, succeeded=family.is_healthy)
+        return Sync(family.family, seconds, family.reads != reads, family.is_healthy, family.tables)
 
     def _round(self, family: FamilyReconciler, batch: Batch | None) -> None:
         if not family.round(batch):

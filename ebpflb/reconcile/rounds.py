@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from ebpflb.core.abi import Family
+from ebpflb.core.tables import Tables
 from ebpflb.reconcile.inbox import Batch
 
 
@@ -24,6 +25,8 @@ class Sync:
     """The maps were read as a whole, rather than believed to hold what was written."""
     succeeded: bool
     """It came to its end, and the kernel took every row."""
+    tables: Tables
+    """What the maps hold now, as far as that is known."""
 
 
 @dataclass(frozen=True, slots=True)

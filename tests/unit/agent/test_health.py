@@ -16,6 +16,7 @@ from ebpflb.core.abi import Family
 from ebpflb.core.kept import Unread
 from ebpflb.core.model import Host, Node, ServiceType, Snapshot, parse_address
 from ebpflb.core.options import Options
+from ebpflb.core.tables import Tables
 from ebpflb.errors import PrerequisiteError
 from ebpflb.host.http_ports import Endpoint, HttpPorts, Wanted
 from ebpflb.host.http_server import HttpServer, Request, open_socket
@@ -80,7 +81,7 @@ class World:
 
     def settle(self, batch: Batch | None, **unsettled: datetime) -> None:
         since = {Family[name]: moment for name, moment in unsettled.items()}
-        sync = Sync(V4, 0.01, is_full=False, succeeded=not unsettled)
+        sync = Sync(V4, 0.01, is_full=False, succeeded=not unsettled, tables=Tables(V4))
         self.health.on_round(Round(batch, (sync,), self.now, since))
 
     @contextmanager
