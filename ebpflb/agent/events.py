@@ -7,8 +7,8 @@ Decides what of a round is told, and how much of it at once. Must not know how r
 
 At the default level a round says what happened to each service port, as kube-proxy's operators look for it ("Setting
 endpoints for ..."). A round that changes more Services than ``MAX_CHANGED`` at once, as the first one of a large
-cluster does, says how many instead, and each line at debug level (``-v 4``): 10,000 Services would be 20,000 lines and
-half a second of the loop's time.
+cluster does, says how many instead, and each line at debug level (``-v 4``): 10,000 Services of 10 pods each are 20,000
+lines, and a second of the loop's time. A change of one of them costs some ten milliseconds, after it is in the maps.
 """
 
 import logging

@@ -29,7 +29,7 @@ from ebpflb.core.model import (
 from ebpflb.core.tables import BackendKey
 from ebpflb.core.topology import select
 
-ObjectT = TypeVar("ObjectT", Service, EndpointSlice)
+ObjectT = TypeVar("ObjectT", bound=Service | EndpointSlice)
 
 MAX_SHOWN = 100
 """Endpoints in one line: a Service of thousands shall not have a line of 100 kB with each of its pods."""
@@ -85,14 +85,12 @@ def misplaced_addresses(before: Snapshot, after: Snapshot) -> Iterator[Misplaced
                 yield Misplaced((obj.namespace, obj.service_name), obj.name, format_address(min(news)))
 
 
-def _changed(before: Mapping[ObjectKey, ObjectT], after: Mapping[ObjectKey, ObjectT]) -> Iterator[ObjectT]:
-    """Yield the objects that are not the same ones, as they are and as they were."""
-    for key, obj in after.items():
-        if before.get(key) is not obj:
-            yield obj
-    for key, obj in before.items():
-        if after.get(key) is not obj:
-            yield obj
+def _changed(before: Mapping[ObjectKey, ObjectT], after: Mapping[ObjectKey, ObjectT]) -> list[ObjectT]:
+    """Return the objects that are not the same ones, as they are and as they were."""
+    known = before.get
+    news = [key for key, obj in after.items() if known(key) is not obj]
+    gone = [key for key in before if key not in after]
+    return [after[key] for key in news] + [before[key] for key in (*news, *gone) if key in before]
 
 
 def _of_other_family(endpoint_slice: EndpointSlice) -> set[bytes]:
@@ -101,10 +99,8 @@ def _of_other_family(endpoint_slice: EndpointSlice) -> set[bytes]:
 
 def _slices_of(keys: Collection[ObjectKey], snapshot: Snapshot) -> dict[ObjectKey, list[EndpointSlice]]:
     index: dict[ObjectKey, list[EndpointSlice]] = {}
-    for obj in snapshot.slices.values():
-        key = (obj.namespace, obj.service_name)
-        if key in keys:
-            index.setdefault(key, []).append(obj)
+    for obj in [each for each in snapshot.slices.values() if (each.namespace, each.service_name) in keys]:
+        index.setdefault((obj.namespace, obj.service_name), []).append(obj)
     return index
 
 
