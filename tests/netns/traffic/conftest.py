@@ -9,6 +9,7 @@ import pytest
 
 from ebpflb.bench.plan import DUAL_STACK, PodNetwork, Underlay
 from ebpflb.core.abi import Family
+from tests.netns.traffic.rules import world_of_rules
 from tests.netns.traffic.wide import Wide, wide_world
 from tests.netns.traffic.world import World, world_on
 
@@ -48,6 +49,13 @@ def overlaid() -> Iterator[Wide]:
         yield world
 
 
+@pytest.fixture(scope="session")
+def rules_world() -> Iterator[World]:
+    """Pods on bridges, and an agent on node-1 alone, which modules configure as they like."""
+    with world_of_rules() as world:
+        yield world
+
+
 @pytest.fixture(params=DUAL_STACK, ids=lambda family: family.name)
 def family(request: pytest.FixtureRequest) -> Family:
     """Run the test for IPv4 and for IPv6."""
@@ -58,6 +66,12 @@ def family(request: pytest.FixtureRequest) -> Family:
 def routed(routed_world: World, family: Family) -> World:
     """Pods on routed veths, in each family."""
     return routed_world.speaking(family)
+
+
+@pytest.fixture
+def rules(rules_world: World, family: Family) -> World:
+    """The world of the rules, in each family."""
+    return rules_world.speaking(family)
 
 
 @pytest.fixture(params=["routed", "bridged"])

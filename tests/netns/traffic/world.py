@@ -86,6 +86,9 @@ class World:
             ),
             "outside": self.lab.client,
             "neighbour": self.lab.pod(2, 2),
+            "uncovered host": Place(
+                "uncovered host", node.addresses, node.netns, self.lab.cgroup / "outside" / "host", node.started
+            ),
         }
         return places[name]
 
@@ -96,6 +99,11 @@ class World:
             place.cgroup.mkdir(parents=True, exist_ok=True)
             self._callers[name] = Caller(place)
         return self._callers[name]
+
+    def configure(self, *flags: str) -> None:
+        """Let node-1's agent run with these flags; it goes on if it does already."""
+        if self.agents[1].flags != flags:
+            self.agents[1].restart(*flags)
 
     def put(self, spec: Spec) -> None:
         """Write a Service and wait until every node has it."""
@@ -158,6 +166,8 @@ def standing_specs(lab: Lab) -> dict[str, Spec]:
         Spec("local-elsewhere", 9, remote, external_local=True, internal_local=True),
         Spec("remote-twin", 10, remote[:1]),
         Spec("local-twin", 11, (local,)),
+        Spec("local-here", 12, (local,), external_local=True, internal_local=True),
+        Spec("self-neighbour", 13, remote[1:]),
     ]
     return {spec.name: spec for spec in specs}
 
