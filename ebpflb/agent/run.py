@@ -18,8 +18,10 @@ from ebpflb.agent.families import keep_served_families
 from ebpflb.agent.hooks import Hooks
 from ebpflb.agent.monitoring import Monitoring
 from ebpflb.agent.opt_outs import HostFacts, OptOuts
+from ebpflb.agent.restart import NodeGuard, Restart, restart_parts
 from ebpflb.agent.sweeping import Sweeping
 from ebpflb.agent.together import run_together
+from ebpflb.agent.tuning import tune_node
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
 from ebpflb.datapath.cgroup import require_cgroup
@@ -67,6 +69,7 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
         clock = stack.enter_context(JiffiesClock())
         builds = build_unless_stopped(config, clock.hz, stop)
         if not stop.is_set():
+            tune_node(config)
             _serve(config, source, clock, builds, stop, events=events, warnings=warnings)
     log.info("stopped instance=%s traffic=goes_on", config.instance)
 
@@ -89,6 +92,8 @@ def _serve(
         hooks.detach_strays()
         opt_outs = OptOuts(config)
         inbox = Inbox(config.node_name, on_pods=opt_outs.on_pods)
+        restart = Restart()
+        guard = NodeGuard(inbox, config, restart)
         facts = HostFacts(inbox.host)
         board = Board(hooks, inbox.wake, (*warnings, *check_capacities(config)))
         watcher = HostWatcher(
@@ -120,12 +125,13 @@ def _serve(
             stop,
             {
                 "netlink": watcher.run,
-                "source": lambda end: source.run(inbox, end),
+                "source": lambda end: source.run(guard, end),
                 "events": events.run,
                 "opt-outs": lambda end: opt_outs.run([board.on_opt_outs, facts.on_opt_outs], end),
                 "sweep": sweeping.run,
                 "reconcile": loop.run,
                 "health": monitoring.run,
+                **restart_parts(config, restart),
             },
         )
 
