@@ -1,4 +1,4 @@
-"""Sweeps flows and closes stale sockets: now and then, and at once when a backend has vanished from a Service.
+"""Sweeps flows and closes stale sockets: now and then, and at once when a Service's backends have changed.
 
 Runs beside the loop, so that a long flow table never delays a change of the maps. What is over, and which sockets are
 stale, is decided in ``datapath``; ``host`` closes them.
@@ -7,7 +7,10 @@ stale, is decided in ``datapath``; ``host`` closes them.
 
 A socket that is not found is looked for again, shortly after: a connect() that chose the backend just before it went
 may not have got its socket into the kernel's tables, or not even its row into ``sock_origins``. Most, though, were
-closed long ago, and their rows are forgotten after a few looks.
+closed long ago, and their rows are forgotten after a few looks. Unconnected UDP sockets are never found. They choose
+anew by themselves, and the row names the sender of an answer that is under way: it stays for so long as well, however
+often Services change meanwhile. Flows end in steps, for the same reason (``sweep.py``): while a sweep sees orphans,
+another one follows.
 """
 
 import logging
@@ -37,9 +40,10 @@ log = logging.getLogger(__name__)
 PERIOD_S = 10.0
 """Between sweeps: as long as the shortest timeout, so no flow outlives it by more than that."""
 AGAIN_S = 1.0
-"""After a look for stale sockets, the next one: by then a connect() that was under way has got its socket."""
+"""After a look for stale sockets, the next one: by then a connect() that was under way has got its socket, and an
+orphaned flow has lingered."""
 LOOKS = 3
-"""For each stale socket; then it is taken for closed."""
+"""For each stale socket; then it is taken for closed. Looks in quick succession are not enough."""
 
 
 class Sweep(NamedTuple):
@@ -52,19 +56,24 @@ class Sweep(NamedTuple):
 
 
 class Missing:
-    """The stale sockets that were not found, and how often each has been looked for."""
+    """The stale sockets that were not found: since when, and how often each has been looked for."""
 
     def __init__(self) -> None:
-        self._looks: dict[StaleSocket, int] = {}
+        self._looks: dict[StaleSocket, tuple[int, float]] = {}
 
     def __bool__(self) -> bool:
         """Return whether any is to be looked for again."""
         return bool(self._looks)
 
-    def note(self, missing: Collection[StaleSocket]) -> set[StaleSocket]:
+    def note(self, missing: Collection[StaleSocket], now_s: float) -> set[StaleSocket]:
         """Hear which were not found this time; return those to be given up. Whoever is no longer stale is forgotten."""
-        looks = {each: self._looks.get(each, 0) + 1 for each in missing}
-        self._looks = {each: count for each, count in looks.items() if count < LOOKS}
+        before = {each: self._looks.get(each, (0, now_s)) for each in missing}
+        looks = {each: (count + 1, since) for each, (count, since) in before.items()}
+        self._looks = {
+            each: (count, since)
+            for each, (count, since) in looks.items()
+            if count < LOOKS or now_s - since < (LOOKS - 1) * AGAIN_S
+        }
         return looks.keys() - self._looks.keys()
 
 
@@ -85,8 +94,9 @@ class Sweeping:
         self._on_sweep = on_sweep
         self._tcp = config.close_tcp_sockets
         self._wanted = threading.Event()
-        self._vanished = threading.Event()
-        """Set: a backend or a member has vanished since the last look for stale sockets."""
+        self._changed = threading.Event()
+        """Set: backends or members have changed since the last look for stale sockets."""
+        self._members: dict[Family, int] = {}
         self._must_look_again = False
         with ExitStack() as stack:
             self._families = [_open(stack, config, family, clock) for family in config.families]
@@ -103,7 +113,11 @@ class Sweeping:
         self._resources.close()
 
     def on_applied(self, family: Family, tables: Tables, vanished: Vanished) -> None:
-        """Hear from the loop what it has written: whatever vanished is swept after at once."""
+        """Hear from the loop what it has written: whatever that leaves behind is swept at once.
+
+        A first member, too, leaves some behind: until it came, a service port kept what it had. Members that only
+        came are more members.
+        """
         log.debug(
             "applied family=%s frontends=%d vanished_backends=%d vanished_members=%d",
             family.name,
@@ -111,15 +125,17 @@ class Sweeping:
             len(vanished.backends),
             len(vanished.members),
         )
+        has_grown = len(tables.members) > self._members.get(family, 0)
+        self._members[family] = len(tables.members)
         # A backend that begins to drain vanishes from nothing.
-        if vanished.backends or vanished.members or self._tcp is TcpSockets.DRAINING:
-            self._vanished.set()
+        if vanished.backends or vanished.members or has_grown or self._tcp is TcpSockets.DRAINING:
+            self._changed.set()
             self._wanted.set()
 
     def run(self, stop: threading.Event) -> None:
         """Sweep until ``stop`` is set. A failing sweep is logged and tried again: it must not end the agent."""
         threading.Thread(target=self._wake_at, args=(stop,), name="sweep-stop", daemon=True).start()
-        self._vanished.set()  # a predecessor may have been killed between removing a backend and sweeping
+        self._changed.set()  # a predecessor may have been killed between removing a backend and sweeping
         while not stop.is_set():
             self._sweep_all()
             self._wanted.wait(AGAIN_S if self._must_look_again else PERIOD_S)
@@ -130,11 +146,11 @@ class Sweeping:
         self._wanted.set()
 
     def _sweep_all(self) -> None:
-        vanished = self._vanished.is_set()
-        look = vanished or self._must_look_again
-        if vanished:
-            self._vanished.clear()  # before looking: what vanishes meanwhile is looked for again
-        self._must_look_again = vanished
+        changed = self._changed.is_set()
+        look = changed or self._must_look_again
+        if changed:
+            self._changed.clear()  # before looking: what changes meanwhile is looked for again
+        self._must_look_again = changed
         for maps in self._families:
             began = time.monotonic()
             try:
@@ -142,9 +158,10 @@ class Sweeping:
                 result = maps.sweeper.sweep()
             except (EbpflbError, OSError) as error:
                 if look:
-                    self._vanished.set()
+                    self._changed.set()
                 log.warning("sweep_failed family=%s error=%s", maps.family.name, error)
                 continue
+            self._must_look_again |= result.orphans > 0
             self._on_sweep(Sweep(maps.family, time.monotonic() - began, result, closed))
             removed = sum(result.removed.values())
             level = logging.INFO if removed or closed else logging.DEBUG
@@ -163,7 +180,7 @@ class Sweeping:
         stale = find_stale(maps.sockets, self._tcp)
         wanted = [StaleSocket(*each) for each in stale.sockets]
         closed = destroy_sockets(wanted)
-        given_up = maps.missing.note(set(wanted) - closed)
+        given_up = maps.missing.note(set(wanted) - closed, time.monotonic())
         self._must_look_again |= bool(maps.missing)
         done = np.array([each in closed or each in given_up for each in wanted], np.bool_)
         maps.sockets.sock_origins.delete(stale.keys[done])
@@ -173,5 +190,5 @@ class Sweeping:
 def _open(stack: ExitStack, config: AgentConfig, family: Family, clock: JiffiesClock) -> _FamilyMaps:
     names = {*FlowMaps._fields, *SocketMaps._fields}
     maps = {name: stack.enter_context(open_map(config.pins, family, name)) for name in names}
-    sweeper = FlowSweeper(FlowMaps(*(maps[name] for name in FlowMaps._fields)), clock)
+    sweeper = FlowSweeper(FlowMaps(*(maps[name] for name in FlowMaps._fields)), clock, config.timeouts)
     return _FamilyMaps(family, sweeper, SocketMaps(*(maps[name] for name in SocketMaps._fields)))

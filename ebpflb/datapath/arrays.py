@@ -1,6 +1,7 @@
 """Rows of maps as numpy arrays, as C sees them. Pure: knows no map.
 
 rows --pointers--> addresses for libbpf          chunks of rows --joined--> rows
+keys --as_text, sorted--> places(of others)
 """
 
 from collections.abc import Sequence
@@ -27,3 +28,16 @@ def joined(chunks: Sequence[Rows]) -> Rows:
         result[position : position + len(chunk)] = chunk
         position += len(chunk)
     return result
+
+
+def as_text(keys: Rows) -> npt.NDArray[np.bytes_]:
+    """Return keys as byte strings, which numpy sorts fast. It ignores trailing NULs; at one length no two collide."""
+    return np.ascontiguousarray(keys).view(f"S{keys.dtype.itemsize}")
+
+
+def places(ascending: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Return where each wanted value stands among ascending ones, and whether it is there at all."""
+    if not len(ascending):
+        return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
+    place = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    return place, ascending[place] == wanted

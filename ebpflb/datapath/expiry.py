@@ -4,7 +4,7 @@ Two entries make a flow; each names the other by what its packets become. They l
 their two stamps. Jiffies have 32 bits and wrap: only signed differences are compared. Both flow maps are judged alike,
 each by itself: partners are in the same map.
 
-    flow entries + now + backends, members --judge--> for each entry: state, partner, over or not
+    flow entries + now + Serving --judge--> for each entry: state, partner, over or not
 
 Some entries have no partner. A DSR request has none by design, and stands for both directions: replies do not pass
 here. A reply entry of a masqueraded flow is left alone when the client reuses its port: it keeps *our* port from being
@@ -26,15 +26,15 @@ Timeouts, with what Linux' conntrack does where kube-proxy runs on it:
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ebpflb.core.abi import BackendState, FlowFlag, FlowSeen, Protocol
-from ebpflb.datapath.arrays import Rows
+from ebpflb.core.abi import FlowFlag, FlowSeen, Protocol
+from ebpflb.datapath.arrays import Rows, as_text, places
+from ebpflb.datapath.serving import Dialled, Mask, Serving
 
-Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.intp]
 _Bits = npt.NDArray[np.uint8]
 
@@ -77,63 +77,6 @@ class Timeouts:
         return seconds
 
 
-class Backends(NamedTuple):
-    """Columns of the map ``backends``; the position is the id."""
-
-    state: npt.NDArray[np.uint8]
-    generation: npt.NDArray[np.uint32]
-
-    def are_gone(self, backend_id: npt.NDArray[np.uint32], generation: npt.NDArray[np.uint32]) -> Mask:
-        """Return, for each reference to a backend, whether it names none or another one by now."""
-        beyond = backend_id >= len(self.state)
-        known = np.where(beyond, 0, backend_id)
-        gone: Mask = beyond | (self.generation[known] != generation) | (self.state[known] == BackendState.NONE)
-        return gone
-
-
-class Members(NamedTuple):
-    """Which backends belong to which service ports, each pair as one number; sorted."""
-
-    pairs: npt.NDArray[np.uint64]
-
-    @classmethod
-    def of(cls, service_id: npt.NDArray[np.uint32], backend_id: npt.NDArray[np.uint32]) -> Self:
-        """Take two columns: of the keys of ``members``, say."""
-        return cls(np.sort(_pairs(service_id, backend_id)))
-
-    def have(self, service_id: npt.NDArray[np.uint32], backend_id: npt.NDArray[np.uint32]) -> Mask:
-        """Return which backends belong to their service port."""
-        wanted = _pairs(service_id, backend_id)
-        if not len(self.pairs):
-            return np.zeros(len(wanted), np.bool_)
-        place = np.minimum(np.searchsorted(self.pairs, wanted), len(self.pairs) - 1)
-        found: Mask = self.pairs[place] == wanted
-        return found
-
-    def have_lost(self, service_id: npt.NDArray[np.uint32], backend_id: npt.NDArray[np.uint32]) -> Mask:
-        """Return, for each backend that a service had, whether it has left that service, and others are there.
-
-        A service port without any member keeps what it has, as with kube-proxy: there is nowhere better to go.
-        """
-        lost: Mask = ~self.have(service_id, backend_id) & np.isin(service_id, _services(self.pairs))
-        return lost
-
-
-class Serving(NamedTuple):
-    """Which backends there are, and which of them serve which service port."""
-
-    backends: Backends
-    members: Members
-
-    def are_orphaned(self, keys: Rows, values: Rows) -> Mask:
-        """Return which flows or sockets are of UDP, and their backend is gone or has left their service port."""
-        orphaned: Mask = keys["protocol"] == Protocol.UDP
-        of_udp = values[orphaned]
-        gone = self.backends.are_gone(of_udp["backend_id"], of_udp["generation"])
-        orphaned[orphaned] = gone | self.members.have_lost(of_udp["service_id"], of_udp["backend_id"])
-        return orphaned
-
-
 class Judgement(NamedTuple):
     """Columns parallel to the entries that were judged."""
 
@@ -144,12 +87,9 @@ class Judgement(NamedTuple):
     is_idle: Mask
     """The flow's timeout has passed."""
     is_orphaned: Mask
-    """A UDP flow whose backend is gone or has left its service port: a new flow would find another one."""
-
-    @property
-    def is_over(self) -> Mask:
-        """Either."""
-        return self.is_idle | self.is_orphaned
+    """Entries of UDP whose backend is gone or has left its service port: a new flow would find another one."""
+    is_reply: Mask
+    """Entries that translate what the backend says."""
 
     @property
     def leads(self) -> Mask:
@@ -167,8 +107,16 @@ def judge(keys: Rows, values: Rows, serving: Serving, *, now_jiffies: int, hz: i
     age = np.where(paired, np.minimum(age, age[partner]), age)
     limits = np.array([timeouts.of(each) * hz for each in FlowState], np.int64)[state]
     limits[(state == FlowState.RESET) & are_masqueraded(values)] = max(timeouts.reset, timeouts.closed) * hz
-    orphaned = serving.are_orphaned(keys, values) & (state != FlowState.MOVED)
-    return Judgement(state, partner, age >= limits, orphaned)
+    is_reply = (values["flags"] & FlowFlag.REPLY) != 0
+    orphaned = serving.are_orphaned(_dialled(keys, values, is_reply), values) & (state != FlowState.MOVED)
+    return Judgement(state, partner, age >= limits, orphaned, is_reply)
+
+
+def _dialled(keys: Rows, values: Rows, is_reply: Mask) -> Dialled:
+    """Return the frontends: where requests go, and where replies seem to come from."""
+    address, port = keys["daddr"].copy(), keys["dport"].copy()
+    address[is_reply], port[is_reply] = values["to_saddr"][is_reply], values["to_sport"][is_reply]
+    return Dialled(address, port, keys["protocol"])
 
 
 def are_masqueraded(values: Rows) -> Mask:
@@ -188,13 +136,10 @@ def partners(keys: Rows, values: Rows) -> Positions:
     for mine, becomes in (("saddr", "to_daddr"), ("daddr", "to_saddr"), ("sport", "to_dport"), ("dport", "to_sport")):
         reverse[mine] = values[becomes]
     reverse["protocol"] = keys["protocol"]
-    have, want = _as_text(keys), _as_text(reverse)
-    if not len(have):
-        return np.empty(0, np.intp)
+    have = as_text(keys)
     order = np.argsort(have)
-    place = np.minimum(np.searchsorted(have, want, sorter=order), len(have) - 1)
-    found = order[place]
-    found = np.where(have[found] == want, found, -1)
+    place, known = places(have[order], as_text(reverse))
+    found = np.where(known, order[place], -1)
     itself = np.arange(len(keys))
     mutual = (found >= 0) & (found != itself) & (found[found] == itself)
     return np.where(mutual, found, -1)
@@ -222,16 +167,3 @@ def _states(is_tcp: Mask, request: _Bits, reply: _Bits) -> npt.NDArray[np.uint8]
     )
     conditions = [condition for condition, _state in rules]
     return np.select(conditions, [np.uint8(state) for _condition, state in rules], np.uint8(FlowState.ESTABLISHED))
-
-
-def _pairs(service_id: npt.NDArray[np.uint32], backend_id: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
-    return service_id.astype(np.uint64) << np.uint64(32) | backend_id
-
-
-def _services(pairs: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
-    return np.unique((pairs >> np.uint64(32)).astype(np.uint32))
-
-
-def _as_text(keys: Rows) -> npt.NDArray[np.bytes_]:
-    """Return keys as byte strings, which numpy sorts fast. It ignores trailing NULs; at one length no two collide."""
-    return np.ascontiguousarray(keys).view(f"S{keys.dtype.itemsize}")

@@ -1,9 +1,9 @@
 """Which sockets of ``sock_origins`` are stale: their backend serves them no more, and they would never notice.
 
-Decides by protocol: UDP leaves as its flows do (``expiry.py``); TCP may drain, so the user says when it must end. Must
+Decides by protocol: UDP leaves as its flows do (``serving.py``); TCP may drain, so the user says when it must end. Must
 not know how a socket is found or closed, nor when anybody looks.
 
-    sock_origins, then backends, members [, frontends, slots] --find_stale--> StaleSockets
+    sock_origins, then backends, members, frontends [, slots] --find_stale--> StaleSockets
 
 ``sock_origins`` is read first: a backend is written before a frontend leads to it and removed after none does, so
 whoever was chosen before is there still, or has left.
@@ -16,9 +16,9 @@ import numpy as np
 
 from ebpflb.core.abi import SLOTS_PER_LINE, Protocol
 from ebpflb.datapath.arrays import Rows
-from ebpflb.datapath.codec import addresses_of
-from ebpflb.datapath.expiry import Backends, Members, Serving
+from ebpflb.datapath.columns import addresses_of
 from ebpflb.datapath.maps import BpfMap
+from ebpflb.datapath.serving import Dialled, Members, read_serving
 
 
 class TcpSockets(StrEnum):
@@ -64,8 +64,8 @@ def find_stale(maps: SocketMaps, tcp: TcpSockets) -> StaleSockets:
     keys, values = maps.sock_origins.read()
     if not len(keys):
         return _described(keys)
-    serving = read_serving(maps.backends, maps.members)
-    are_stale = serving.are_orphaned(keys, values)
+    serving = read_serving(maps.backends, maps.members, maps.frontends)
+    are_stale = serving.are_orphaned(Dialled(values["address"], values["port"], keys["protocol"]), values)
     if tcp is not TcpSockets.NEVER:
         are_tcp = keys["protocol"] == Protocol.TCP
         of_tcp = values[are_tcp]
@@ -85,13 +85,6 @@ def _described(keys: Rows) -> StaleSockets:
         map(Protocol, keys["protocol"].tolist()),
     )
     return StaleSockets([StaleSocket(*row) for row in zip(*columns, strict=True)], keys)
-
-
-def read_serving(backends: BpfMap, members: BpfMap) -> Serving:
-    """Read what tells whether a backend is still the same, and still serves a service port."""
-    _ids, values = backends.read()
-    keys, _sets = members.read()
-    return Serving(Backends(values["state"], values["generation"]), Members.of(keys["service_id"], keys["backend_id"]))
 
 
 def read_taking(frontends: BpfMap, slots: BpfMap, service_id: Rows) -> Members:

@@ -13,7 +13,7 @@ import pytest
 from ebpflb.agent import sweeping
 from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.sweeping import LOOKS, Missing, Sweeping
-from ebpflb.core.abi import BackendFlag, BackendState, Family, Protocol
+from ebpflb.core.abi import BackendFlag, BackendState, Family, MemberSet, Protocol
 from ebpflb.core.tables import Backend, BackendKey, MemberKey, Tables
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.layout import layout_of
@@ -40,6 +40,8 @@ class World:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.sweeps = 0
+        self.orphans: list[int] = []
+        """What the next sweeps see, the first one last."""
         self.looks: list[TcpSockets] = []
         self.failures: list[Exception] = []
         self.stale: list[StaleSocket] = []
@@ -51,7 +53,7 @@ class World:
         with self.changed:
             self.sweeps += 1
             self.changed.notify_all()
-        return NOTHING
+            return NOTHING._replace(orphans=self.orphans.pop() if self.orphans else 0)
 
     def find_stale(self, _: SocketMaps, tcp: TcpSockets) -> StaleSockets:
         with self.changed:
@@ -104,14 +106,17 @@ def swept(tcp: TcpSockets = TcpSockets.DELETED) -> Iterator[Sweeping]:
     with Sweeping(config, cast("JiffiesClock", None)) as subject:
         thread = threading.Thread(target=subject.run, args=(stop,))
         thread.start()
-        yield subject
-        stop.set()
-        thread.join(10)
+        try:
+            yield subject
+        finally:
+            stop.set()
+            thread.join(10)
         assert not thread.is_alive()
 
 
-def applied(subject: Sweeping, vanished: Vanished) -> None:
-    subject.on_applied(Family.IPV4, Tables(Family.IPV4), vanished)
+def applied(subject: Sweeping, vanished: Vanished, members: int = 0) -> None:
+    rows = {MemberKey(1, 1 + number): MemberSet.SERVING for number in range(members)}
+    subject.on_applied(Family.IPV4, Tables(Family.IPV4, members=rows), vanished)
 
 
 def test_the_first_sweep_looks_for_what_a_predecessor_left(world: World) -> None:
@@ -134,7 +139,25 @@ def test_a_change_without_a_vanished_backend_is_no_reason_to_sweep(world: World)
         world.wait(lambda: len(world.looks) == SETTLED)
         applied(subject, NONE)
         assert not subject._wanted.is_set()
-        assert not subject._vanished.is_set()
+        assert not subject._changed.is_set()
+
+
+def test_members_that_come_leave_nobody_where_he_is(world: World) -> None:
+    """Until there is one, flows stay with a backend that their Service has lost."""
+    with swept() as subject:
+        world.wait(lambda: len(world.looks) == SETTLED)
+        applied(subject, NONE, members=1)
+        world.wait(lambda: len(world.looks) == 2 * SETTLED)
+        applied(subject, NONE, members=1)
+        assert not subject._changed.is_set()
+
+
+def test_orphans_are_swept_until_there_are_none(world: World) -> None:
+    world.orphans = [0, 1, 2, 4, 4]
+    with swept() as subject:
+        world.wait(lambda: world.sweeps == 5)
+        world.wait(lambda: not subject._must_look_again)
+    assert world.sweeps == 5
 
 
 def test_any_change_may_have_begun_to_drain_a_backend(world: World) -> None:
@@ -184,8 +207,16 @@ def test_a_socket_that_is_never_found_is_given_up(world: World) -> None:
 def test_looks_are_counted_for_each_socket_and_forgotten_with_it() -> None:
     first, second = (sockets.StaleSocket(cookie, bytes(4), 53, Protocol.TCP) for cookie in (1, 2))
     missing = Missing()
-    assert [missing.note({first}), missing.note({first, second})] == [set(), set()]
-    assert missing.note({first, second}) == {first}
-    assert missing.note(set()) == set()
+    assert [missing.note({first}, 0), missing.note({first, second}, 10)] == [set(), set()]
+    assert missing.note({first, second}, 20) == {first}
+    assert missing.note(set(), 30) == set()
     assert not missing
-    assert [missing.note({second}) for _ in range(LOOKS)] == [set(), set(), {second}]
+    assert [missing.note({second}, now) for now in range(LOOKS)] == [set(), set(), {second}]
+
+
+def test_looks_in_quick_succession_take_no_answer_from_a_socket() -> None:
+    """An unconnected socket is never found; its row names the sender of what is still under way to it."""
+    missing, sought = Missing(), {sockets.StaleSocket(1, bytes(4), 53, Protocol.UDP)}
+    last = (LOOKS - 1) * sweeping.AGAIN_S
+    assert [missing.note(sought, now) for now in (0.0, 0.1, 0.2, last - 0.1)] == [set()] * 4
+    assert missing.note(sought, last) == sought

@@ -9,17 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebpflb.core.abi import BackendState, Family, FlowFlag, FlowSeen, Protocol
-from ebpflb.datapath.expiry import (
-    Backends,
-    FlowState,
-    Judgement,
-    Members,
-    Serving,
-    Timeouts,
-    judge,
-    partners,
-)
+from ebpflb.datapath.expiry import FlowState, Judgement, Timeouts, judge, partners
 from ebpflb.datapath.layout import layout_of
+from ebpflb.datapath.serving import Backends, Frontends, Members, Serving
 
 HZ = 250
 NOW = 1_000_000
@@ -36,9 +28,6 @@ def members(pairs: Iterable[tuple[int, int]]) -> Members:
     """The map ``members`` with these pairs of service port and backend, in this order."""
     columns = np.array(list(pairs), np.uint32).reshape(-1, 2)
     return Members.of(columns[:, 0], columns[:, 1])
-
-
-SERVING = Serving(BACKENDS, members([(TWIN, 2), (SERVICE, 2), (SERVICE, 1)]))
 
 
 class End(NamedTuple):
@@ -89,8 +78,22 @@ def pack(entries: list[Entry], family: Family = Family.IPV4) -> tuple[Any, Any]:
     return keys, values
 
 
-def judged(entries: list[Entry], now: int = NOW, family: Family = Family.IPV4) -> Judgement:
-    return judge(*pack(entries, family), SERVING, now_jiffies=now, hz=HZ, timeouts=Timeouts())
+def frontends(owners: dict[End, int], family: Family) -> Frontends:
+    """Who has which address and port; a NodePort's address is 0."""
+    layout = layout_of("frontends", family)
+    keys, values = np.zeros(len(owners), layout.key), np.zeros(len(owners), layout.value)
+    for row, (end, service_id) in enumerate(owners.items()):
+        keys[row]["address"]["word"][-1], keys[row]["port"] = end
+        keys[row]["protocol"] = Protocol.UDP
+        values[row]["service_id"] = service_id
+    return Frontends.of(keys, values)
+
+
+def judged(
+    entries: list[Entry], now: int = NOW, family: Family = Family.IPV4, owners: dict[End, int] | None = None
+) -> Judgement:
+    serving = Serving(BACKENDS, members([(TWIN, 2), (SERVICE, 2), (SERVICE, 1)]), frontends(owners or {}, family))
+    return judge(*pack(entries, family), serving, now_jiffies=now, hz=HZ, timeouts=Timeouts())
 
 
 Row = tuple[Protocol, int, int, FlowState, int]
@@ -126,7 +129,7 @@ def test_a_flow_ends_when_the_timeout_of_its_state_has_passed(row: Row, family: 
     fresh = judged(pair(request_seen, reply_seen, ages_s=(timeout - tick,) * 2, protocol=protocol), family=family)
     assert fresh.state.tolist() == [state, state]
     assert fresh.partner.tolist() == [1, 0]
-    assert not fresh.is_over.any()
+    assert not fresh.is_idle.any()
     assert judged(pair(request_seen, reply_seen, ages_s=(timeout, timeout), protocol=protocol)).is_idle.all()
 
 
@@ -136,7 +139,7 @@ def test_words_are_readable() -> None:
 
 @pytest.mark.parametrize("ages", [(0, 500), (500, 0)])
 def test_a_flow_lives_by_the_later_of_its_two_entries(ages: tuple[int, int]) -> None:
-    assert not judged(pair(DATA, DATA, ages_s=ages, protocol=Protocol.UDP)).is_over.any()
+    assert not judged(pair(DATA, DATA, ages_s=ages, protocol=Protocol.UDP)).is_idle.any()
 
 
 @pytest.mark.parametrize("entry", [0, 1])
@@ -145,8 +148,8 @@ def test_an_orphan_expires_by_its_own_time(entry: int) -> None:
         return [pair(DATA | SYN, DATA, ages_s=(age, age))[entry]]
 
     assert judged(orphan(59)).partner.tolist() == [-1]
-    assert judged(orphan(59)).is_over.tolist() == [False]
-    assert judged(orphan(60)).is_over.tolist() == [True]
+    assert judged(orphan(59)).is_idle.tolist() == [False]
+    assert judged(orphan(60)).is_idle.tolist() == [True]
     assert judged(orphan(60)).state.tolist() == [FlowState.UNCONFIRMED]
 
 
@@ -160,8 +163,8 @@ def test_a_reset_flow_keeps_a_port_of_ours_as_long_as_a_closed_one(
         halves = [request._replace(flags=snat), reply._replace(partner_flags=snat)]
         return judged(halves, family=family)
 
-    assert not reset(timeout - 1 / HZ).is_over.any()
-    assert reset(timeout).is_over.all()
+    assert not reset(timeout - 1 / HZ).is_idle.any()
+    assert reset(timeout).is_idle.all()
     assert reset(timeout).state.tolist() == [FlowState.RESET] * 2
 
 
@@ -177,7 +180,7 @@ def test_a_reply_left_alone_keeps_its_port_for_a_time_wait(seen: int, family: Fa
         left = pair(0, seen, ages_s=(0, age))[1]._replace(destination=End(7, 40_000), partner_flags=FlowFlag.SNAT)
         judgement = judged([left, request, reply], family=family)
         assert judgement.partner.tolist() == [-1, 2, 1]
-        assert judgement.is_over.tolist() == [over, False, False]
+        assert judgement.is_idle.tolist() == [over, False, False]
         assert judgement.leads[0]
 
 
@@ -202,14 +205,14 @@ def test_a_dsr_request_stands_for_both_directions(row: tuple[Protocol, int, Flow
 
     assert alone(0).state.tolist() == [state]
     assert alone(0).leads.tolist() == [True]
-    assert not alone(timeout - 1 / HZ).is_over.any()
-    assert alone(timeout).is_over.all()
+    assert not alone(timeout - 1 / HZ).is_idle.any()
+    assert alone(timeout).is_idle.all()
 
 
 def test_what_has_moved_leaves_no_backend() -> None:
     """Its flow does, once; counting it here, too, would count it twice."""
     gone = pair(DATA | MOVED, DATA | MOVED, protocol=Protocol.UDP, generation=6)
-    assert not judged(gone).is_over.any()
+    assert not judged(gone).is_orphaned.any()
 
 
 def test_a_dsr_reply_at_the_backends_node_has_a_partner() -> None:
@@ -235,12 +238,12 @@ def test_jiffies_may_wrap_between_the_packet_and_now(now: int) -> None:
     for age, over in ((29, False), (31, True)):
         stamp = (now - age * HZ) & 0xFFFFFFFF
         entries = [entry._replace(last_seen=stamp) for entry in pair(DATA, 0, protocol=Protocol.UDP)]
-        assert judged(entries, now=now).is_over.tolist() == [over, over]
+        assert judged(entries, now=now).is_idle.tolist() == [over, over]
 
 
 def test_a_stamp_that_is_younger_than_now_is_fresh() -> None:
     entries = [entry._replace(last_seen=NOW + 3) for entry in pair(SYN, 0)]
-    assert not judged(entries).is_over.any()
+    assert not judged(entries).is_idle.any()
 
 
 @pytest.mark.parametrize(
@@ -250,7 +253,7 @@ def test_a_stamp_that_is_younger_than_now_is_fresh() -> None:
 def test_udp_flows_end_with_their_backend_and_tcp_flows_do_not(backend_id: int, generation: int, gone: bool) -> None:
     backend: dict[str, Any] = {"backend_id": backend_id, "generation": generation}
     assert judged(pair(DATA, DATA, protocol=Protocol.UDP, **backend)).is_orphaned.tolist() == [gone, gone]
-    assert not judged(pair(SYN | DATA, DATA, **backend)).is_over.any()
+    assert not judged(pair(SYN | DATA, DATA, **backend)).is_orphaned.any()
 
 
 @pytest.mark.parametrize(
@@ -274,6 +277,29 @@ def test_udp_flows_leave_a_backend_that_has_left_their_service(
     assert judged(tcp + udp).is_orphaned.tolist() == [False, False, gone, gone]
 
 
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize(
+    ("owners", "gone"),
+    [
+        ({}, False),
+        ({FRONTEND: SERVICE}, False),
+        ({FRONTEND: TWIN}, True),  # a Service made anew has another id
+        ({FRONTEND: EMPTY}, False),
+        ({End(0, FRONTEND.port): TWIN}, True),  # as a NodePort
+        ({End(0, FRONTEND.port): TWIN, FRONTEND: SERVICE}, False),
+        ({End(0, FRONTEND.port + 1): TWIN, BACKEND: TWIN, CLIENT: TWIN}, False),
+    ],
+)
+def test_udp_flows_are_judged_by_the_service_that_has_their_frontend_now(
+    owners: dict[End, int], gone: bool, family: Family
+) -> None:
+    udp = pair(DATA, DATA, protocol=Protocol.UDP)
+    judgement = judged(udp, family=family, owners=owners)
+    assert judgement.is_orphaned.tolist() == [gone, gone]
+    assert judgement.is_reply.tolist() == [False, True]
+    assert not judged(pair(DATA, DATA), family=family, owners=owners).is_orphaned.any()
+
+
 @given(
     pairs=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3))),
     asked=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3))),
@@ -291,7 +317,7 @@ def test_a_service_has_lost_who_is_no_member_where_others_are(
 
 
 def test_no_flows_is_no_special_case() -> None:
-    assert judged([]).is_over.tolist() == []
+    assert judged([]).is_idle.tolist() == []
 
 
 def test_each_flow_is_led_by_one_entry() -> None:
