@@ -40,6 +40,8 @@ ATTEMPTS = 10
 STOP_TIMEOUT_S = 1.0
 """How long ``run`` waits for its thread. One that still connects to a silent address is left to end by itself."""
 
+_MAX_NAME: Final = 230
+"""Of an object's name in that of its Event, which may have 253 characters."""
 _TOO_MANY: Final = 429
 _CONFLICT: Final = 409
 _SERVER_ERRORS: Final = 500
@@ -133,7 +135,7 @@ class KubeEvents:
     def _send(self, incident: Incident, stop: threading.Event) -> None:
         """Try until it is sent, or cannot be, or was tried often enough."""
         backoff = Backoff(self._rng)
-        new_name = f"{incident.name}.{self._rng.getrandbits(64):016x}"
+        new_name = f"{incident.name[:_MAX_NAME].rstrip('-.')}.{self._rng.getrandbits(64):016x}"
         for left in reversed(range(ATTEMPTS)):
             try:
                 self._attempt(incident, new_name)

@@ -85,3 +85,24 @@ def test_outside_a_cluster_without_a_kubeconfig(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(UsageError, match=r"not in a pod of a cluster.*give --kubeconfig FILE, or --manifests DIR"):
         KubeSource(None, "node-1")
+
+
+def test_a_server_that_stands_in_for_the_kubeconfigs(tmp_path: Path) -> None:
+    connection = Connection(kubeconfig(tmp_path / "config"), server="https://127.0.0.1:2")
+    assert connection.server == "https://127.0.0.1:2"
+    connection.reload()
+    assert connection.server == "https://127.0.0.1:2"
+    connection.close()
+
+
+def test_a_server_alone_needs_no_kubeconfig(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    connection = Connection(None, server="http://127.0.0.1:2")
+    assert connection.server == "http://127.0.0.1:2"
+    connection.close()
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:6443", "ftp://127.0.0.1", "words"])
+def test_a_server_that_is_no_url(tmp_path: Path, server: str) -> None:
+    with pytest.raises(UsageError, match=r"--master: server .* is no URL; write the cluster's server as https"):
+        Connection(kubeconfig(tmp_path / "config"), server=server)
