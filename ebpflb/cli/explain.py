@@ -146,8 +146,8 @@ def _target(source: str, target: str, device: str) -> Query:
 
 
 def _usage_error(error: FieldError) -> UsageError:
-    path = error.path if error.path.startswith("--") else f"--{error.path}"
-    return UsageError(f"{path}: {error.problem}", remedy=error.remedy)
+    flag = {"from": "--from", "--node-address": "--node-address"}.get(error.path, "--to")
+    return UsageError(f"{flag}: {error.problem}", remedy=error.remedy)
 
 
 def _explain(world: World, query: Query, hook: Hook, output: str) -> None:

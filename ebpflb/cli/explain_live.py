@@ -14,8 +14,8 @@ from ebpflb.cli.explain_flows import Query
 from ebpflb.cli.explain_source import Traces
 from ebpflb.cli.pinned import decode_maps, families, read_tables
 from ebpflb.cli.words import Row, transport
-from ebpflb.core.abi import BackendState, DeviceFlag, Family
-from ebpflb.core.explain import Decision
+from ebpflb.core.abi import BackendState, Counter, DeviceFlag, Family
+from ebpflb.core.explain import Decision, Hook, Reason, Verdict
 from ebpflb.core.explain_index import Index
 from ebpflb.core.explain_why import Weighed, Weighing
 from ebpflb.core.model import format_address, format_endpoint
@@ -70,7 +70,8 @@ class LiveWorld:
     def traces(self, decision: Decision, query: Query) -> Traces:
         """Read the tables that the programs write."""
         tables = self.indexes[query.family].tables
-        raised = "" if decision.counter is None else decision.counter.name.lower()
+        counter = counter_of(decision)
+        raised = "" if counter is None else counter.name.lower()
         counters = {
             row["counter"]: row["value"]
             for row in decode_maps(self.pins, tables, ["counters"], None)["counters"]
@@ -94,6 +95,32 @@ class LiveWorld:
             ],
             counters=counters,
         )
+
+
+def counter_of(decision: Decision) -> Counter | None:
+    """Return the counter that such flows raise; a health check is nothing to the programs."""
+    if decision.hook is Hook.SOCKET:
+        return _SOCKET_COUNTERS.get(decision.verdict)
+    return _COUNTERS.get(decision.reason)
+
+
+_SOCKET_COUNTERS = {
+    Verdict.FORWARD: Counter.SOCK_TRANSLATED,
+    Verdict.REJECT: Counter.SOCK_REJECTED,
+    Verdict.PASS: Counter.SOCK_PASSED,
+}
+_COUNTERS = {
+    Reason.CLUSTER_SET: Counter.FLOW_CREATED,
+    Reason.LOCAL_SET: Counter.FLOW_CREATED,
+    Reason.SHORT_CUT_POD: Counter.FLOW_CREATED,
+    Reason.SHORT_CUT_NODE: Counter.FLOW_CREATED,
+    Reason.SOURCE_RANGE: Counter.DROP_SOURCE_RANGE,
+    Reason.NO_ENDPOINTS: Counter.REJECTED,
+    Reason.NO_LOCAL_ENDPOINTS: Counter.DROP_NO_LOCAL_BACKEND,
+    Reason.WRONG_PORT: Counter.REJECTED_PORT,
+    Reason.UNUSED_ADDRESS: Counter.DROP_UNUSED_ADDRESS,
+    Reason.NOT_CLAIMED: Counter.PASSED,
+}
 
 
 def _health_checks(status: StatusFile) -> tuple[dict[int, str], tuple[str, ...]]:

@@ -140,11 +140,11 @@ def notes(index: Index, query: Query, decision: Decision, asked: Hook) -> list[s
     """Return what a reader may stumble over."""
     found = []
     if asked is Hook.SOCKET and decision.hook is Hook.PACKET and decision.frontend is not None:
-        why = "SCTP" if query.protocol is Protocol.SCTP else "Services with loadBalancerSourceRanges"
-        found.append(f"the socket hooks leave {why} to the packet hooks, whose answer this is")
+        why = "SCTP" if query.protocol is Protocol.SCTP else "loadBalancerSourceRanges"
+        found.append(f"the socket hooks leave {why} to the packet hooks: this is their answer")
     forwards = decision.verdict is Verdict.FORWARD
     if forwards and decision.hook is Hook.PACKET and index.is_loopback(query.destination):
-        found.append("packets to loopback meet no packet hook: the socket hooks do it, and keep the source address")
+        found.append("packets to loopback meet no packet hook: the socket hooks do it, and keep the source")
     own = [each.key for each in decision.backends if each.key.address in index.tables.node_addrs]
     if decision.masquerade and own:
         first = format_endpoint(own[0].address, own[0].port)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from ebpflb.core.abi import ConfigFlag, Counter, FrontendFlag, FrontendKind, Protocol
+from ebpflb.core.abi import ConfigFlag, FrontendFlag, FrontendKind, Protocol
 from ebpflb.core.explain_index import Index, ServicePortName
 from ebpflb.core.tables import Backend, Frontend, FrontendKey, Prefix
 
@@ -93,32 +93,6 @@ class Decision:
     """The source is the only backend."""
     prefix: Prefix | None = None
     """The source range that let the client in, or the ServiceCIDR that has the address."""
-
-    @property
-    def counter(self) -> Counter | None:
-        """Return the counter that this verdict raises at its hook."""
-        if self.hook is Hook.SOCKET:
-            return _SOCKET_COUNTERS.get(self.verdict)
-        return _COUNTERS.get(self.reason)
-
-
-_SOCKET_COUNTERS = {
-    Verdict.FORWARD: Counter.SOCK_TRANSLATED,
-    Verdict.REJECT: Counter.SOCK_REJECTED,
-    Verdict.PASS: Counter.SOCK_PASSED,
-}
-_COUNTERS = {
-    Reason.CLUSTER_SET: Counter.FLOW_CREATED,
-    Reason.LOCAL_SET: Counter.FLOW_CREATED,
-    Reason.SHORT_CUT_POD: Counter.FLOW_CREATED,
-    Reason.SHORT_CUT_NODE: Counter.FLOW_CREATED,
-    Reason.SOURCE_RANGE: Counter.DROP_SOURCE_RANGE,
-    Reason.NO_ENDPOINTS: Counter.REJECTED,
-    Reason.NO_LOCAL_ENDPOINTS: Counter.DROP_NO_LOCAL_BACKEND,
-    Reason.WRONG_PORT: Counter.REJECTED_PORT,
-    Reason.UNUSED_ADDRESS: Counter.DROP_UNUSED_ADDRESS,
-    Reason.NOT_CLAIMED: Counter.PASSED,
-}
 
 
 def decide(index: Index, flow: Flow, hook: Hook = Hook.PACKET) -> Decision:

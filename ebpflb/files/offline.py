@@ -70,4 +70,4 @@ def _remarks(contents: Contents, node: Node) -> Iterator[str]:
     yield from (str(error) for error in contents.refused.values())
     yield from contents.warnings
     if node == Node(node.name) and not any(kind == "Node" for kind, _ in contents.refused):
-        yield f"Node {node.name} is not among the manifests: it has no zone, no addresses and no pod networks here"
+        yield f"Node {node.name} is not among the manifests: no zone, address or pod network of it is known"

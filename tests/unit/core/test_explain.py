@@ -11,7 +11,6 @@ from ebpflb.core.abi import (
     BackendFlag,
     BackendState,
     ConfigFlag,
-    Counter,
     Family,
     FrontendFlag,
     FrontendKind,
@@ -344,24 +343,6 @@ def test_ipv6_loopback() -> None:
         assert decide(Index(made), flow).reason is Reason.NO_LOCAL_ENDPOINTS
     other = Flow(parse_address("::1"), parse_address("::2"), 30080, Protocol.TCP)
     assert decide(Index(made), other).verdict is Verdict.PASS
-
-
-@pytest.mark.parametrize(
-    ("target", "hook", "counter"),
-    [
-        ("10.96.0.1:80", Hook.PACKET, Counter.FLOW_CREATED),
-        ("10.96.0.1:80", Hook.SOCKET, Counter.SOCK_TRANSLATED),
-        ("10.96.0.1:81", Hook.PACKET, Counter.REJECTED_PORT),
-        ("10.96.0.1:81", Hook.SOCKET, Counter.SOCK_REJECTED),
-        ("10.96.0.2:81", Hook.SOCKET, Counter.DROP_UNUSED_ADDRESS),
-        ("8.8.8.8:53", Hook.PACKET, Counter.PASSED),
-        ("8.8.8.8:53", Hook.SOCKET, Counter.SOCK_PASSED),
-        ("192.0.2.1:32000", Hook.PACKET, None),
-        ("192.0.2.1:32000", Hook.SOCKET, None),
-    ],
-)
-def test_which_counter_such_a_flow_raises(target: str, hook: Hook, counter: Counter | None) -> None:
-    assert ask(tables(), OTHER, target, hook).counter is counter
 
 
 def test_a_backend_without_a_row_is_none() -> None:
