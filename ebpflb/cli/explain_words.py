@@ -141,7 +141,7 @@ def notes(index: Index, query: Query, decision: Decision, asked: Hook) -> list[s
     found = []
     if asked is Hook.SOCKET and decision.hook is Hook.PACKET and decision.frontend is not None:
         why = "SCTP" if query.protocol is Protocol.SCTP else "loadBalancerSourceRanges"
-        found.append(f"the socket hooks leave {why} to the packet hooks: this is their answer")
+        found.append(f"the packet hooks answer this: the socket hooks leave {why} to them")
     forwards = decision.verdict is Verdict.FORWARD
     if forwards and decision.hook is Hook.PACKET and index.is_loopback(query.destination):
         found.append("packets to loopback meet no packet hook: the socket hooks do it, and keep the source")

@@ -146,7 +146,7 @@ def test_a_health_check(shop: list[str]) -> None:
             "203.0.113.7:80",
             ["--hook", "socket"],
             [
-                "note          the socket hooks leave loadBalancerSourceRanges to the packet hooks: this is their answer",
+                "note          the packet hooks answer this: the socket hooks leave loadBalancerSourceRanges to them",
             ],
         ),
         (
