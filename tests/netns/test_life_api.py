@@ -98,7 +98,7 @@ def who_answers(lab: Lab, address: str) -> set[str]:
 
 def test_what_the_server_holds_is_served(lab: Lab, agent: LifeAgent, server: MortalServer) -> None:
     assert who_answers(lab, WEB) == {"node-1-pod-1"}
-    assert agent.status().objects == {"Service": 1, "EndpointSlice": 1, "Node": 1, "Pod": 0}
+    assert agent.status().objects == {"Service": 1, "EndpointSlice": 1, "Node": 1, "ServiceCIDR": 0, "Pod": 0}
     assert agent.ebpflb("status").returncode == 0
 
 
