@@ -1,6 +1,6 @@
 """Floods a NodePort with forged SYNs and datagrams, and looks whether anybody who is no forger notices.
 
-    FloodStage + flags -> clients at work -> flood_sender (child) in the client's namespace -> FloodReport -> exit code
+    FloodStage + flags -> clients at work -> flood_wave.py, for each protocol -> FloodReport -> exit code
 
 Needs root, and Linux 5.18 for the generator. Everything happens in namespaces of its own.
 """
@@ -9,26 +9,25 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from ebpflb.bench.control import Load, measure
-from ebpflb.bench.flood_report import Clients, FloodReport, Wave
-from ebpflb.bench.flood_sender import Sent
+from ebpflb.bench.flood_report import Clients, FloodReport
 from ebpflb.bench.flood_stage import Call, FloodStage, staged
+from ebpflb.bench.flood_wave import send_wave
 from ebpflb.bench.frames import DISTINCT
 from ebpflb.core.abi import Family, Protocol
 from ebpflb.errors import EbpflbError
 
-_SENDER = "ebpflb.bench.flood_sender"
+MOST = DISTINCT // 20
+"""Packets: as many senders again, and more, are needed for those that do not arrive."""
 _KEPT_RATE, _NEW_RATE = 20.0, 10.0
 """Requests a second of each client."""
 _AFTERWARDS, _AFTERWARDS_SECONDS = 100, 10
 """New connections that each client makes when the flood is over; if they fail, fewer, for so long."""
-_SECONDS_A_MILLION = 600.0
-"""The longest that a million frames may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +35,18 @@ class FloodPlan:
     """What is asked for."""
 
     packets: int
-    """Of each protocol."""
+    """Of each protocol, that must arrive."""
     protocols: tuple[Protocol, ...]
 
 
-def run_flood(stage: FloodStage, plan: FloodPlan) -> FloodReport:
-    """Let clients work, flood them, let them go on."""
+def run_flood(stage: FloodStage, plan: FloodPlan, say: Callable[[str], None] = lambda _line: None) -> FloodReport:
+    """Let clients work, flood them, let them go on; ``say`` hears how far the flood has got."""
     counters, fill = stage.counters(), stage.fill()
     calls = stage.calls
     with ExitStack() as stack:
         kept = {call: stack.enter_context(stage.keep_asking(call, _KEPT_RATE)) for call in calls}
         new = {call: stack.enter_context(stage.keep_connecting(call, _NEW_RATE)) for call in calls}
-        waves = [_wave(stage, protocol, plan) for protocol in plan.protocols]
+        waves = [send_wave(stage, protocol, plan.packets, say) for protocol in plan.protocols]
         clients = _stopped("new, meanwhile", new)
         after = stage.fill()
         clients += [
@@ -73,27 +72,10 @@ def _stopped(kind: str, loads: dict[Call, Load]) -> list[Clients]:
     return [Clients(kind, call.protocol.name, call.name, load.stop()) for call, load in loads.items()]
 
 
-def _wave(stage: FloodStage, protocol: Protocol, plan: FloodPlan) -> Wave:
-    client, node = stage.lab.client, stage.lab.node(1)
-    (link,) = json.loads(node.run(["ip", "-j", "link", "show", node.uplink]).stdout)
-    arguments = ["--device", node.uplink, "--destination-mac", link["address"], "--target", stage.flooded(protocol)]
-    arguments += ["--protocol", protocol.name.lower(), "--packets", str(plan.packets)]
-    seconds = 30.0 + _SECONDS_A_MILLION * plan.packets / 1e6
-    before = _received(stage)
-    said = client.run_module(_SENDER, arguments, seconds=seconds)
-    return Wave(protocol.name, Sent(**json.loads(said.splitlines()[-1])), _received(stage) - before)
-
-
-def _received(stage: FloodStage) -> int:
-    node = stage.lab.node(1)
-    (link,) = json.loads(node.run(["ip", "-j", "-s", "link", "show", node.uplink]).stdout)
-    return int(link["stats64"]["rx"]["packets"])
-
-
 def _packets(text: str) -> int:
     packets = int(text)
-    if not 0 < packets <= DISTINCT:
-        raise argparse.ArgumentTypeError(f"{text}: from 1 to {DISTINCT}, so many senders there are")
+    if not 0 < packets <= MOST:
+        raise argparse.ArgumentTypeError(f"{text}: from 1 to {MOST}: each has its own sender, and many get lost")
     return packets
 
 
@@ -113,6 +95,11 @@ def _agent_flags(hook: str, sizes: Sequence[str]) -> list[str]:
     return [*flags, "--acceleration", "native" if hook == "xdp" else "off"]
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"flood: {line}\n")
+    sys.stderr.flush()
+
+
 def main() -> int:
     """Play the flood; return 0 when it was withstood."""
     arguments = _parser().parse_args()
@@ -121,7 +108,7 @@ def main() -> int:
     flags = _agent_flags(arguments.hook, arguments.map_size)
     try:
         with staged(Family[arguments.family.upper()], flags) as stage:
-            report = run_flood(stage, plan)
+            report = run_flood(stage, plan, _say)
     except EbpflbError as error:
         sys.stderr.write(f"flood: {error}\n")
         return error.exit_code

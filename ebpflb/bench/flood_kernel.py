@@ -1,9 +1,9 @@
-"""The kernel's part of a flood: runs the generator over live frames, counts frames at a device and entries of a map.
+"""The kernel's part of a flood: runs the generator over live frames, counts entries of a map.
 
 Decides nothing about pace or purpose. By libbpf and not by the data plane's own loader, which must not be trusted to
 measure itself.
 
-    code -> Generator.send(frames) -> frames out of a device        pin -> count_entries        name -> received_packets
+    code -> Generator.send(frames) -> frames out of a device        pin -> count_entries
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from ebpflb.bench.frames import FrameKind, generator_code, template
-from ebpflb.errors import EbpflbError, PrerequisiteError
+from ebpflb.errors import PrerequisiteError
 
 BATCH: Final = 64
 """Frames that the kernel has under way at a time: fewer are slower, more are no faster."""
@@ -130,15 +130,6 @@ class Generator:
         value = ctypes.c_uint64()
         _call("bpf_map_lookup_elem", self._counter, ctypes.byref(ctypes.c_uint32(0)), ctypes.byref(value))
         return value.value
-
-
-def received_packets(device: str) -> int:
-    """Return how many packets a device of the calling process's network namespace has received."""
-    for line in Path("/proc/net/dev").read_text().splitlines():
-        name, _, numbers = line.partition(":")
-        if name.strip() == device:
-            return int(numbers.split()[1])
-    raise EbpflbError(f"flood: there is no device {device} here", remedy="name one of the lab's devices")
 
 
 def count_entries(pin: Path) -> tuple[int, int]:

@@ -84,7 +84,7 @@ def test_a_flood_is_noticed_by_nobody_else() -> None:
     with staged(Family.IPV4, ["--map-size", f"flows={FLOWS}"]) as stage:
         report = run_flood(stage, plan)
     assert report.complaints() == []
-    assert [wave.sent.frames for wave in report.waves] == [PACKETS, PACKETS]
+    assert [wave.arrived >= wave.wanted == PACKETS for wave in report.waves] == [True, True]
     assert report.counters["flow_created"] > PACKETS
     before, after, size = report.fill["flows"]
     assert before <= after < size // 2

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from ebpflb.bench.flood_report import Clients, FloodReport, Wave
-from ebpflb.bench.flood_sender import Sent
 from ebpflb.bench.report import Report
 
 LATENCY = {"p50": 0.1, "p99": 0.2, "max": 0.3}
@@ -17,7 +16,7 @@ def clients(kind: str, asked: int, answered: int, breaks: int = 0) -> Clients:
 
 
 GOOD = FloodReport(
-    waves=[Wave("TCP", Sent(1000, 2.0), 1010)],
+    waves=[Wave("TCP", 1000, 2500, 1010, 2.0)],
     clients=[clients("established", 200, 200), clients("new, meanwhile", 200, 198)],
     counters={"flow_created": 1000, "drop_rewrite": 0},
     fill={"flows": (0, 12, 64)},
@@ -39,7 +38,7 @@ def test_a_flood_that_is_withstood() -> None:
     [
         (replace(GOOD, agents_alive=False), "an agent ended"),
         (
-            replace(GOOD, waves=[Wave("UDP", Sent(1000, 2.0), 400)]),
+            replace(GOOD, waves=[Wave("UDP", 1000, 2500, 400, 2.0)]),
             "UDP: 400 of 1000 frames reached node-1: this was no flood",
         ),
         (
