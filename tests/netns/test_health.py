@@ -1,0 +1,267 @@
+"""Load balancers and kubelet ask a node for its health over real HTTP, and hear what the maps can bear out."""
+
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebpflb.bench.agents import READY_SECONDS
+from ebpflb.bench.namespaces import namespace_path
+from ebpflb.bench.topology import Lab, Node
+from ebpflb.core.abi import Family
+from ebpflb.host.http_server import open_socket
+from ebpflb.host.namespaces import in_each
+from ebpflb.reconcile.status import HealthPort
+from tests.netns.health_helpers import CHECK_PORT, HEALTHZ, LOCAL, Answer, a_node, balanced, fetch
+from tests.netns.life_helpers import SOON_S, LifeAgent, agent_on, tcp_service, until, write_objects
+
+pytestmark = pytest.mark.root
+
+WEB, OTHER = "10.96.0.10", "10.96.0.11"
+RETRY_S = 15.0
+"""A port that could not be had is tried again every five seconds."""
+SYNC = ("--iptables-sync-period", "1s")
+"""A change that waits for two of them is ill health."""
+GO_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,9})? \+0000 UTC"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab("health", nodes=2, pods_per_node=2) as built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("manifests")
+
+
+@pytest.fixture(scope="module")
+def running(lab: Lab, folder: Path) -> Iterator[LifeAgent]:
+    with agent_on(lab.node(1), "--manifests", str(folder), *SYNC) as agent:
+        yield agent
+
+
+@pytest.fixture
+def agent(running: LifeAgent, folder: Path) -> LifeAgent:
+    """The agent, with nothing to serve."""
+    for file in folder.iterdir():
+        file.unlink()
+    until(lambda: running.cluster_ips() == set() and running.status().node.health_ports == ())
+    return running
+
+
+def check(lab: Lab, path: str = "/") -> Answer:
+    """Ask node-1 for a Service's health, from outside, as a load balancer does."""
+    return fetch(lab.client, lab.node(1).address, CHECK_PORT, path)
+
+
+def until_code(code: int, ask: Callable[[], Answer]) -> Answer:
+    answers: list[Answer] = []
+
+    def is_there() -> bool:
+        answers.append(ask())
+        return answers[-1].code == code
+
+    until(is_there)
+    return answers[-1]
+
+
+def hold(node: Node, port: int) -> socket.socket:
+    """Take a port of a node as a foreign process would."""
+    return next(in_each([namespace_path(node.netns)], lambda: open_socket("0.0.0.0", port)))
+
+
+def test_a_service_with_a_local_backend_is_200_and_counts_it(lab: Lab, agent: LifeAgent, folder: Path) -> None:
+    write_objects(folder, web=balanced("web", WEB, *lab.node(1).pods, lab.pod(2, 1)))
+    answer = until_code(200, lambda: check(lab, "/any/path"))
+    assert answer.body == (
+        '{\n\t"service": {\n\t\t"namespace": "life",\n\t\t"name": "web"\n\t},\n'
+        '\t"localEndpoints": 2,\n\t"serviceProxyHealthy": true\n}'
+    )
+    assert answer.header("X-Load-Balancing-Endpoint-Weight") == "2"
+    assert answer.header("Content-Type") == "application/json"
+    assert answer.header("X-Content-Type-Options") == "nosniff"
+    assert fetch(lab.node(1), LOCAL, CHECK_PORT).code == 200
+    until(lambda: agent.status().node.health_ports == (HealthPort("life/web", CHECK_PORT, {"IPv4": 2}),))
+    assert f"life/web  {CHECK_PORT}  2               listens" in agent.ebpflb("status").stdout
+
+
+def test_503_as_soon_as_the_last_local_backend_goes(lab: Lab, agent: LifeAgent, folder: Path) -> None:
+    write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1), lab.pod(2, 1)))
+    until(lambda: check(lab).code == 200)
+    write_objects(folder, web=balanced("web", WEB, lab.pod(2, 1)))
+    until(lambda: check(lab).code == 503, SOON_S)
+    assert check(lab).json()["localEndpoints"] == 0
+    assert check(lab).header("X-Load-Balancing-Endpoint-Weight") == "0"
+    write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1), lab.pod(2, 1)))
+    until(lambda: check(lab).code == 200, SOON_S)
+    assert agent.status().healthy
+
+
+def test_503_when_only_terminating_backends_are_left_though_they_are_in_the_maps(
+    lab: Lab, agent: LifeAgent, folder: Path
+) -> None:
+    pod = lab.pod(1, 1)
+    write_objects(folder, web=balanced("web", WEB, pod))
+    until(lambda: check(lab).code == 200)
+    write_objects(folder, web=balanced("web", WEB, leaving=[pod]))
+    until(lambda: check(lab).code == 503, SOON_S)
+    assert check(lab).json()["localEndpoints"] == 0
+    assert agent.backends_of(WEB) == [f"{pod.address}:8080/TCP"]
+
+
+@pytest.mark.parametrize(
+    "spec", [{"externalTrafficPolicy": "Cluster"}, {"type": "NodePort"}, {"healthCheckNodePort": 0}]
+)
+def test_the_port_closes_when_the_service_changes(
+    lab: Lab, agent: LifeAgent, folder: Path, spec: dict[str, Any]
+) -> None:
+    write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
+    until(lambda: check(lab).code == 200)
+    write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1), **spec))
+    until(lambda: check(lab).code == 0, SOON_S)
+    assert agent.backends_of(WEB)
+    write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1), healthCheckNodePort=CHECK_PORT + 1))
+    until(lambda: fetch(lab.client, lab.node(1).address, CHECK_PORT + 1).code == 200, SOON_S)
+    (folder / "web.yaml").unlink()
+    until(lambda: fetch(lab.client, lab.node(1).address, CHECK_PORT + 1).code == 0, SOON_S)
+
+
+def test_a_policy_change_of_the_node_moves_the_port(lab: Lab, agent: LifeAgent, folder: Path) -> None:
+    write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
+    until(lambda: fetch(lab.node(1), LOCAL, CHECK_PORT).code == 200)
+    node = a_node("node-1") | {"status": {"addresses": [{"type": "InternalIP", "address": lab.node(1).address}]}}
+    write_objects(folder, node=[node])  # now it has a primary address, and NodePorts hold there only
+    until(lambda: fetch(lab.node(1), LOCAL, CHECK_PORT).code == 0, SOON_S)
+    until(lambda: check(lab).code == 200, SOON_S)
+    assert agent.status().node.warnings == ()
+
+
+def test_a_port_that_is_taken_is_an_event_and_is_had_once_it_is_free(lab: Lab, agent: LifeAgent, folder: Path) -> None:
+    with hold(lab.node(1), CHECK_PORT):
+        write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
+        ports = until(lambda: [port for port in agent.status().node.health_ports if port.error])
+        assert (
+            ports[0].error
+            == f"cannot listen at 0.0.0.0:{CHECK_PORT}: another process, or another Service, has that port"
+        )
+        events = agent.logged("FailedToStartServiceHealthcheck")
+        assert len(events) == 1
+        assert "kind=Service object=life/web" in events[0]
+        assert f"on port {CHECK_PORT}: cannot listen" in events[0]
+        assert agent.status().healthy
+        assert agent.backends_of(WEB)
+    until(lambda: check(lab).code == 200, RETRY_S)
+    until(lambda: agent.status().node.health_ports[0].error == "")
+
+
+def test_two_services_with_one_port_do_not_share_it(lab: Lab, agent: LifeAgent, folder: Path) -> None:
+    write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
+    until(lambda: check(lab).code == 200)
+    other = balanced("other", OTHER, lab.pod(1, 2), ports=[{"name": "http", "port": 80, "nodePort": 30101}])
+    write_objects(folder, other=other)
+    ports = until(lambda: [port for port in agent.status().node.health_ports if port.error])
+    assert [port.service for port in ports] == ["life/other"]
+    assert check(lab).json()["service"]["name"] == "web"
+    (folder / "web.yaml").unlink()
+    until(lambda: (found := check(lab)).code == 200 and found.json()["service"]["name"] == "other", SOON_S)
+
+
+def test_healthz_and_livez(lab: Lab, agent: LifeAgent) -> None:
+    node = lab.node(1)
+    answer = fetch(lab.client, node.address, HEALTHZ, "/healthz")
+    assert answer.code == 200
+    form = rf'\{{"lastUpdated": "({GO_TIME})","currentTime": "({GO_TIME})", "nodeEligible": true\}}'
+    found = re.fullmatch(form, answer.body)
+    assert found
+    assert found[1] == found[3]
+    assert (answer.header("Content-Type"), answer.header("X-Content-Type-Options")) == ("application/json", "nosniff")
+    live = fetch(node, LOCAL, HEALTHZ, "/livez")
+    assert live.code == 200
+    assert re.fullmatch(rf'\{{"lastUpdated": "{GO_TIME}","currentTime": "{GO_TIME}"\}}', live.body)
+    assert fetch(node, LOCAL, HEALTHZ, "/").code == 404
+    head = fetch(node, LOCAL, HEALTHZ, "/healthz", "HEAD")
+    assert (head.code, head.body) == (200, "")
+    assert fetch(node, LOCAL, HEALTHZ, "/healthz", "POST").code == 405
+    assert agent.status().node.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "spec"),
+    [
+        ({"deletionTimestamp": "2026-01-02T03:04:05Z"}, {}),
+        ({}, {"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "value": "1", "effect": "NoSchedule"}]}),
+    ],
+)
+def test_a_node_that_is_about_to_go_takes_no_new_traffic_and_is_alive(
+    lab: Lab, agent: LifeAgent, folder: Path, metadata: dict[str, str], spec: dict[str, object]
+) -> None:
+    node, leaving = lab.node(1), a_node("node-1", **spec)
+    leaving["metadata"] |= metadata
+    write_objects(folder, node=[leaving], web=balanced("web", WEB, lab.pod(1, 1)))
+    until(lambda: fetch(node, LOCAL, HEALTHZ, "/healthz").code == 503, SOON_S)
+    assert '"nodeEligible": false' in fetch(node, LOCAL, HEALTHZ, "/healthz").body
+    assert fetch(node, LOCAL, HEALTHZ, "/livez").code == 200
+    assert check(lab).code == 200  # that a Service has backends here is another question
+    write_objects(folder, node=[a_node("node-1")])
+    until(lambda: fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200, SOON_S)
+    assert agent.status().healthy
+
+
+def test_a_change_that_cannot_be_applied_is_ill_health_after_two_sync_periods(lab: Lab, tmp_path: Path) -> None:
+    node = lab.node(2)
+    write_objects(tmp_path, web=balanced("web", WEB, lab.pod(2, 1)))
+    with agent_on(node, "--manifests", str(tmp_path), *SYNC) as agent:
+        assert fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200
+        frozen = agent.pins.map(Family.IPV4, "services")
+        subprocess.run(["bpftool", "map", "freeze", "pinned", str(frozen)], check=True)  # for whoever writes by syscall
+        write_objects(tmp_path, other=[tcp_service("other", OTHER)])
+        answer = until_code(503, lambda: fetch(node, LOCAL, HEALTHZ, "/healthz"))
+        times = re.findall(GO_TIME.replace("(", "(?:"), answer.body)
+        assert times[0] < times[1]
+        assert fetch(node, LOCAL, HEALTHZ, "/livez").code == 503
+        service = fetch(node, LOCAL, CHECK_PORT)
+        assert service.code == 503
+        assert service.json() == {
+            "service": {"namespace": "life", "name": "web"},
+            "localEndpoints": 1,
+            "serviceProxyHealthy": False,
+        }
+        (tmp_path / "other.yaml").unlink()
+        until(lambda: fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200)
+        assert fetch(node, LOCAL, CHECK_PORT).code == 200
+
+
+def test_a_taken_healthz_port_is_an_event_on_the_node_and_is_had_once_it_is_free(lab: Lab, tmp_path: Path) -> None:
+    node = lab.node(2)
+    with hold(node, HEALTHZ) as other, agent_on(node, "--manifests", str(tmp_path)) as agent:
+        events = until(lambda: agent.logged("FailedToStartProxierHealthcheck"))
+        assert "kind=Node object=node-2" in events[0]
+        assert any(warning.startswith("healthz: cannot listen at") for warning in agent.status().node.warnings)
+        other.close()
+        until(lambda: fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200, RETRY_S)
+
+
+def test_a_taken_port_that_may_not_be_ends_the_agent(lab: Lab, tmp_path: Path) -> None:
+    node = lab.node(2)
+    with hold(node, HEALTHZ), agent_on(node, "--manifests", str(tmp_path)) as agent:
+        agent.process.stop()
+        agent.source = (*agent.source, "--bind-address-hard-fail")
+        agent.start()
+        assert agent.process.wait(READY_SECONDS) == 3
+        assert agent.logged("healthzBindAddress 0.0.0.0:10256: cannot listen at")
+
+
+def test_ports_are_closed_when_the_agent_ends(lab: Lab, tmp_path: Path) -> None:
+    node = lab.node(2)
+    write_objects(tmp_path, web=balanced("web", WEB, lab.pod(2, 1)))
+    with agent_on(node, "--manifests", str(tmp_path)) as agent:
+        until(lambda: fetch(node, LOCAL, CHECK_PORT).code == 200)
+        assert agent.process.stop() == 0
+        assert fetch(node, LOCAL, CHECK_PORT).code == 0
+        assert fetch(node, LOCAL, HEALTHZ).code == 0
