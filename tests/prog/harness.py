@@ -122,8 +122,9 @@ _PROGRAM_MAPS = (*_FLOW_MAPS, "affinity", "counters", "datagrams", "held_fragmen
 class Datapath:
     """One family's programs and maps under an instance of their own. A context manager."""
 
-    def __init__(self, family: Family, namespace: Namespace, clock: JiffiesClock) -> None:
+    def __init__(self, family: Family, namespace: Namespace, clock: JiffiesClock, sizes: MapSizes = SIZES) -> None:
         self.family = family
+        self._sizes = sizes
         self.clock = clock
         self.pins = Pins(BPFFS, f"progtest-{uuid4().hex[:12]}")
         self.namespace = namespace
@@ -149,7 +150,7 @@ class Datapath:
             host_netns_cookie=HOST_NETNS_COOKIE,
             hairpin_address=packed("hairpin", self.family),
             have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
-            sizes=SIZES,
+            sizes=self._sizes,
         )
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ Nothing here belongs to the machine: devices exist in a namespace without a name
 import ctypes
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import IntEnum
@@ -59,6 +59,8 @@ class Device(IntEnum):
 NARROW_MTU = 1280
 """The least that IPv6 allows."""
 
+GATEWAYS = {Family.IPV4: "192.0.101.254", Family.IPV6: "2001:db8:101::254"}
+"""Beyond the uplink."""
 _GATEWAYS = {Device.UPLINK: "254", Device.BARE: "253", Device.NARROW: "252"}
 """Last part of each gateway's address; the networks are 192.0.<ifindex>.0/24 and 2001:db8:<ifindex>::/64."""
 GATEWAY_MAC = "02:00:00:00:00:fe"
@@ -112,6 +114,11 @@ class Namespace:
         finally:
             syscalls.setns(self._home, syscalls.CLONE_NEWNET)
 
+    def configure(self, lines: Iterable[str]) -> None:
+        """Run lines of ``ip -batch`` inside."""
+        with self.entered():
+            _run_batch(lines)
+
 
 def _make() -> int:
     libc = ctypes.CDLL(None, use_errno=True)
@@ -119,9 +126,13 @@ def _make() -> int:
         raise OSError(ctypes.get_errno(), "unshare a network namespace")
     for family in ("ipv4", "ipv6"):
         Path(f"/proc/sys/net/{family}/conf/all/forwarding").write_text("1")
-    batch = "\n".join([*_links(), *_routes()]) + "\n"
-    subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True, capture_output=True)
+    _run_batch([*_links(), *_routes()])
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _run_batch(lines: Iterable[str]) -> None:
+    batch = "".join(f"{line}\n" for line in lines)
+    subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True, capture_output=True)
 
 
 def _links() -> Iterator[str]:
