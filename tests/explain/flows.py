@@ -5,7 +5,7 @@ Dice, Cluster --flows--> {"from", "to", "port", "proto"[, "device"]}...
 
 from random import Random
 
-from tests.explain.objects import Cluster, Manifest, cluster_ips, object_addresses, sloppy, vips
+from tests.explain.objects import SERVICE_NAME, Cluster, Manifest, cluster_ips, object_addresses, sloppy, vips
 from tests.explain.plan import BRIDGE, OTHER_DEVICES, POD_DEVICES, POOLS, Pool
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
@@ -21,7 +21,7 @@ def _targets(dice: Random, cluster: Cluster, service: Manifest) -> list[Manifest
     """Return what a Service may be dialled by, whether or not it is served there."""
     loopback = [pool.loopback for pool in POOLS.values()]
     own = dice.sample([*object_addresses(cluster), *cluster.node_addresses, *loopback], 2)
-    own += [text for text in object_addresses(cluster) if text in {pool.primary for pool in POOLS.values()}]
+    own += 2 * [text for text in object_addresses(cluster) if text in {pool.primary for pool in POOLS.values()}]
     spec = service["spec"]
     addresses = (
         [text for text in cluster_ips(service) if text != "None"] + vips(service) * 2 + spec.get("externalIPs", [])
@@ -32,6 +32,10 @@ def _targets(dice: Random, cluster: Cluster, service: Manifest) -> list[Manifest
         found += [{"to": text, "port": port["port"], "proto": protocol} for text in addresses]
         if "nodePort" in port:
             found += [{"to": text, "port": port["nodePort"], "proto": protocol} for text in own]
+    families = {sloppy(text).version for text in cluster_ips(service) if text != "None"}
+    found = [target for target in found if sloppy(target["to"]).version in families or dice.random() < 0.2]
+    mine = _local_endpoints(cluster, service["metadata"]["name"])
+    found = [{**target, "endpoints": mine} for target in found]
     if "healthCheckNodePort" in spec:
         found.append({"to": dice.choice(own), "port": spec["healthCheckNodePort"], "proto": "TCP"})
     return found
@@ -49,6 +53,9 @@ def _flow(dice: Random, cluster: Cluster, targets: list[Manifest]) -> Manifest:
         target = {"to": dice.choice(nobodys), "port": dice.choice((80, 8080, 30001)), "proto": dice.choice(PROTOCOLS)}
     destination = sloppy(target["to"])
     source, device = _source(dice, cluster, destination.version, is_loopback=destination.is_loopback)
+    itself = [text for text in target.get("endpoints", ()) if sloppy(text).version == destination.version]
+    if itself and dice.random() < 0.15:
+        source, device = str(sloppy(dice.choice(itself))), dice.choice((BRIDGE, *POD_DEVICES))
     flow = {"from": source, "to": str(destination), "port": target["port"], "proto": target["proto"]}
     by_device = cluster.config.get("detectLocalMode", "") in ("BridgeInterface", "InterfaceNamePrefix")
     if by_device and device and dice.random() < 0.7:
@@ -76,11 +83,17 @@ def _source(dice: Random, cluster: Cluster, version: int, *, is_loopback: bool) 
 
 
 def _pod(dice: Random, cluster: Cluster, pool: Pool, version: int) -> str:
-    """Return a pod of this node, often an endpoint itself, so that it may meet itself."""
-    listed = [
-        str(sloppy(endpoint["addresses"][0]))
+    """Return a pod of this node, often an endpoint itself."""
+    listed = [text for text in map(sloppy, _local_endpoints(cluster)) if text.version == version]
+    return str(dice.choice(listed)) if listed and dice.random() < 0.6 else pool.pod.format(1, dice.randrange(10, 26))
+
+
+def _local_endpoints(cluster: Cluster, service: str = "") -> list[str]:
+    """Return the addresses of endpoints on this node, of one Service if it is named."""
+    return [
+        endpoint["addresses"][0]
         for each in cluster.of_kind("EndpointSlice")
+        if service in ("", each["metadata"]["labels"][SERVICE_NAME])
         for endpoint in each["endpoints"]
-        if each["addressType"] == f"IPv{version}" and endpoint.get("nodeName") == cluster.node
+        if endpoint.get("nodeName") == cluster.node
     ]
-    return dice.choice(listed) if listed and dice.random() < 0.6 else pool.pod.format(1, dice.randrange(10, 26))
