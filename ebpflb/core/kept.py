@@ -18,7 +18,7 @@ import numpy as np
 from ebpflb.core.abi import BackendState
 from ebpflb.core.ids import Allocation
 from ebpflb.core.model import ObjectKey, Snapshot
-from ebpflb.core.tables import LocalBackendKey, MemberKey, Tables
+from ebpflb.core.tables import ELSEWHERE, LocalBackendKey, MemberKey, Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def carried_over(kept: Tables, allocation: Allocation) -> Tables:
     services = {
         number: allocation.services[name] for number, name in kept.services.items() if name in allocation.services
     }
-    backends = {
+    backends = {ELSEWHERE: ELSEWHERE} | {
         number: allocation.backends[row.key].backend_id
         for number, row in kept.backends.items()
         if row.key in allocation.backends

@@ -11,7 +11,7 @@ from ebpflb.core.abi import MemberSet, Protocol
 from ebpflb.core.choice import needs_of, union_of
 from ebpflb.core.expand import Exposure
 from ebpflb.core.ids import BackendId
-from ebpflb.core.tables import BackendKey, MemberKey
+from ebpflb.core.tables import ELSEWHERE, BackendKey, MemberKey
 from ebpflb.core.topology import Candidate, Selection
 
 
@@ -40,13 +40,16 @@ def member_rows(
 ) -> dict[MemberKey, MemberSet]:
     """Return a row for each backend that takes new flows of the service port or may finish those it has.
 
-    A backend without a row of its own has no flows on this node, whatever its endpoint's conditions.
+    A backend without a row of its own has no flows on this node, whatever its endpoint's conditions. If only such
+    ones serve, one row stands for all: flows leave who serves no more, though there is nowhere for them to go.
     """
     rows = {
         MemberKey(service_id, backends[key].backend_id): MemberSet.SERVING
         for key, _is_local, endpoint in candidates
         if (endpoint.ready or endpoint.serving) and key in backends
     }
+    if not rows and most_members(exposure, candidates):
+        return {MemberKey(service_id, ELSEWHERE): MemberSet.SERVING}
     needs = union_of(needs_of(exposure, kind) for _, kind in exposure.claims)
     for named, needed, bit in (
         (selection.cluster, needs.cluster, MemberSet.CLUSTER),

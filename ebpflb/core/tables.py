@@ -86,6 +86,11 @@ class MemberKey(NamedTuple):
 
     service_id: int
     backend_id: int
+    """``ELSEWHERE`` in the only row of a service port that no backend with a row on this node serves."""
+
+
+ELSEWHERE = 0
+"""The backend id, which no backend has, that stands for all those that serve where no flow of this node can go."""
 
 
 class DeviceRow(NamedTuple):

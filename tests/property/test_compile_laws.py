@@ -13,7 +13,7 @@ from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.model import Snapshot
 from ebpflb.core.options import DEFAULTS, Options
-from ebpflb.core.tables import BackendKey, Frontend, FrontendKey, MemberKey, Range, TableName, Tables
+from ebpflb.core.tables import ELSEWHERE, BackendKey, Frontend, FrontendKey, MemberKey, Range, TableName, Tables
 from tests.property.reference import Network, answering, meaning, unwrapping
 from tests.property.strategies import ROOMY, families, limits, options, snapshots
 
@@ -121,6 +121,8 @@ def test_members_are_those_who_may_keep_a_client(snapshot: Snapshot, family: Fam
         if not frontend.affinity_timeout_s and key.protocol is not Protocol.UDP:
             continue
         named = {number for number, row in tables.backends.items() if row.key in wanted[key].staying}
+        if wanted[key].staying and not named:
+            named = {ELSEWHERE}
         for bit, numbers in (
             (MemberSet.CLUSTER, contents(tables, frontend.cluster)),
             (MemberSet.LOCAL, contents(tables, frontend.local)),

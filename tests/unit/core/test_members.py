@@ -7,7 +7,7 @@ from ebpflb.core.abi import Family, MemberSet, Protocol
 from ebpflb.core.compile import Allocation, Compiled, Limits, compile_tables
 from ebpflb.core.diff import diff
 from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, Service, ServicePort, Snapshot
-from ebpflb.core.tables import Tables
+from ebpflb.core.tables import ELSEWHERE, MemberKey, Tables
 from tests.unit.core.factories import HERE, ROOMY, endpoint, endpoint_slice, service, snapshot
 
 
@@ -41,6 +41,30 @@ def test_members_are_written_for_udp() -> None:
     assert sets_by_host(tables) == {2: MemberSet.LOCAL | MemberSet.SERVING}  # the other one cannot have any flow
     tables = compiled(snapshot(*dns(endpoint("10.0.0.1"), endpoint("10.0.0.2", HERE)))).tables
     assert sets_by_host(tables) == dict.fromkeys((1, 2), MemberSet.CLUSTER | MemberSet.SERVING)
+
+
+def test_a_service_that_only_others_serve_says_so_in_one_row() -> None:
+    """Its flows leave a backend of this node that serves no more, as if conntrack had forgotten them."""
+    here, there = endpoint("10.0.0.1", HERE), endpoint("10.0.0.2")
+    first = compiled(snapshot(*dns(here, there, internal_local=True)))
+    assert sets_by_host(first.tables) == {1: MemberSet.LOCAL | MemberSet.SERVING}
+    unready = replace(here, ready=False, serving=False)
+    second = compiled(snapshot(*dns(unready, there, internal_local=True)), first.allocation)
+    assert second.tables.members == {MemberKey(1, ELSEWHERE): MemberSet.SERVING}
+    assert second.tables.backends.keys() == {1}, "its row stays: TCP of another Service may drain there"
+    nobody = compiled(snapshot(*dns(unready, internal_local=True)), first.allocation)
+    assert nobody.tables.members == {}, "flows stay where nobody serves"
+    assert not diff(
+        compiled(snapshot(*dns(unready, there, internal_local=True)), second.allocation).tables, second.tables
+    )
+
+
+def test_the_row_for_those_elsewhere_is_kept_with_a_service_that_cannot_be_read() -> None:
+    state = snapshot(*dns(endpoint("10.0.0.2"), internal_local=True))
+    adopted = compiled(state).tables
+    restored = Allocation.from_tables(adopted, 0)
+    again = compile_tables(snapshot(), Family.IPV4, restored, ROOMY, adopted).tables
+    assert again.members == adopted.members == {MemberKey(1, ELSEWHERE): MemberSet.SERVING}
 
 
 def test_those_that_may_finish_their_flows_are_members_and_in_no_set() -> None:
