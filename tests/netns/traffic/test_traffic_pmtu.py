@@ -95,8 +95,11 @@ def test_over_an_overlay_too(overlaid: Wide, family: Family, offer: str) -> None
 @pytest.mark.parametrize(("kind", "offer"), WAYS)
 def test_without_these_messages_it_would_hang(wide: Wide, family: Family, kind: str, offer: str) -> None:
     """So the tests above can fail."""
-    with silent(wide.router), pytest.raises(TimeoutError):
-        fetch(wide, offer, kind, family, HANGS_SECONDS)
+    with silent(wide.router):
+        # Only now: what hung before is still sent again, and until just now the router answered it.
+        wide.forget_paths()
+        with pytest.raises(TimeoutError):
+            fetch(wide, offer, kind, family, HANGS_SECONDS)
 
 
 def check_client_learns(wide: Wide, offer: str, kind: str, family: Family, mtu: int) -> None:
