@@ -132,16 +132,6 @@ def test_the_port_closes_when_the_service_changes(
     until(lambda: fetch(lab.client, lab.node(1).address, CHECK_PORT + 1).code == 0, SOON_S)
 
 
-def test_a_policy_change_of_the_node_moves_the_port(lab: Lab, agent: LifeAgent, folder: Path) -> None:
-    write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
-    until(lambda: fetch(lab.node(1), LOCAL, CHECK_PORT).code == 200)
-    node = a_node("node-1") | {"status": {"addresses": [{"type": "InternalIP", "address": lab.node(1).address}]}}
-    write_objects(folder, node=[node])  # now it has a primary address, and NodePorts hold there only
-    until(lambda: fetch(lab.node(1), LOCAL, CHECK_PORT).code == 0, SOON_S)
-    until(lambda: check(lab).code == 200, SOON_S)
-    assert agent.status().node.warnings == ()
-
-
 def test_a_port_that_is_taken_is_an_event_and_is_had_once_it_is_free(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     with hold(lab.node(1), CHECK_PORT):
         write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
@@ -265,3 +255,15 @@ def test_ports_are_closed_when_the_agent_ends(lab: Lab, tmp_path: Path) -> None:
         assert agent.process.stop() == 0
         assert fetch(node, LOCAL, CHECK_PORT).code == 0
         assert fetch(node, LOCAL, HEALTHZ).code == 0
+
+
+def test_with_a_primary_address_the_port_is_there_only(lab: Lab, tmp_path: Path) -> None:
+    node = lab.node(2)
+    addresses = [{"type": "InternalIP", "address": node.address}]
+    objects = [a_node("node-2") | {"status": {"addresses": addresses}}, *balanced("web", WEB, lab.pod(2, 1))]
+    write_objects(tmp_path, all=objects)
+    with agent_on(node, "--manifests", str(tmp_path)) as agent:
+        until(lambda: fetch(lab.client, node.address, CHECK_PORT).code == 200)
+        assert fetch(node, LOCAL, CHECK_PORT).code == 0
+        assert fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200
+        assert agent.status().node.warnings == ()
