@@ -243,6 +243,14 @@ class TestChanges:
     def test_equal_objects_of_a_relist_are_no_change(self) -> None:
         assert changes_between(snapshot(service(), REMOTE), snapshot(service(), replace(REMOTE))) == Changes()
 
+    def test_of_the_same_objects_the_one_that_was_replaced_counts(self) -> None:
+        before = snapshot(service("a"), service("b"), REMOTE)
+        after = replace(before, services=dict(before.services), slices=dict(before.slices))
+        assert changes_between(before, after) == Changes()
+        assert isinstance(after.services, dict)
+        after.services["shop", "b"] = service("b", ip="10.96.0.7")
+        assert changes_between(before, after) == Changes(services=1)
+
     def test_changed_slices_say_when_it_came_true(self) -> None:
         found = changes_between(snapshot(REMOTE), snapshot(self.SLICE))
         assert found == Changes(slices=1, triggered=((V4, self.MOMENT),))
