@@ -40,10 +40,9 @@ def options_of(config: KubeProxyConfiguration) -> Options:
     }
     detect_local = DetectLocal(config.detect_local_mode)
     address = parse_ip(config.bind_address)
-    rules = config.nftables if config.mode == "nftables" else config.iptables
     return Options(
         forwarding=Forwarding(config.ebpflb.forwarding),
-        masquerade_all=rules.masquerade_all,
+        masquerade_all=_masquerades_all(config),
         detect_local=detect_local,
         cluster_cidrs=tuple(_prefix(text) for text in config.cluster_cidr.split(",") if text),
         pod_interface=interfaces.get(detect_local, ""),
@@ -51,6 +50,12 @@ def options_of(config: KubeProxyConfiguration) -> Options:
         localhost_node_ports=config.iptables.localhost_node_ports,
         node_ips=(address,) if address is not None and any(address) else (),
     )
+
+
+def _masquerades_all(config: KubeProxyConfiguration) -> bool:
+    """Return what the section of the mode says; without a mode, what either says: this proxy is neither's."""
+    sections = {"nftables": [config.nftables], "": [config.iptables, config.nftables]}
+    return any(section.masquerade_all for section in sections.get(config.mode, [config.iptables]))
 
 
 def sync_periods(config: KubeProxyConfiguration) -> SyncPeriods:

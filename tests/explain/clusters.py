@@ -74,8 +74,8 @@ def _config(dice: Random) -> Manifest:
         config["detectLocal"] = {"bridgeInterface": BRIDGE, "interfaceNamePrefix": "veth"}
     config["iptables"] = {"localhostNodePorts": dice.random() < 0.8}
     config["mode"] = dice.choice(("", "iptables", "nftables"))
-    section = config.setdefault("nftables" if config["mode"] == "nftables" else "iptables", {})
-    section["masqueradeAll"] = dice.random() < 0.2
+    for section in ("iptables", "nftables"):
+        config.setdefault(section, {})["masqueradeAll"] = dice.random() < 0.2
     allowed = dice.choice(("unset", "unset", "primary", "ranges", "ranges"))
     if allowed == "primary":
         config["nodePortAddresses"] = ["primary"]

@@ -185,8 +185,9 @@ def _row(
     spec = service["spec"]
     if kind == "ClusterIP":
         config = asked.cluster.config
-        section = config.get("nftables" if config.get("mode") == "nftables" else "iptables", {})
-        masquerade = section.get("masqueradeAll", False) or (asked.has_detector() and not asked.is_pod())
+        mode = config.get("mode") or "iptables nftables"  # without a mode, either section counts
+        hides_pods = any(config.get(each, {}).get("masqueradeAll", False) for each in mode.split())
+        masquerade = hides_pods or (asked.has_detector() and not asked.is_pod())
         is_local = spec.get("internalTrafficPolicy", "Cluster") == "Local"
         return (local_set(candidates) if is_local else cluster_set(asked.cluster, candidates)), masquerade
     may_be_local = spec.get("type", "ClusterIP") in ("NodePort", "LoadBalancer") or spec.get("externalIPs")

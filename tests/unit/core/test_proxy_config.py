@@ -252,7 +252,8 @@ def test_manifests_stand_in_for_the_files_api_server() -> None:
         ({"iptables": {"masqueradeAll": True}, "mode": "ipvs"}, Options(masquerade_all=True)),
         ({"iptables": {"masqueradeAll": True}, "mode": "nftables"}, Options()),
         ({"nftables": {"masqueradeAll": True}, "mode": "nftables"}, Options(masquerade_all=True)),
-        ({"nftables": {"masqueradeAll": True}}, Options()),
+        ({"nftables": {"masqueradeAll": True}}, Options(masquerade_all=True)),
+        ({"nftables": {"masqueradeAll": True}, "mode": "iptables"}, Options()),
         ({"clusterCIDR": "10.244.7.0/16,fd00:1::/48"}, Options(cluster_cidrs=("10.244.0.0/16", "fd00:1::/48"))),
         ({"detectLocalMode": "NodeCIDR"}, Options(detect_local=DetectLocal.NODE_CIDR)),
         (
