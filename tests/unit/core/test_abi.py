@@ -7,7 +7,7 @@ import pytest
 from ebpflb.core import abi
 
 FOLDER = Path(__file__).parents[3] / "bpf" / "lb"
-HEADER = "".join((FOLDER / name).read_text() for name in ("abi.h", "counter.h"))
+HEADER = "".join((FOLDER / name).read_text() for name in ("abi.h", "kinds.h", "counter.h"))
 ENUMS: dict[str, tuple[str, type[IntEnum] | type[IntFlag]]] = {
     "lb_frontend_kind": ("LB_KIND_", abi.FrontendKind),
     "lb_algorithm": ("LB_ALGORITHM_", abi.Algorithm),
