@@ -70,10 +70,8 @@ class AgentConfig:
     """``IP:port`` of /metrics, /proxyMode, /configz; empty: not served."""
     bind_address_hard_fail: bool = False
     """The agent ends when it cannot listen there, rather than try again."""
-    enable_profiling: bool = False
     sync_period_s: float = 30.0
     """Health: a change that has not reached the maps after twice as long is ill health."""
-    min_sync_period_s: float = 1.0
     config_sync_period_s: float = 900.0
     api_server: str = ""
     """URL that stands in for the kubeconfig's (``--master``); empty: that one."""

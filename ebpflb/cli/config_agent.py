@@ -41,7 +41,6 @@ def agent_config(loaded: Loaded, api_server: str) -> AgentConfig:
     """Return the agent's configuration. Raises when this machine has no name or no cgroup v2."""
     config, own = loaded.config, loaded.config.ebpflb
     kubeconfig = config.client_connection.kubeconfig
-    periods = sync_periods(config)
     return AgentConfig(
         node_name=node_name(config.hostname_override),
         manifests=Path(own.manifests) if own.manifests else None,
@@ -67,9 +66,7 @@ def agent_config(loaded: Loaded, api_server: str) -> AgentConfig:
         healthz_bind_address=config.healthz_bind_address if own.serve_healthz else "",
         metrics_bind_address=config.metrics_bind_address if own.serve_metrics else "",
         bind_address_hard_fail=config.bind_address_hard_fail,
-        enable_profiling=config.enable_profiling,
-        sync_period_s=periods.period,
-        min_sync_period_s=periods.least,
+        sync_period_s=sync_periods(config).period,
         config_sync_period_s=float(whole_seconds(config.config_sync_period) or 0),
         api_server=api_server,
         api_qps=config.client_connection.qps,

@@ -56,7 +56,7 @@ _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 @switch_option("--cleanup", "Remove every pin, filter, program and state file of the instance, and exit.")
 @click.option(
     "--kubeconfig",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     cls=KubeProxyOption,
     help="Serve what the API server of this kubeconfig says.  [default in a pod: its service account]",
@@ -83,8 +83,8 @@ def command(
     Takes kube-proxy's flags and its configuration file. Ends with SIGTERM or SIGINT; traffic goes on. EBPFLB_DEBUG=1
     logs more.
     """
-    if own["manifests"] and kubeconfig:
-        raise click.UsageError("--manifests and --kubeconfig exclude each other", context)
+    if kubeconfig and config_path is None:
+        _check_kubeconfig(context, kubeconfig, own["manifests"])
     flags = {**given_flags(context), **({"--kubeconfig": (str(kubeconfig),)} if kubeconfig else {})}
     loaded = load_config(config_path, flags, given_own(context, own))
     if write_config_to is not None:
@@ -112,6 +112,14 @@ def _run(context: click.Context, loaded: Loaded, master: str, *, is_only_init: b
         except RestartError as error:
             log.error("restart reason=%r remedy=%r", error.message, error.remedy)  # noqa: TRY400 - no traceback
             context.exit(error.exit_code)
+
+
+def _check_kubeconfig(context: click.Context, path: Path, manifests: Path | None) -> None:
+    """Raise ``UsageError`` for what cannot be used. Beside --config the flag does nothing, whatever it says."""
+    if manifests:
+        raise click.UsageError("--manifests and --kubeconfig exclude each other", context)
+    (parameter,) = (each for each in context.command.params if each.name == "kubeconfig")
+    click.Path(exists=True, dir_okay=False).convert(str(path), parameter, context)
 
 
 def _check_source(context: click.Context, config: KubeProxyConfiguration, master: str) -> None:

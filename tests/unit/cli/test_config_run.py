@@ -12,13 +12,17 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ebpflb.agent import AgentConfig
 from ebpflb.agent.restart import RestartError
 from ebpflb.cli import config_agent, main, run
+from ebpflb.cli.config_load import load_config, log_remarks
 from ebpflb.core.options import DetectLocal, Options
 from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.expiry import Timeouts
+from ebpflb.errors import UsageError
 from ebpflb.host.sysctl import ConntrackSettings
 from tests.unit.core.proxy_config_documents import KIND, KUBEADM
 
@@ -132,7 +136,7 @@ def test_flags_of_an_old_daemon_set(world: World) -> None:
     )
     assert config.conntrack == ConntrackSettings(8_000, 7_200, 3_600, tcp_be_liberal=True, udp_s=10)
     assert config.timeouts == Timeouts(established=7_200, half_closed=3_600, unreplied=10)
-    assert (config.sync_period_s, config.min_sync_period_s, config.config_sync_period_s) == (60, 0, 3_600)
+    assert (config.sync_period_s, config.config_sync_period_s) == (60, 3_600)
     assert (config.oom_score_adj, config.bind_address_hard_fail) == (-500, True)
     assert (config.healthz_bind_address, config.metrics_bind_address) == ("", "0.0.0.0:10249")
     assert (config.api_qps, config.api_burst, config.api_server) == (50, 100, "https://api:6443")
@@ -230,6 +234,12 @@ def test_strict_errors_are_warnings(world: World, caplog: pytest.LogCaptureFixtu
     assert all("reason=" in line for line in caplog.messages if "gate_unknown" not in line)
 
 
+def test_a_flag_that_is_ignored_is_not_looked_at(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    config = world.start("--config", world.write(HEAD), "--kubeconfig", "/nowhere")
+    assert (config.kubeconfig, config.manifests) == (None, world.folder / "manifests")
+    assert caplog.messages == ["flag_ignored flag=--kubeconfig reason='the file of --config counts'"]
+
+
 def test_old_flags_name_their_successors(world: World, caplog: pytest.LogCaptureFixture) -> None:
     config = world.start("--healthz-port", "7", "--metrics-port", "0")
     assert (config.healthz_bind_address, config.metrics_bind_address) == ("0.0.0.0:7", "")
@@ -288,3 +298,29 @@ def test_no_file_shows_a_traceback(world: World, make: Callable[[World], Path]) 
     result = world("--config", make(world))
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.binary(max_size=3)
+names = (
+    st.sampled_from(["conntrack", "ebpflb", "mapSizes", "iptables", "clusterCIDR", "hostnameOverride", "mode"])
+    | st.text()
+)
+trees = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4))
+
+
+@settings(max_examples=200, deadline=None)
+@given(fields=st.dictionaries(names, trees, max_size=5))
+def test_any_file_is_taken_or_refused_with_an_error_for_people(
+    fields: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.conf"
+    path.write_text(HEAD + yaml.safe_dump(fields, allow_unicode=True) if fields else HEAD, encoding="utf-8")
+    try:
+        loaded = load_config(path)
+    except UsageError as error:
+        assert str(error).startswith(f"--config {path}")  # noqa: PT017 - either is right
+        return
+    config_agent.conntrack_settings(loaded.config.conntrack, 4)
+    config_agent.map_sizes(loaded.config, 4)
+    config_agent.flow_timeouts(loaded.config)
+    log_remarks(loaded)
