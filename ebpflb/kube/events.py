@@ -87,6 +87,7 @@ class KubeEvents:
         self._lock = threading.Lock()
         self._known: OrderedDict[Incident, _Series] = OrderedDict()
         self._queue: queue.SimpleQueue[Incident | None] = queue.SimpleQueue()
+        self._dropped = 0
         self._throttle = Throttle(PER_SECOND, BURST, clock)
 
     def emit(self, kind: str, namespace: str, name: str, *, reason: str, message: str, warning: bool) -> None:
@@ -100,15 +101,22 @@ class KubeEvents:
             if series.count > 1 and now - series.told_at < REPEAT_S:
                 return
             series.told_at = now
-            has_room = self._queue.qsize() < QUEUE_LIMIT
-            if not has_room:
-                del self._known[incident]
-            elif len(self._known) > KNOWN_LIMIT:
+            if self._queue.qsize() >= QUEUE_LIMIT:
+                self._drop(incident)
+                return
+            if len(self._known) > KNOWN_LIMIT:
                 self._known.popitem(last=False)
-        if has_room:
+            dropped, self._dropped = self._dropped, 0
             self._queue.put(incident)
-        else:
-            _LOG.warning("event_dropped reason=%s object=%s/%s problem='queue is full'", reason, namespace, name)
+        if dropped:
+            _LOG.warning("events_dropped count=%d problem='the queue was full'", dropped)
+
+    def _drop(self, incident: Incident) -> None:
+        """Give up an incident, as if it had not been: it may come again. A flood of them is no flood of the log."""
+        del self._known[incident]
+        if not self._dropped:
+            _LOG.warning("event_dropped reason=%s problem='the queue is full'", incident.reason)
+        self._dropped += 1
 
     def run(self, stop: threading.Event) -> None:
         """Send until ``stop`` is set; what is still queued then is not sent."""
