@@ -11,7 +11,8 @@ pytestmark = pytest.mark.root
 CALLS = [
     ("covered", "remote", "ClusterIP", {"sock_translated", "sock_restored"}),
     ("covered", "nobody", "ClusterIP", {"sock_rejected"}),
-    ("outside", "local", "NodePort of node-1", {"delivered", "reply_restored", "flow_created"}),
+    ("outside", "local", "NodePort of node-1", {"forwarded", "flow_created"}),
+    ("outside", "local-here", "NodePort of node-1", {"delivered", "reply_restored", "flow_created"}),
     ("outside", "remote", "NodePort of node-1", {"forwarded", "flow_created"}),
     ("uncovered", "remote", "ClusterIP", {"delivered", "reply_restored", "flow_created"}),
     ("uncovered", "self-uncovered", "ClusterIP", {"hairpinned", "flow_created"}),

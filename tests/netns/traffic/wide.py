@@ -26,6 +26,7 @@ from tests.netns.life_helpers import write_objects
 from tests.netns.traffic.offers import TCP_TARGET, UDP_PORT, UDP_TARGET, Offer
 from tests.netns.traffic.router import add_router
 from tests.netns.traffic.sizes import MTU
+from tests.netns.traffic.world import DETECTOR
 
 ECHO = "tests.netns.traffic.echo"
 CLOSED_PORT = 5999
@@ -105,7 +106,7 @@ def wide_world(name: str, underlay: Underlay, flags: Sequence[str] = ()) -> Iter
         write_objects(manifests, nodes=[_node(node) for node in lab.nodes])
         for offer in offers.values():
             write_objects(manifests, **{offer.name: list(offer.objects())})
-        agents = stack.enter_context(Agents(lab, manifests, folder / "state", flags))
+        agents = stack.enter_context(Agents(lab, manifests, folder / "state", (*DETECTOR, *flags)))
         yield Wide(lab, agents, offers, router, far)
 
 
