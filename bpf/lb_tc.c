@@ -28,6 +28,8 @@
 /* The rest of the way, shared by all hooks. */
 BPF_TABLE_PINNED("prog", u32, u32, tails, 3, LB_TAILS_PIN);
 
+#define LB_PACKET_OTHERHOST 3 /* PACKET_OTHERHOST of linux/if_packet.h */
+
 enum lb_tail {
 	LB_TAIL_INSPECT = 0,
 	LB_TAIL_CLAIM = 1,
@@ -54,6 +56,15 @@ static __always_inline int lb_go_on(lb_ctx *ctx, struct lb_work *item, enum lb_v
 	return verdict == LB_DROP || lb_is_answer(verdict) ? TC_ACT_SHOT : LB_TC_NEXT;
 }
 
+/*
+ * A promiscuous device shows what is addressed to other machines, which have load balancers of their own, with
+ * the same frontends. Only uplinks are asked: pods' devices are bridged, and see what is the bridge's.
+ */
+static __always_inline bool lb_is_another_hosts(lb_ctx *ctx, enum lb_side side)
+{
+	return side == LB_FROM_UPLINK && ctx->pkt_type == LB_PACKET_OTHERHOST;
+}
+
 /* A plain packet of an established flow goes all the way here. */
 static __always_inline int lb_fast(lb_ctx *ctx, u32 l3_offset, enum lb_side side)
 {
@@ -63,6 +74,8 @@ static __always_inline int lb_fast(lb_ctx *ctx, u32 l3_offset, enum lb_side side
 
 	if (!item)
 		return LB_TC_NEXT;
+	if (lb_is_another_hosts(ctx, side))
+		return lb_end(LB_PASS);
 	item->side = side;
 	verdict = lb_parse(ctx, l3_offset, &item->packet, true);
 	if (verdict == LB_CONTINUE)

@@ -44,7 +44,7 @@ class Reference:
     def decide(self, hook: Hook, frame: bytes, device: int, *, is_own: bool = False) -> Decision:
         """Return what the hook must do at a device. ``is_own``: the packet did not come in by one."""
         read = parse_plain if hook is Hook.XDP_IN else parse
-        packet = read(frame, self.world.family)
+        packet = None if self._is_another_hosts(hook, frame) else read(frame, self.world.family)
         if packet is None:
             is_left = hook is Hook.XDP_IN and is_tcs(frame, self.world.family)
             return Decision(Act.PASS, None, reason=Counter.XDP_TO_TC if is_left else None)
@@ -58,6 +58,10 @@ class Reference:
         if hook is Hook.OUT:
             return self._egress(work, is_own=is_own)
         return self._ingress(work)
+
+    def _is_another_hosts(self, hook: Hook, frame: bytes) -> bool:
+        """Say whether a promiscuous uplink shows what is for somebody else alone; XDP does not look."""
+        return hook is Hook.UPLINK_IN and frame[:6] != self.world.mac and not frame[0] & 1
 
     def _ingress(self, work: Work) -> Decision:
         packet = work.packet

@@ -166,6 +166,8 @@ class World:
     routes: Mapping[bytes, Route]
     """By destination; what is not there has no route."""
     config: Config
+    mac: bytes
+    """Of every device."""
     service_cidrs: tuple[Network, ...] = ()
     flows: Mapping[FlowKey, Flow] = field(default_factory=dict)
     pending: Mapping[FlowKey, Flow] = field(default_factory=dict)

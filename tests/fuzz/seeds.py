@@ -22,6 +22,8 @@ _CHUNKS = (1, 0, 6, 14)
 _ERRORS = {Family.IPV4: (b"\3\3", b"\3\4", b"\x0b\0", b"\x0c\0"), Family.IPV6: (b"\1\4", b"\2\0", b"\3\0", b"\4\0")}
 _NUMBERS = (b"\x12\x34", KNOWN_DATAGRAM[:2], WAITING_DATAGRAM[:2], RELEASING_DATAGRAM[:2])
 _UNUSUAL_SHARE = 8
+_OTHERS_SHARE = 64
+_ANOTHER_MAC, _GROUP_MAC = bytes.fromhex("020000000003"), bytes.fromhex("03bf0a600010")
 _MORE, _LATER, _LAST = 0x2000, 0x2010, 0x0020
 
 
@@ -95,7 +97,15 @@ def seeds_of(family: Family, conversations: Iterable[Conversation]) -> list[Seed
         for item in conversations
         for packet in packets_of(family, item)
     ]
-    return seeds + list(_xdp_seeds(family, seeds))
+    return seeds + list(_xdp_seeds(family, seeds)) + list(_seeds_to_others(seeds))
+
+
+def _seeds_to_others(seeds: Iterable[Seed]) -> Iterator[Seed]:
+    """Return what a promiscuous device shows, and what is for everybody: a few of all frames."""
+    for number, seed in enumerate(seeds):
+        if number % _OTHERS_SHARE == 0:
+            for mac in (_ANOTHER_MAC, _GROUP_MAC):
+                yield replace(seed, frame=mac + seed.frame[len(mac) :])
 
 
 def _xdp_seeds(family: Family, seeds: Iterable[Seed]) -> Iterator[Seed]:

@@ -247,6 +247,7 @@ def world_of(
         node_addrs={node: True, builder.address("node2"): False},
         devices=devices_of(node, setting),
         config=config_of(builder, setting),
+        mac=macs[Interface.UPLINK],
         service_cidrs=(network_of(builder, "cluster", CIDR_BITS),),
         routes=_routes(builder, macs),
         flows=builder.tables["flows"],

@@ -87,6 +87,45 @@ def test_strangers_pass(lab_of: Callable[[Family, Protocol], Lab], hook: Hook, f
     assert lab.datapath.flows() == {}
 
 
+ANOTHER_MAC = bytes.fromhex("020000000003")
+GROUPS = [b"\xff" * 6, bytes.fromhex("03bf0a600010")]
+"""Everybody, and a group, as some clusters of routers have their traffic delivered."""
+
+
+def to_mac(lab: Lab, wire: Wire, mac: bytes) -> bytes:
+    return mac + lab.frame(wire)[len(mac) :]
+
+
+def test_what_is_for_another_host_passes(lab: Lab) -> None:
+    """A promiscuous uplink shows it: another host's balancer has the same frontends."""
+    lab.load(REMOTE)
+    before = lab.datapath.counters().get(Counter.PASSED, 0)
+    frame = to_mac(lab, WIRE, ANOTHER_MAC)
+    assert is_untouched(lab.datapath.run(UPLINK, frame), frame)
+    assert lab.datapath.counters()[Counter.PASSED] == before + 1
+    assert lab.datapath.flows() == {}
+
+
+def test_nor_is_it_part_of_a_flow(lab: Lab) -> None:
+    lab.load(REMOTE)
+    lab.run(UPLINK, WIRE)
+    reply = to_mac(lab, Wire("remote:8080", "node:4000", flags="SA"), ANOTHER_MAC)
+    assert is_untouched(lab.datapath.run(UPLINK, reply), reply)
+
+
+@pytest.mark.parametrize("mac", GROUPS)
+def test_what_is_for_a_group_is_for_this_host_too(lab: Lab, mac: bytes) -> None:
+    lab.load(REMOTE)
+    assert lab.datapath.run(UPLINK, to_mac(lab, WIRE, mac)).verdict is Verdict.REDIRECT
+
+
+def test_what_a_pod_sends_to_its_bridge_is_for_this_host(lab: Lab) -> None:
+    lab.load(REMOTE)
+    wire = Wire("pod:4000", "cluster:80")
+    outcome = lab.datapath.run(POD, to_mac(lab, wire, ANOTHER_MAC), Device.POD)
+    assert outcome == Outcome(Verdict.NEXT, to_mac(lab, Wire("pod:4000", "remote:8080"), ANOTHER_MAC))
+
+
 EXTENSIONS = {
     "hop-by-hop": IPv6ExtHdrHopByHop(),
     "routing": IPv6ExtHdrRouting(),

@@ -16,10 +16,9 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
 from ebpflb.core.abi import Family, Protocol
-from tests.prog.world import address
+from tests.prog.world import NODE_MAC, address
 
 SENDER_MAC = "02:00:00:00:00:01"
-NODE_MAC = "02:00:00:00:00:02"
 ETHERNET_BYTES = 14
 SCTP_CHUNKS = {"S": 1, "SA": 2, "FA": 7, "R": 6}
 """INIT, INIT ACK, SHUTDOWN, ABORT for the flags of TCP that mean the same; DATA for all others."""

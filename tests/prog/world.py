@@ -63,6 +63,8 @@ GATEWAYS = {Family.IPV4: "192.0.101.254", Family.IPV6: "2001:db8:101::254"}
 """Beyond the uplink."""
 _GATEWAYS = {Device.UPLINK: "254", Device.BARE: "253", Device.NARROW: "252"}
 """Last part of each gateway's address; the networks are 192.0.<ifindex>.0/24 and 2001:db8:<ifindex>::/64."""
+NODE_MAC = "02:00:00:00:00:02"
+"""Of every device here: a frame to anybody else is another host's."""
 GATEWAY_MAC = "02:00:00:00:00:fe"
 _PEER_OFFSET = 100
 
@@ -138,7 +140,8 @@ def _run_batch(lines: Iterable[str]) -> None:
 def _links() -> Iterator[str]:
     for device in Device:
         name, peer = device.name.lower(), f"{device.name.lower()}-peer"
-        yield f"link add {name} index {device} type veth peer name {peer} index {device + _PEER_OFFSET}"
+        peer_index = device + _PEER_OFFSET
+        yield f"link add {name} index {device} address {NODE_MAC} type veth peer name {peer} index {peer_index}"
         yield f"link set {name} up addrgenmode none"
         yield f"link set {peer} up addrgenmode none"
     yield f"link set narrow mtu {NARROW_MTU}"
