@@ -52,7 +52,9 @@ def fetch(place: Place, address: str, port: int, path: str = "/", method: str = 
     return next(in_each([namespace_path(place.netns)], ask))
 
 
-def balanced(name: str, ip: str, *pods: Pod, leaving: Sequence[Pod] = (), **spec: Any) -> list[Object]:
+def balanced(
+    name: str, ip: str, *pods: Pod, leaving: Sequence[Pod] = (), node_port: int = 30100, **spec: Any
+) -> list[Object]:
     """Return a load balancer's Service with local policy, and its slice; ``leaving`` terminate and serve."""
     asked = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": CHECK_PORT}
     listed = slice_of(name, *pods, *leaving)
@@ -60,9 +62,10 @@ def balanced(name: str, ip: str, *pods: Pod, leaving: Sequence[Pod] = (), **spec
     for endpoint in listed["endpoints"]:
         is_leaving = endpoint["addresses"][0] in gone
         endpoint["conditions"] = {"ready": not is_leaving, "serving": True, "terminating": is_leaving}
-    return [tcp_service(name, ip, 30100, **asked | spec), listed]
+    return [tcp_service(name, ip, node_port, **asked | spec), listed]
 
 
 def a_node(name: str, **spec: Any) -> Object:
-    """Return a Node object."""
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": spec}
+    """Return a Node object, with something about it: one of which nothing is known counts as gone."""
+    metadata = {"name": name, "labels": {"topology.kubernetes.io/zone": "a"}}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec}

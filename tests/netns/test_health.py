@@ -153,7 +153,7 @@ def test_a_port_that_is_taken_is_an_event_and_is_had_once_it_is_free(lab: Lab, a
 def test_two_services_with_one_port_do_not_share_it(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
     until(lambda: check(lab).code == 200)
-    other = balanced("other", OTHER, lab.pod(1, 2), ports=[{"name": "http", "port": 80, "nodePort": 30101}])
+    other = balanced("other", OTHER, lab.pod(1, 2), node_port=30101)
     write_objects(folder, other=other)
     ports = until(lambda: [port for port in agent.status().node.health_ports if port.error])
     assert [port.service for port in ports] == ["life/other"]
@@ -181,26 +181,24 @@ def test_healthz_and_livez(lab: Lab, agent: LifeAgent) -> None:
     assert agent.status().node.warnings == ()
 
 
-@pytest.mark.parametrize(
-    ("metadata", "spec"),
-    [
-        ({"deletionTimestamp": "2026-01-02T03:04:05Z"}, {}),
-        ({}, {"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "value": "1", "effect": "NoSchedule"}]}),
-    ],
-)
-def test_a_node_that_is_about_to_go_takes_no_new_traffic_and_is_alive(
-    lab: Lab, agent: LifeAgent, folder: Path, metadata: dict[str, str], spec: dict[str, object]
-) -> None:
-    node, leaving = lab.node(1), a_node("node-1", **spec)
-    leaving["metadata"] |= metadata
-    write_objects(folder, node=[leaving], web=balanced("web", WEB, lab.pod(1, 1)))
-    until(lambda: fetch(node, LOCAL, HEALTHZ, "/healthz").code == 503, SOON_S)
-    assert '"nodeEligible": false' in fetch(node, LOCAL, HEALTHZ, "/healthz").body
-    assert fetch(node, LOCAL, HEALTHZ, "/livez").code == 200
-    assert check(lab).code == 200  # that a Service has backends here is another question
-    write_objects(folder, node=[a_node("node-1")])
-    until(lambda: fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200, SOON_S)
-    assert agent.status().healthy
+def test_a_node_that_is_about_to_go_takes_no_new_traffic_and_is_alive(lab: Lab, tmp_path: Path) -> None:
+    node = lab.node(2)
+    stays, deleted = a_node("node-2"), a_node("node-2")
+    deleted["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    taint = {"key": "ToBeDeletedByClusterAutoscaler", "value": "1", "effect": "NoSchedule"}
+    scaled_down = a_node("node-2", taints=[taint])
+    write_objects(tmp_path, node=[stays], web=balanced("web", WEB, lab.pod(2, 1)))
+    with agent_on(node, "--manifests", str(tmp_path)) as agent:
+        for leaving in (deleted, scaled_down):
+            assert fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200
+            write_objects(tmp_path, node=[leaving])
+            answer = until_code(503, lambda: fetch(node, LOCAL, HEALTHZ, "/healthz"))
+            assert '"nodeEligible": false' in answer.body
+            assert fetch(node, LOCAL, HEALTHZ, "/livez").code == 200
+            assert fetch(node, LOCAL, CHECK_PORT).code == 200  # that a Service has backends here is another question
+            write_objects(tmp_path, node=[stays])
+            until_code(200, lambda: fetch(node, LOCAL, HEALTHZ, "/healthz"))
+        assert agent.status().healthy
 
 
 def test_a_change_that_cannot_be_applied_is_ill_health_after_two_sync_periods(lab: Lab, tmp_path: Path) -> None:
