@@ -18,7 +18,7 @@ from ebpflb.agent import AgentConfig
 from ebpflb.agent.config import Acceleration
 from ebpflb.cli.config_load import Loaded
 from ebpflb.core.abi import Family
-from ebpflb.core.proxy_config_options import flow_seconds, options_of, sync_periods, whole_seconds
+from ebpflb.core.proxy_config_options import flow_seconds, options_of, sync_period_s, whole_seconds
 from ebpflb.core.proxy_config_own import MOST_ENTRIES
 from ebpflb.core.proxy_config_schema import KubeProxyConfiguration
 from ebpflb.core.proxy_config_sections import Conntrack
@@ -66,7 +66,7 @@ def agent_config(loaded: Loaded, api_server: str) -> AgentConfig:
         healthz_bind_address=config.healthz_bind_address if own.serve_healthz else "",
         metrics_bind_address=config.metrics_bind_address if own.serve_metrics else "",
         bind_address_hard_fail=config.bind_address_hard_fail,
-        sync_period_s=sync_periods(config).period,
+        sync_period_s=sync_period_s(config),
         config_sync_period_s=float(whole_seconds(config.config_sync_period) or 0),
         api_server=api_server,
         api_qps=config.client_connection.qps,

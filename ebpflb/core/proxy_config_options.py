@@ -2,7 +2,7 @@
 
 Decides which of the sections ``iptables``, ``ipvs`` and ``nftables`` counts. Knows no flag, no file and no agent.
 
-    KubeProxyConfiguration --options_of--> Options        --flow_seconds, sync_seconds--> agent
+    KubeProxyConfiguration --options_of--> Options        --flow_seconds, sync_period_s--> agent
 """
 
 from typing import Final, NamedTuple
@@ -14,13 +14,6 @@ from ebpflb.core.proxy_config_values import parse_ip, parse_prefix
 
 LONGEST_FLOW_S: Final = 20 * 86_400
 """A flow's last packet is dated by 32 bits of jiffies, which at 1000 a second tell ages up to 24 days."""
-
-
-class SyncPeriods(NamedTuple):
-    """In seconds."""
-
-    period: float
-    least: float
 
 
 class FlowSeconds(NamedTuple):
@@ -53,21 +46,15 @@ def options_of(config: KubeProxyConfiguration) -> Options:
 
 
 def _masquerades_all(config: KubeProxyConfiguration) -> bool:
-    """Return what the section of the mode says; without a mode, what either says: this proxy is neither's."""
-    sections = {"nftables": [config.nftables], "": [config.iptables, config.nftables]}
-    return any(section.masquerade_all for section in sections.get(config.mode, [config.iptables]))
+    """Return what the section of the mode says; of no mode of kube-proxy's, what either says."""
+    theirs = {"iptables": [config.iptables], "ipvs": [config.iptables], "nftables": [config.nftables]}
+    return any(section.masquerade_all for section in theirs.get(config.mode, [config.iptables, config.nftables]))
 
 
-def sync_periods(config: KubeProxyConfiguration) -> SyncPeriods:
-    """Return the periods of the mode."""
-    match config.mode:
-        case "nftables":
-            texts = config.nftables.sync_period, config.nftables.min_sync_period
-        case "ipvs":
-            texts = config.ipvs.sync_period, config.ipvs.min_sync_period
-        case _:
-            texts = config.iptables.sync_period, config.iptables.min_sync_period
-    return SyncPeriods(*(parse_duration(text) / SECOND_NS for text in texts))
+def sync_period_s(config: KubeProxyConfiguration) -> float:
+    """Return the sync period of the mode."""
+    sections = {"ipvs": config.ipvs.sync_period, "nftables": config.nftables.sync_period}
+    return parse_duration(sections.get(config.mode, config.iptables.sync_period)) / SECOND_NS
 
 
 def flow_seconds(config: KubeProxyConfiguration) -> FlowSeconds:

@@ -77,8 +77,8 @@ class KubeProxyConfiguration(Struct, frozen=True, kw_only=True, rename="camel", 
         Literal["", "iptables", "ipvs", "nftables", "ebpf"],
         mapped(
             "How kube-proxy forwards.",
-            "BPF programs forward in every mode; it says which of the sections below holds (all but nftables and "
-            "ipvs: `iptables`)",
+            "BPF programs forward in every mode; it says which section holds: `nftables`, `ipvs`, else `iptables` "
+            "(for none and `ebpf`, `masqueradeAll` of either)",
         ),
     ] = ""
     iptables: IPTables = field(default_factory=IPTables)

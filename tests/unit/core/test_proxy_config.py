@@ -11,7 +11,7 @@ from ebpflb.core.proxy_config import Configured, configure
 from ebpflb.core.proxy_config_decode import DEFAULTS
 from ebpflb.core.proxy_config_fields import Use
 from ebpflb.core.proxy_config_flags import BY_NAME, FLAGS, field_type, nested
-from ebpflb.core.proxy_config_options import LONGEST_FLOW_S, FlowSeconds, flow_seconds, options_of, sync_periods
+from ebpflb.core.proxy_config_options import LONGEST_FLOW_S, FlowSeconds, flow_seconds, options_of, sync_period_s
 from tests.unit.core.proxy_config_documents import KIND, KUBEADM, document
 
 ROWS: list[tuple[str, str, Any, Any, str, Any]] = [
@@ -253,7 +253,9 @@ def test_manifests_stand_in_for_the_files_api_server() -> None:
         ({"iptables": {"masqueradeAll": True}, "mode": "nftables"}, Options()),
         ({"nftables": {"masqueradeAll": True}, "mode": "nftables"}, Options(masquerade_all=True)),
         ({"nftables": {"masqueradeAll": True}}, Options(masquerade_all=True)),
+        ({"nftables": {"masqueradeAll": True}, "mode": "ebpf"}, Options(masquerade_all=True)),
         ({"nftables": {"masqueradeAll": True}, "mode": "iptables"}, Options()),
+        ({"nftables": {"masqueradeAll": True}, "mode": "ipvs"}, Options()),
         ({"clusterCIDR": "10.244.7.0/16,fd00:1::/48"}, Options(cluster_cidrs=("10.244.0.0/16", "fd00:1::/48"))),
         ({"detectLocalMode": "NodeCIDR"}, Options(detect_local=DetectLocal.NODE_CIDR)),
         (
@@ -283,13 +285,11 @@ def test_options(fields: dict[str, Any], options: Options) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "period", "least"),
-    [("", 1, 0.5), ("iptables", 1, 0.5), ("ebpf", 1, 0.5), ("ipvs", 2, 0), ("nftables", 3, 1)],
+    ("mode", "seconds"), [("", 1.5), ("iptables", 1.5), ("ebpf", 1.5), ("ipvs", 2), ("nftables", 3)]
 )
-def test_the_sections_periods(mode: str, period: float, least: float) -> None:
-    sections = {"iptables": {"syncPeriod": "1s", "minSyncPeriod": "500ms"}, "ipvs": {"syncPeriod": "2s"}}
-    config = configure(document(mode=mode, nftables={"syncPeriod": "3s"}, **sections), {}, {}).config
-    assert sync_periods(config) == (period, least)
+def test_the_sections_periods(mode: str, seconds: float) -> None:
+    sections = {"iptables": {"syncPeriod": "1500ms"}, "ipvs": {"syncPeriod": "2s"}, "nftables": {"syncPeriod": "3s"}}
+    assert sync_period_s(configure(document(mode=mode, **sections), {}, {}).config) == seconds
 
 
 CONNTRACK = {

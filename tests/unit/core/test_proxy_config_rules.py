@@ -11,7 +11,7 @@ from ebpflb.core.proxy_config_decode import DEFAULTS
 from ebpflb.core.proxy_config_fields import FieldType, Treatment
 from ebpflb.core.proxy_config_flags import DEPRECATED, FLAGS
 from ebpflb.core.proxy_config_gates import unknown_gates
-from ebpflb.core.proxy_config_options import flow_seconds, options_of, sync_periods
+from ebpflb.core.proxy_config_options import flow_seconds, options_of, sync_period_s
 from tests.unit.core.proxy_config_documents import document
 
 WRONG: list[tuple[dict[str, Any], str, str, str]] = [
@@ -243,7 +243,7 @@ def test_any_document_and_any_flags_are_taken_or_refused(
         assert "\n" not in str(problem)
     if not configured.problems:
         assert options_of(configured.config).forwarding
-        assert sync_periods(configured.config).period > 0
+        assert sync_period_s(configured.config) > 0
         assert all(seconds is None or seconds > 0 for seconds in flow_seconds(configured.config))
         assert all(note.value for note in configured.notes)
 
