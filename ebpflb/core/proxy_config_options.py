@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from ebpflb.core.options import PRIMARY, DetectLocal, Forwarding, Options
 from ebpflb.core.proxy_config_durations import SECOND_NS, parse_duration
 from ebpflb.core.proxy_config_schema import KubeProxyConfiguration
+from ebpflb.core.proxy_config_sections import NFTables
 from ebpflb.core.proxy_config_values import parse_ip, parse_prefix
 
 LONGEST_FLOW_S: Final = 20 * 86_400
@@ -47,8 +48,9 @@ def options_of(config: KubeProxyConfiguration) -> Options:
 
 def _masquerades_all(config: KubeProxyConfiguration) -> bool:
     """Return what the section of the mode says; of no mode of kube-proxy's, what either says."""
-    theirs = {"iptables": [config.iptables], "ipvs": [config.iptables], "nftables": [config.nftables]}
-    return any(section.masquerade_all for section in theirs.get(config.mode, [config.iptables, config.nftables]))
+    either: list[NFTables] = [config.iptables, config.nftables]
+    theirs = {"iptables": either[:1], "ipvs": either[:1], "nftables": either[1:]}
+    return any(section.masquerade_all for section in theirs.get(config.mode, either))
 
 
 def sync_period_s(config: KubeProxyConfiguration) -> float:
