@@ -16,7 +16,8 @@ from typing import Final
 from ebpflb.core.abi import Family
 from ebpflb.core.health import HealthCheck
 from ebpflb.core.model import ObjectKey
-from ebpflb.host.http_server import JSON, NOT_FOUND, Handler, Request, Response
+from ebpflb.host.http_messages import JSON, NOT_FOUND, Request, Response
+from ebpflb.host.http_server import Handler
 
 _NS: Final = 1_000_000_000
 WEIGHT_HEADER: Final = "X-Load-Balancing-Endpoint-Weight"

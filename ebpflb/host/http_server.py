@@ -14,11 +14,11 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import unquote, urlsplit
+
+from ebpflb.host.http_messages import END_OF_HEAD, METHODS, RefusedError, Request, Response, parse_head, render
 
 log = logging.getLogger(__name__)
 
@@ -32,45 +32,9 @@ _LINGER_SECONDS: Final = 1.0
 """For a client to close; otherwise what it sent on could cost it our answer (RFC 9112, 9.6)."""
 _WORKERS: Final = 4
 _BACKLOG: Final = 64
-_METHODS: Final = ("GET", "HEAD")
-_END_OF_HEAD: Final = b"\r\n\r\n"
-
-PLAIN: Final = "text/plain; charset=utf-8"
-JSON: Final = "application/json"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a handler is told."""
-
-    path: str
-    """Without query."""
-    local_address: str
-    """The address that the client dialled; of a listener on all addresses, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What a handler answers."""
-
-    body: str | bytes = b""
-    status: HTTPStatus = HTTPStatus.OK
-    content_type: str = PLAIN
-    headers: tuple[tuple[str, str], ...] = ()
-
 
 Handler = Callable[[Request], Response]
 """Called in one of the server's threads."""
-
-NOT_FOUND: Final = Response("404 page not found\n", HTTPStatus.NOT_FOUND)
-
-
-class _RefusedError(Exception):
-    """A request that no handler hears of; the status that it is answered with."""
-
-    def __init__(self, status: HTTPStatus) -> None:
-        super().__init__(status.phrase)
-        self.status = status
 
 
 class Listener:
@@ -177,8 +141,8 @@ class HttpServer:
             method, path = parse_head(head)
             request = Request(path, writer.get_extra_info("sockname")[0])
             response = await self._loop.run_in_executor(self._pool, _guarded, handler, request)
-        except _RefusedError as refused:
-            headers = (("Allow", ", ".join(_METHODS)),) if refused.status is HTTPStatus.METHOD_NOT_ALLOWED else ()
+        except RefusedError as refused:
+            headers = (("Allow", ", ".join(METHODS)),) if refused.status is HTTPStatus.METHOD_NOT_ALLOWED else ()
             response = Response(f"{refused.status.phrase}\n", refused.status, headers=headers)
         writer.transport.set_write_buffer_limits(0)  # drain() then waits until the kernel has everything
         writer.write(render(response, with_body=method != "HEAD"))
@@ -216,24 +180,9 @@ def open_socket(address: str, port: int) -> socket.socket:
 
 async def _read_head(reader: asyncio.StreamReader) -> bytes:
     try:
-        return await reader.readuntil(_END_OF_HEAD)
+        return await reader.readuntil(END_OF_HEAD)
     except asyncio.LimitOverrunError:
-        raise _RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from None
-
-
-def parse_head(head: bytes) -> tuple[str, str]:
-    """Return method and path of a request. Raises when it is none, or asks for something that is not done here."""
-    line = head.split(b"\r\n", 1)[0].decode("latin-1")
-    words = line.split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, target, version
-        raise _RefusedError(HTTPStatus.BAD_REQUEST)
-    method, target, _ = words
-    if method not in _METHODS:
-        raise _RefusedError(HTTPStatus.METHOD_NOT_ALLOWED if method.isalpha() else HTTPStatus.BAD_REQUEST)
-    try:
-        return method, unquote(urlsplit(target).path) or "/"
-    except ValueError:
-        raise _RefusedError(HTTPStatus.BAD_REQUEST) from None
+        raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from None
 
 
 def _guarded(handler: Handler, request: Request) -> Response:
@@ -242,16 +191,3 @@ def _guarded(handler: Handler, request: Request) -> Response:
     except Exception:
         log.exception("http_failed path=%r", request.path)
         return Response("500 internal server error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-def render(response: Response, *, with_body: bool) -> bytes:
-    """Return a response as it goes over the wire."""
-    body = response.body.encode() if isinstance(response.body, str) else response.body
-    lines = [
-        f"HTTP/1.1 {response.status.value} {response.status.phrase}",
-        f"Content-Type: {response.content_type}",
-        *(f"{name}: {value}" for name, value in response.headers),
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-    ]
-    return "\r\n".join(lines).encode("latin-1") + _END_OF_HEAD + (body if with_body else b"")

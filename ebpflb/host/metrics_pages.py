@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from ebpflb.host.http_server import JSON, NOT_FOUND, Handler, Request, Response
+from ebpflb.host.http_messages import JSON, NOT_FOUND, Request, Response
+from ebpflb.host.http_server import Handler
 from ebpflb.host.metrics import Metrics
 
 CONFIG_GROUP = "kubeproxy.config.k8s.io"

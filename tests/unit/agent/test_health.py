@@ -18,8 +18,9 @@ from ebpflb.core.model import Host, Node, ServiceType, Snapshot, parse_address
 from ebpflb.core.options import Options
 from ebpflb.core.tables import Tables
 from ebpflb.errors import PrerequisiteError
+from ebpflb.host.http_messages import Request
 from ebpflb.host.http_ports import Endpoint, HttpPorts, Wanted
-from ebpflb.host.http_server import HttpServer, Request, open_socket
+from ebpflb.host.http_server import HttpServer, open_socket
 from ebpflb.reconcile.inbox import Batch, SourceView
 from ebpflb.reconcile.rounds import Round, Sync
 from ebpflb.reconcile.status import HealthPort

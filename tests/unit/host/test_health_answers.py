@@ -15,7 +15,7 @@ from ebpflb.host.health import (
     service_handler,
     service_health,
 )
-from ebpflb.host.http_server import NOT_FOUND, Request, Response
+from ebpflb.host.http_messages import NOT_FOUND, Request, Response
 
 NOW = 1_767_323_045_123_450_000
 BEFORE = NOW - 90_000_000_000

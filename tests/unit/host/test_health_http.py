@@ -11,7 +11,8 @@ from http.client import HTTPConnection, HTTPMessage
 import pytest
 
 from ebpflb.host import http_server
-from ebpflb.host.http_server import HttpServer, Listener, Request, Response, open_socket
+from ebpflb.host.http_messages import Request, Response
+from ebpflb.host.http_server import HttpServer, Listener, open_socket
 
 
 @pytest.fixture(name="server")

@@ -11,8 +11,9 @@ import pytest
 
 from ebpflb.core.abi import Family
 from ebpflb.errors import PrerequisiteError, UsageError
+from ebpflb.host.http_messages import Request, Response
 from ebpflb.host.http_ports import Endpoint, HttpPorts, Wanted, endpoints_of
-from ebpflb.host.http_server import Handler, HttpServer, Request, Response, open_socket
+from ebpflb.host.http_server import Handler, HttpServer, open_socket
 
 ANY = "127.0.0.1"
 SECONDS = 10.0

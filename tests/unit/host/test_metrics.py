@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 import ebpflb
 from ebpflb.core.abi import Counter, Family
 from ebpflb.core.health import WithoutLocal
-from ebpflb.host.http_server import NOT_FOUND, Request
+from ebpflb.host.http_messages import NOT_FOUND, Request
 from ebpflb.host.metrics import Metrics
 from ebpflb.host.metrics_facts import Facts, FamilyFacts
 from ebpflb.host.metrics_pages import metrics_pages
