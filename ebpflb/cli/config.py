@@ -12,7 +12,7 @@ import click
 
 @click.group()
 def command() -> None:
-    """Describe the configuration file."""
+    """Describe the configuration file: every field, and its JSON schema."""
 
 
 @command.command()
