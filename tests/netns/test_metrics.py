@@ -177,7 +177,7 @@ def test_the_way_from_a_pod_to_the_maps_is_timed(lab: Lab, agent: LifeAgent, fol
 
 def test_refused_objects_and_probes_are_counted(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     node = lab.node(1)
-    write_objects(folder, bad=[tcp_service("bad", "10.96.0.12", ports=[{"port": 70000}])], node=[a_node("node-1")])
+    write_objects(folder, bad=[tcp_service("bad", "10.96.0.12", 70000)], node=[a_node("node-1")])
     until(lambda: scrape(lab).value("ebpflb_refused_objects", kind="Service") == 1)
     assert scrape(lab).value("ebpflb_refused_objects", kind="EndpointSlice") == 0
     for path in ("/healthz", "/healthz", "/livez"):
