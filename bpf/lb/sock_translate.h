@@ -36,15 +36,28 @@ static __always_inline bool lb_sock_local_only(const struct lb_frontend *fronten
 }
 
 /*
+ * Does the node dial an address that it has itself, as load balancers want it that announce their IPs from a
+ * node? Such packets would come from that very address, and stay on the loopback device, where no program is.
+ */
+static __always_inline bool lb_sock_dials_itself(const struct lb_sock_key *key, u64 netns_cookie)
+{
+	addr_t address = key->address;
+
+	return lb_is_host_netns(netns_cookie) && node_addrs.lookup(&address);
+}
+
+/*
  * Whom the packet hooks serve instead: clients that are told apart by their address; namespaces where
  * something else handles the packets (a sidecar, a user-space network stack); the kernel's own sockets, since
  * some kernels keep the rewritten address as the one to dial for ever.
  */
 static __always_inline bool lb_sock_is_left_to_packets(struct bpf_sock_addr *ctx, u64 netns_cookie,
-						       const struct lb_frontend *frontend)
+						       const struct lb_frontend *frontend,
+						       const struct lb_sock_key *key)
 {
-	return (frontend->flags & LB_FRONTEND_SOURCE_RANGES) || opt_outs.lookup(&netns_cookie) ||
-	       lb_is_kernel_socket(ctx);
+	if ((frontend->flags & LB_FRONTEND_SOURCE_RANGES) && !lb_sock_dials_itself(key, netns_cookie))
+		return true;
+	return opt_outs.lookup(&netns_cookie) || lb_is_kernel_socket(ctx);
 }
 
 /*
@@ -75,10 +88,12 @@ static __always_inline int lb_sock_translate(struct bpf_sock_addr *ctx, int hook
 	frontend = lb_frontend_lookup(&key.address, key.port, key.protocol, lb_is_host_netns(netns_cookie));
 	if (!frontend)
 		return lb_sock_unclaimed(ctx, &key.address, netns_cookie);
-	if (lb_sock_is_left_to_packets(ctx, netns_cookie, frontend)) {
+	if (lb_sock_is_left_to_packets(ctx, netns_cookie, frontend, &key)) {
 		lb_count(LB_COUNTER_SOCK_OPTED_OUT);
 		return LB_ALLOW;
 	}
+	if (!lb_frontend_admits(frontend, &key.address)) /* only who dials itself gets here */
+		return lb_sock_reject();
 	if (key.protocol == IPPROTO_UDP)
 		choice = lb_sock_remembered(&key, frontend->service_id);
 	if (!choice.backend) {
