@@ -16,6 +16,7 @@ REPLY, AT_EGRESS, FORWARD = int(FlowFlag.REPLY), int(FlowFlag.AT_EGRESS), int(Fl
 HAIRPIN, SNAT, DSR = int(FlowFlag.HAIRPIN), int(FlowFlag.SNAT), int(FlowFlag.DSR)
 """Plain numbers: this runs a million times, and arithmetic on enums is slow."""
 MOVED = int(FlowSeen.MOVED)
+REFUSED = int(FlowSeen.RST)
 ENDED = int(FlowSeen.FIN | FlowSeen.RST)
 
 
@@ -90,12 +91,14 @@ def _first_reply(work: Work, found: Found) -> None:
 
 
 def _confirm(work: Work, found: Found) -> bool:
-    """The sender goes on after an answer: the flow moves, unless somebody has its keys already."""
+    """The sender goes on after an answer that is no refusal: the flow moves, unless somebody has its keys already."""
     key, flow, seen = work.packet.key, found.flow, work.packet.seen
     if has_partner(flow):
         other_key = partner_key(key, flow)
         other = work.flow("pending", other_key)
         if other is None or not other.seen or work.flow("flows", other_key) is not None:
+            return False
+        if (flow.seen | other.seen) & REFUSED:
             return False
         work.changes["flows", other_key] = replace(partner_of(key, flow), seen=other.seen)
         work.changes["pending", other_key] = replace(other, seen=other.seen | MOVED)

@@ -108,6 +108,8 @@ def _add_pending(world: Builder, protocol: Protocol) -> None:
     pair(protocol, ("client:4053", "node:30080"), ("client:4053", "pod:8080"), local, seen=answered, table="pending")
     pair(protocol, ("pod:5050", "cluster:80"), ("hairpin:5050", "pod:8080"), _HAIRPIN, seen=answered, table="pending")
     pair(protocol, ("pod:5051", "cluster:80"), ("pod:5051", "remote:8080"), local, seen=answered, table="pending")
+    refused = ("client:4060", "node:30080"), ("node:4060", "remote:8080")
+    pair(protocol, *refused, _FORWARD, seen=(1, FlowSeen.RST), table="pending")
     for half, number in (("request", 4054), ("reply", 4055)):
         ends = (f"client:{number}", "node:30080"), (f"node:{number}", "remote:8080")
         pair(protocol, *ends, _FORWARD, seen=new, table="pending", halves=half)
