@@ -23,6 +23,8 @@ from ebpflb.datapath import libbpf
 from ebpflb.datapath.build import Build, BuildSpec, MapSizes, build_programs
 from ebpflb.datapath.pins import Pins
 from ebpflb.errors import EbpflbError
+from ebpflb.host.features import SET_RETVAL, probe_feature
+from ebpflb.host.finding import Level
 
 BUDGETS = Path(__file__).with_name("budgets.json")
 BPFFS = Path("/sys/fs/bpf")
@@ -102,6 +104,7 @@ def measure(family: Family) -> dict[str, Size]:
             hz=250,
             host_netns_cookie=1,
             hairpin_address=bytes(family.address_bytes),
+            have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
             sizes=_SIZES,
         )
         return sizes_of(build_programs(spec))
