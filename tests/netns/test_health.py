@@ -17,7 +17,7 @@ from ebpflb.host.http_server import open_socket
 from ebpflb.host.namespaces import in_each
 from ebpflb.reconcile.status import HealthPort
 from tests.netns.health_helpers import CHECK_PORT, HEALTHZ, LOCAL, Answer, a_node, balanced, fetch
-from tests.netns.life_helpers import SOON_S, LifeAgent, agent_on, tcp_service, until, write_objects
+from tests.netns.life_helpers import SOON_S, LifeAgent, agent_on, slice_of, tcp_service, until, write_objects
 
 pytestmark = pytest.mark.root
 
@@ -100,7 +100,7 @@ def test_503_as_soon_as_the_last_local_backend_goes(lab: Lab, agent: LifeAgent, 
     assert check(lab).header("X-Load-Balancing-Endpoint-Weight") == "0"
     write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1), lab.pod(2, 1)))
     until(lambda: check(lab).code == 200, SOON_S)
-    assert agent.status().healthy
+    until(lambda: agent.status().healthy)
 
 
 def test_503_when_only_terminating_backends_are_left_though_they_are_in_the_maps(
@@ -144,7 +144,7 @@ def test_a_port_that_is_taken_is_an_event_and_is_had_once_it_is_free(lab: Lab, a
         assert len(events) == 1
         assert "kind=Service object=life/web" in events[0]
         assert f"on port {CHECK_PORT}: cannot listen" in events[0]
-        assert agent.status().healthy
+        until(lambda: agent.status().healthy)
         assert agent.backends_of(WEB)
     until(lambda: check(lab).code == 200, RETRY_S)
     until(lambda: agent.status().node.health_ports[0].error == "")
@@ -198,7 +198,7 @@ def test_a_node_that_is_about_to_go_takes_no_new_traffic_and_is_alive(lab: Lab, 
             assert fetch(node, LOCAL, CHECK_PORT).code == 200  # that a Service has backends here is another question
             write_objects(tmp_path, node=[stays])
             until_code(200, lambda: fetch(node, LOCAL, HEALTHZ, "/healthz"))
-        assert agent.status().healthy
+        until(lambda: agent.status().healthy)
 
 
 def test_a_change_that_cannot_be_applied_is_ill_health_after_two_sync_periods(lab: Lab, tmp_path: Path) -> None:
@@ -265,3 +265,23 @@ def test_with_a_primary_address_the_port_is_there_only(lab: Lab, tmp_path: Path)
         assert fetch(node, LOCAL, CHECK_PORT).code == 0
         assert fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200
         assert agent.status().node.warnings == ()
+
+
+def test_each_family_has_its_own_count(tmp_path: Path) -> None:
+    with Lab("health6", nodes=1, pods_per_node=2, families=(Family.IPV4, Family.IPV6)) as lab:
+        node = lab.node(1)
+        both = {"clusterIPs": [WEB, "fd00:10:96::10"], "ipFamilies": ["IPv4", "IPv6"]}
+        service, listed = balanced("web", WEB, *node.pods)
+        service["spec"] |= both
+        one = slice_of("web", node.pods[0])
+        one["metadata"]["name"], one["addressType"] = "web-6", "IPv6"
+        one["endpoints"][0]["addresses"] = [node.pods[0].address_of(Family.IPV6)]
+        write_objects(tmp_path, web=[service, listed, one])
+        with agent_on(node, "--manifests", str(tmp_path)) as agent:
+            for family, count in ((Family.IPV4, 2), (Family.IPV6, 1)):
+                address = node.address_of(family)
+                answer = until_code(200, lambda: fetch(lab.client, address, CHECK_PORT))  # noqa: B023 - called at once
+                assert answer.header("X-Load-Balancing-Endpoint-Weight") == str(count)
+                assert fetch(lab.client, address, HEALTHZ, "/healthz").code == 200
+            expected = (HealthPort("life/web", CHECK_PORT, {"IPv4": 2, "IPv6": 1}),)
+            until(lambda: agent.status().node.health_ports == expected)
