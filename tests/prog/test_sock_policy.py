@@ -207,6 +207,29 @@ def test_the_policy_for_clients_outside_binds_no_socket(
     assert counts == TRANSLATED
 
 
+OWN_BALANCER = Service("stranger:80", ("pod",), FrontendKind.LOAD_BALANCER, source_ranges=(("stranger", 32),))
+"""An address that the node has itself, as balancers want it that announce their addresses from a node."""
+
+
+@pytest.mark.parametrize(
+    ("place", "allowed", "counted"),
+    [
+        (Place.HOST, "stranger", TRANSLATED),
+        (Place.HOST, "client", REFUSED),
+        (Place.POD, "stranger", {Counter.SOCK_OPTED_OUT: 1}),
+    ],
+)
+def test_a_node_that_dials_its_own_balancers_address_is_asked_here(
+    lab: SocketLab, family: Family, place: Place, allowed: str, counted: dict[Counter, int]
+) -> None:
+    """It would come from that very address, by loopback, where no packet is met; others are asked by their packets."""
+    service = replace(OWN_BALANCER, source_ranges=((allowed, 32),))
+    lab.load(tables(family, Protocol.UDP, [service], node=Node(addresses=("stranger",))))
+    with lab.counted(family) as counts:
+        lab.call(place, dial, "stranger", 80, family, Protocol.UDP)
+    assert counts == counted
+
+
 @pytest.mark.parametrize("place", Place)
 @pytest.mark.parametrize("protocol", KINDS)
 def test_a_cluster_ip_without_a_backend_here_refuses(
