@@ -140,7 +140,7 @@ def test_a_port_that_is_taken_is_an_event_and_is_had_once_it_is_free(lab: Lab, a
             ports[0].error
             == f"cannot listen at 0.0.0.0:{CHECK_PORT}: another process, or another Service, has that port"
         )
-        events = agent.logged("FailedToStartServiceHealthcheck")
+        events = until(lambda: agent.logged("FailedToStartServiceHealthcheck"))
         assert len(events) == 1
         assert "kind=Service object=life/web" in events[0]
         assert f"on port {CHECK_PORT}: cannot listen" in events[0]
