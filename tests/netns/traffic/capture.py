@@ -1,6 +1,6 @@
-"""Which packets pass a device of a place: addresses and protocol of each, from a raw socket; nothing of their insides.
+"""Which packets pass a device of a place: addresses and protocol of each, from a raw socket; little of their insides.
 
-place, device -> captured() -> a list that grows -> Packet(source, destination, protocol)
+place, device -> captured() -> a list that grows -> Packet(source, destination, protocol, first_byte)
 """
 
 import socket
@@ -28,6 +28,8 @@ class Packet(NamedTuple):
     source: str
     destination: str
     protocol: int
+    first_byte: int
+    """Of what follows it: of ICMP the type."""
 
 
 @contextmanager
@@ -56,9 +58,9 @@ def _parse(frame: bytes) -> Iterator[Packet]:
     (kind,) = struct.unpack_from("!H", frame, 12)
     header = frame[14:]
     if kind == _IPV4:
-        yield Packet(_text(header[12:16]), _text(header[16:20]), header[9])
+        yield Packet(_text(header[12:16]), _text(header[16:20]), header[9], header[4 * (header[0] & 0xF)])
     elif kind == _IPV6:
-        yield Packet(_text(header[8:24]), _text(header[24:40]), header[6])
+        yield Packet(_text(header[8:24]), _text(header[24:40]), header[6], header[40])
 
 
 def _text(packed: bytes) -> str:
