@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ebpflb.bench.addresses import join_port
 from ebpflb.bench.control import measure
-from ebpflb.bench.demo_changes import kill_an_agent, scale_under_load
+from ebpflb.bench.demo_changes import KILLED_NODE, kill_an_agent, scale_under_load
 from ebpflb.bench.demo_stage import (
     DNS,
     NODE_PORT,
@@ -26,6 +26,7 @@ from ebpflb.core.abi import Family
 
 REQUESTS = 300
 FEW_REQUESTS = 30
+WRONG_PORT = 81
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,20 @@ def affinity(stage: Stage, family: Family) -> Outcome:
     return Outcome(bars_of(family, report))
 
 
+def wrong_port(stage: Stage, family: Family) -> Outcome:
+    """Call a port of a ClusterIP that its Service does not have: refused at once, to a socket and on the wire."""
+    address = WEB[family].rpartition(":")[0]
+    target = f"{address}:{WRONG_PORT}"
+    refusals = []
+    for pod in (stage.caller, stage.self_caller):
+        report = measure(pod, "tcp", target, "--count", str(FEW_REQUESTS))
+        check(
+            report.failures == {"ECONNREFUSED": FEW_REQUESTS}, f"{target} should refuse {pod.name}: {report.failures}"
+        )
+        refusals.append(f"{report.failed} times to {pod.name}")
+    return Outcome(notes=(f"{target}: connection refused {', '.join(refusals)}",))
+
+
 def in_each_family(play: Callable[[Stage, Family], Outcome]) -> Callable[[Stage], Outcome]:
     """Return a scene that is played in one family after the other."""
 
@@ -122,13 +137,26 @@ def dump_maps(stage: Stage) -> Outcome:
     return Outcome(excerpt=printed)
 
 
+def explain(stage: Stage) -> Outcome:
+    """Let an agent's maps say what becomes of a packet, and why."""
+    family = stage.families[0]
+    node = stage.lab.node(KILLED_NODE)
+    client, target = stage.lab.client.address_of(family), join_port(node.address_of(family), NODE_PORT)
+    printed = stage.agents[node.number].command("explain", "--from", client, "--to", target)
+    for word in (WEB_SERVICE, "FORWARD"):
+        check(word in printed, f"`ebpflb explain --from {client} --to {target}` does not say {word}:\n{printed}")
+    return Outcome(excerpt=printed)
+
+
 SCENES = (
     Scene(f"a pod calls a ClusterIP, {REQUESTS} times", in_each_family(cluster_ip)),
     Scene("a pod asks a UDP Service from an unconnected socket", in_each_family(dns)),
     Scene(f"the outside calls a NodePort on a node without a local pod, {REQUESTS} times", in_each_family(node_port)),
     Scene("a pod reaches itself through its Service", in_each_family(hairpin)),
+    Scene("a port that a ClusterIP does not have is refused at once", in_each_family(wrong_port)),
     Scene("ClientIP affinity keeps a client on one pod", in_each_family(affinity)),
     Scene("a Service is scaled down and up under load", scale_under_load),
     Scene("an agent is killed with SIGKILL under load, and restarted", kill_an_agent),
     Scene(f"ebpflb dump-maps frontends --service {WEB_SERVICE}", dump_maps),
+    Scene("ebpflb explain: why a packet from outside goes where it goes", explain),
 )

@@ -37,7 +37,7 @@ def test_the_demo_plays_to_its_end_and_leaves_nothing(tmp_path: Path) -> None:
         said, _ = demo.communicate(timeout=LONGEST_S)
     assert said.splitlines()[-1] == "demo: ok", said
     assert demo.returncode == 0
-    assert said.count("✓") == 12
+    assert said.count("✓") == 14
     assert remains_of(demo.pid, tmp_path) == []
 
 
