@@ -29,6 +29,7 @@ from ebpflb.core.abi import (
     Family,
     FrontendFlag,
     FrontendKind,
+    NodeAddrFlag,
     Protocol,
 )
 from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, DeviceRow, Frontend, FrontendKey, Range, TableName
@@ -193,7 +194,7 @@ def fill(store: PinnedMapStore, family: Family) -> None:
         )
     assert not store.put(TableName.BACKENDS, backends)
     assert not store.put(TableName.FRONTENDS, frontends)
-    assert not store.put(TableName.NODE_ADDRS, {ip_address(addresses.node).packed: 0})
+    assert not store.put(TableName.NODE_ADDRS, {ip_address(addresses.node).packed: NodeAddrFlag.NODE_PORTS})
 
 
 def serve(world: World, device: str, ingress: Program, egress: Program) -> None:

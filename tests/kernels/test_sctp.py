@@ -19,7 +19,16 @@ import numpy as np
 import pytest
 
 from ebpflb.bench.namespaces import run_ip, write_sysctls
-from ebpflb.core.abi import Algorithm, BackendFlag, BackendState, Family, FrontendFlag, FrontendKind, Protocol
+from ebpflb.core.abi import (
+    Algorithm,
+    BackendFlag,
+    BackendState,
+    Family,
+    FrontendFlag,
+    FrontendKind,
+    NodeAddrFlag,
+    Protocol,
+)
 from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, Range, TableName
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
 from ebpflb.datapath.clock import measure_hz
@@ -132,7 +141,7 @@ def fill(store: PinnedMapStore, family: Family) -> None:
         FrontendKey(cluster_ip, PORT, Protocol.SCTP): frontend(FrontendKind.CLUSTER_IP),
     }
     assert not store.put(TableName.FRONTENDS, frontends)
-    assert not store.put(TableName.NODE_ADDRS, {ip_address(ADDRESSES[family].node).packed: 0})
+    assert not store.put(TableName.NODE_ADDRS, {ip_address(ADDRESSES[family].node).packed: NodeAddrFlag.NODE_PORTS})
 
 
 @pytest.mark.parametrize("caller", ["client", "pod"])

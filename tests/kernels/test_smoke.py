@@ -20,13 +20,26 @@ from ebpflb.core.abi import (
     Algorithm,
     BackendFlag,
     BackendState,
+    ConfigFlag,
     Counter,
     Family,
     FrontendFlag,
     FrontendKind,
+    NodeAddrFlag,
     Protocol,
 )
-from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, Range, TableName
+from ebpflb.core.tables import (
+    CONFIG_KEY,
+    EMPTY_RANGE,
+    Backend,
+    BackendKey,
+    ConfigRow,
+    Frontend,
+    FrontendKey,
+    Prefix,
+    Range,
+    TableName,
+)
 from ebpflb.datapath.build import BuildSpec, MapSizes, build_programs, remove_build
 from ebpflb.datapath.cgroup import attach_cgroup
 from ebpflb.datapath.clock import measure_hz
@@ -90,7 +103,10 @@ def fill(store: PinnedMapStore, family: Family) -> None:
         }
     )
     assert not store.put(TableName.FRONTENDS, frontends)
-    assert not store.put(TableName.NODE_ADDRS, {packed["node"]: 0})
+    assert not store.put(TableName.NODE_ADDRS, {packed["node"]: NodeAddrFlag.NODE_PORTS})
+    nowhere = Prefix(any_address, 8 * len(any_address))
+    flags = ConfigFlag.WRITTEN | ConfigFlag.LOOPBACK_NODE_PORTS
+    assert not store.put(TableName.CONFIG, {CONFIG_KEY: ConfigRow(flags, nowhere, nowhere)})
 
 
 def can_set_retval() -> bool:

@@ -12,6 +12,7 @@ from ebpflb.core.abi import (
     FrontendFlag,
     FrontendKind,
     MemberSet,
+    NodeAddrFlag,
     Protocol,
 )
 from ebpflb.core.diff import diff
@@ -55,7 +56,7 @@ BEFORE = Tables(
     backends={1: backend(1), 2: backend(2), 3: backend(3)},
     services={1: "default/web:http/TCP", 2: "default/api:http/TCP"},
     members={MemberKey(1, 1): MemberSet.CLUSTER},
-    node_addrs={bytes([192, 168, 0, 1]): 0},
+    node_addrs={bytes([192, 168, 0, 1]): NodeAddrFlag.NODE_PORTS},
     devices={2: DeviceRow(bytes([192, 168, 0, 1]), 1500, DeviceFlag(0))},
     slots={WEB_RANGE: ids(1, 2), Range(16, 1): ids(1), API_RANGE: ids(3)},
 )
@@ -207,7 +208,7 @@ def test_a_full_map_does_not_stop_the_others() -> None:
         frontends=BEFORE.frontends,
         backends=BEFORE.backends,
         services=BEFORE.services,
-        node_addrs={bytes([192, 168, 0, 1]): 0, bytes([192, 168, 0, 2]): 0},
+        node_addrs=dict.fromkeys((bytes([192, 168, 0, 1]), bytes([192, 168, 0, 2])), NodeAddrFlag(0)),
         slots=BEFORE.slots,
     )
     applied = apply(diff(desired, Tables(Family.IPV4)), store, Tables(Family.IPV4))
