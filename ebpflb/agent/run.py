@@ -36,10 +36,10 @@ from ebpflb.host.lock import InstanceLock
 from ebpflb.host.mounts import ensure_bpffs
 from ebpflb.host.netlink import HostWatcher
 from ebpflb.host.netns_cookie import netns_cookie
-from ebpflb.reconcile.family import Settings
 from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.loop import ReconcileLoop
 from ebpflb.reconcile.ports import Source
+from ebpflb.reconcile.settings import Settings
 from ebpflb.reconcile.status import Status, StatusFile
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ store or a compilation raises, and leaves it to the loop to call ``broke``.
 
 import logging
 from collections import deque
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ebpflb.core.abi import SLOTS_PER_LINE, Family
@@ -26,21 +25,10 @@ from ebpflb.reconcile.describe import describe_key
 from ebpflb.reconcile.inbox import Batch
 from ebpflb.reconcile.limits import limits_of
 from ebpflb.reconcile.ports import MapStore, RowFailure
+from ebpflb.reconcile.settings import Settings
 from ebpflb.reconcile.status import FailedRow, FamilyStatus, RefusedObject, Usage
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The loop's periods."""
-
-    grace_s: float = 10.0
-    """How long after an apply the ids and ranges that it freed stay unused. A program that looked a frontend up before
-    the apply may still read its range: it ends within microseconds, but on a virtual CPU that the hypervisor has taken
-    away it can stand still for seconds. Ten are far beyond that, and cost a few idle slots only."""
-    comparison_period_s: float = 600.0
-    """How often the maps are read back and compared with what should be in them."""
 
 
 class FamilyReconciler:

@@ -19,10 +19,11 @@ from ebpflb.core.tables import Tables
 from ebpflb.errors import EbpflbError
 from ebpflb.reconcile.believed import Vanished
 from ebpflb.reconcile.clock import Clock
-from ebpflb.reconcile.family import FamilyReconciler, Settings
+from ebpflb.reconcile.family import FamilyReconciler
 from ebpflb.reconcile.inbox import Batch, Inbox
 from ebpflb.reconcile.ports import MapStore
 from ebpflb.reconcile.rounds import Observer, Round, Sync
+from ebpflb.reconcile.settings import Settings
 from ebpflb.reconcile.status import NodeStatus, RefusedObject, Status
 
 logger = logging.getLogger(__name__)

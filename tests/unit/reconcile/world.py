@@ -22,10 +22,10 @@ from ebpflb.core.tables import Backend, BackendKey, FrontendKey, MemberKey, Rang
 from ebpflb.reconcile.believed import Vanished
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.fake import FakeMapStore
-from ebpflb.reconcile.family import Settings
 from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.loop import ReconcileLoop
 from ebpflb.reconcile.ports import Kind
+from ebpflb.reconcile.settings import Settings
 from ebpflb.reconcile.status import Status
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
