@@ -91,8 +91,13 @@ def read(seed: int, folder: Path) -> tuple[Snapshot, Options, list[Query]]:
 
 
 def ask(index: Index, options: Options, query: Query) -> Asked | None:
-    """Return what explain says, and where the programs meet the flow. None: at no packet hook, as it is on loopback."""
+    """Return what explain says, and where the programs meet the flow.
+
+    None: at no packet hook, as it is on loopback; or at none that believes it, as a pod has an address of the node.
+    """
     if index.is_loopback(query.source) or index.is_loopback(query.destination):
+        return None
+    if query.device and index.is_of_node(query.source):
         return None
     is_pods = _is_pods(query.device, options) if query.device else None
     flow = Flow(query.source, query.destination, query.port, query.protocol, is_pods)

@@ -9,7 +9,7 @@ is said in ``is_hidden``, and nowhere else.
 
 from collections import Counter as Bag
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -89,6 +89,17 @@ def behind_the_bridge(index: Index) -> list[bytes]:
     return sorted(local - index.tables.node_addrs.keys())
 
 
+@contextmanager
+def reached(datapath: Datapath, addresses: list[bytes]) -> Iterator[None]:
+    """Have routes to addresses by a pods' device."""
+    texts = [format_address(address) for address in addresses]
+    datapath.namespace.configure(f"route add {text} dev pod" for text in texts)
+    try:
+        yield
+    finally:
+        datapath.namespace.configure(f"route del {text} dev pod" for text in texts)
+
+
 def go_through(
     datapath: Datapath, index: Index, options: Options, queries: list[Query], rows: Tables | None = None
 ) -> Bag[str]:
@@ -99,19 +110,17 @@ def go_through(
     family = datapath.family
     datapath.clear()
     datapath.load(rows or index.tables)
-    here = [format_address(address) for address in behind_the_bridge(index)]
-    datapath.namespace.configure(f"route add {address} dev pod" for address in here)
     seen: Bag[str] = Bag()
-    for number, query in enumerate(query for query in queries if query.family is family):
-        asked = ask(index, options, query)
-        if asked is None:
-            continue
-        check(datapath, index, asked, meet(datapath, asked, 20_000 + number))
-        seen[f"{asked.hook} {asked.decision.verdict}"] += 1
-        if asked.hook is Hook.UPLINK_IN and query.protocol is not Protocol.SCTP:
-            check(datapath, index, asked, meet(datapath, asked, 25_000 + number, at_xdp=True))
-            seen[f"xdp {asked.decision.verdict}"] += 1
-    datapath.namespace.configure(f"route del {address} dev pod" for address in here)
+    with reached(datapath, behind_the_bridge(index)):
+        for number, query in enumerate(query for query in queries if query.family is family):
+            asked = ask(index, options, query)
+            if asked is None:
+                continue
+            check(datapath, index, asked, meet(datapath, asked, 20_000 + number))
+            seen[f"{asked.hook} {asked.decision.verdict}"] += 1
+            if asked.hook is Hook.UPLINK_IN and query.protocol is not Protocol.SCTP:
+                check(datapath, index, asked, meet(datapath, asked, 25_000 + number, at_xdp=True))
+                seen[f"xdp {asked.decision.verdict}"] += 1
     return seen
 
 

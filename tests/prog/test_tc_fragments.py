@@ -27,6 +27,7 @@ UPLINK = Hook.UPLINK_IN
 PAYLOAD = bytes(range(256)) * 12
 PIECE = 1024
 ETH_P_ALL = 3
+SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23  # linux/socket.h, linux/if_packet.h
 HELD_BYTES = 2040
 
 
@@ -76,6 +77,7 @@ def entrance(lab: Lab, device: Device = Device.UPLINK) -> Iterator[socket.socket
     """Give a socket that sees what comes in by a device."""
     with lab.datapath.namespace.entered():
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        tap.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)  # the stack may answer what comes in
         tap.bind((device.name.lower(), ETH_P_ALL))
     with tap:
         tap.settimeout(5)
