@@ -171,6 +171,10 @@ class LifeAgent:
         """Return what ClusterIPs are in the maps."""
         return {row["address"] for row in self.rows("frontends") if row["kind"] == "ClusterIP"}
 
+    def node_addresses(self) -> set[str]:
+        """Return what the maps have for addresses of the node."""
+        return {row["address"] for row in self.rows("node_addrs")}
+
     def backends_of(self, cluster_ip: str) -> list[str]:
         """Return where the frontend of a ClusterIP leads."""
         rows = [row for row in self.rows("frontends") if row["address"] == cluster_ip]

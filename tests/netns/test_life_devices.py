@@ -136,10 +136,10 @@ def test_nodeports_are_served_on_addresses_that_come_later(lab: Lab, agent: Life
     lab.client.run(["ip", "route", "add", LATER_ADDRESS, "via", lab.node(1).address])
     assert call_once(lab, target).answered == 0
     tc_ip(lab, f"addr add {LATER_ADDRESS}/32 dev {lab.node(1).uplink}")
-    until(lambda: {"address": LATER_ADDRESS} in agent.rows("node_addrs"), SOON_S)
+    until(lambda: LATER_ADDRESS in agent.node_addresses(), SOON_S)
     assert call_once(lab, target).by_backend == {"node-1-pod-2": 1}
     tc_ip(lab, f"addr del {LATER_ADDRESS}/32 dev {lab.node(1).uplink}")
-    until(lambda: {"address": LATER_ADDRESS} not in agent.rows("node_addrs"), SOON_S)
+    until(lambda: LATER_ADDRESS not in agent.node_addresses(), SOON_S)
     assert call_once(lab, target).answered == 0
 
 

@@ -1,6 +1,7 @@
 """A lab whose uplinks XDP can serve, two Services on it, and how to see that it was XDP who served them.
 
-node-1: the agent, pod-1 (backend of ``near``)      node-2: no agent, pod-1 (backend of ``far``)      client: outside
+node-1: the agent, pod-1 (backend of ``near``, which keeps the client's address, and of ``hiding``, which does not)
+node-2: no agent, pod-1 (backend of ``far``)      client: outside
 
 The uplinks are veths. Two things that a cable between cards does by itself have to be arranged: the far ends take
 frames from XDP (they run an XDP program, too), and whoever sends through an uplink finishes its checksums (tx).
@@ -25,7 +26,8 @@ from tests.kube.store import Object
 from tests.netns.host_helpers import device_stats, inside, run, set_offload, xdp_program
 from tests.netns.life_helpers import NAMESPACE, LifeAgent
 
-SERVICES = {"near": 1, "far": 2}
+SERVICES = {"near": 1, "far": 2, "hiding": 3}
+LOCAL_POLICY = {"near"}
 _FRONT_PORTS = {"tcp": 80, "udp": 53}
 _NODE_PORTS = {"tcp": 30080, "udp": 31080}
 _PODS_PORTS = {"tcp": 8080, "udp": 5353}
@@ -63,7 +65,7 @@ def set_far_end(lab: Lab, place: Place, *program: str) -> None:
 
 def service_objects(lab: Lab) -> list[Object]:
     """Return the Services, and the slices of both families."""
-    backends = {"near": lab.pod(1, 1), "far": lab.pod(2, 1)}
+    backends = {"near": lab.pod(1, 1), "far": lab.pod(2, 1), "hiding": lab.pod(1, 1)}
     return [each for name, pod in backends.items() for each in _objects(name, pod)]
 
 
@@ -78,6 +80,7 @@ def _objects(name: str, pod: Pod) -> Iterator[Object]:
         name,
         NAMESPACE,
         type="LoadBalancer",
+        externalTrafficPolicy="Local" if name in LOCAL_POLICY else "Cluster",
         clusterIP=addresses[Family.IPV4],
         clusterIPs=list(addresses.values()),
         ipFamilies=["IPv4", "IPv6"],

@@ -180,6 +180,7 @@ def world_on(
     name: str = "",
     pods_per_node: Sequence[int] = PODS_PER_NODE,
     served: Sequence[int] = (),
+    mtu: int = 1500,
 ) -> Iterator[World]:
     """Build it all, in both families; nothing remains after. ``served``: numbers of nodes with an agent; empty: all."""
     with ExitStack() as stack:
@@ -189,6 +190,7 @@ def world_on(
                 nodes=len(pods_per_node),
                 pods_per_node=pods_per_node,
                 pod_network=network,
+                mtu=mtu,
                 route_services=True,
                 uncovered=[(1, 2)],
                 families=DUAL_STACK,
