@@ -46,7 +46,10 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 def shown(value: object) -> str:
     """Return a value as an error message may show it: printable, on one line, short."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except ValueError:  # Python writes no number of more than 4300 digits; YAML can, in hexadecimal ones
+        return "a number of too many digits"
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 

@@ -108,7 +108,8 @@ def _with_ports(config: KubeProxyConfiguration) -> KubeProxyConfiguration:
 
 def _told_by(given: Given) -> dict[str, str]:
     """Return the flag that each field was told by."""
-    return {path: flag.name for flag in FLAGS if flag.name in given for path in flag.paths}
+    old = {path: name for name, instead in DEPRECATED.items() if name in given for path in BY_NAME[instead].paths}
+    return old | {path: flag.name for flag in FLAGS if flag.name in given for path in flag.paths}
 
 
 def _named(problem: Problem, told: Mapping[str, str]) -> Problem:

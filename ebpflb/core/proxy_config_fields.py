@@ -19,6 +19,7 @@ DURATION_TITLE = "a duration such as 30s or 1h30m"
 Duration = Annotated[str, Meta(title=DURATION_TITLE, pattern=DURATION_PATTERN)]
 """Text in the syntax of Go's ``time.ParseDuration``; ``proxy_config_durations.py`` reads it."""
 Count = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+Long = Annotated[int, Meta(title="a number", ge=-(1 << 63), le=(1 << 63) - 1)]
 _ZEROS = ("", 0, "0s")
 
 

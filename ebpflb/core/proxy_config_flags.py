@@ -6,6 +6,7 @@ Knows no command-line library.
     {"--cluster-cidr": ("10.244.0.0/16",)} --flags_document--> {"clusterCIDR": "10.244.0.0/16"}
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
@@ -118,6 +119,9 @@ _BOOLS: Final = {
     **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
 }
 
+_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,19}")
+"""What fits into 64 bits; a longer text is no number of any field."""
+
 
 def field_type(path: str) -> FieldType:
     """Return the type of the field at a path. Raises ``KeyError`` if there is none."""
@@ -173,7 +177,7 @@ def _value(kind: inspect.Type, texts: Sequence[str]) -> Any:
         case inspect.BoolType():
             value = _BOOLS.get(text, text)
         case inspect.IntType():
-            value = int(text) if text.lstrip("+-").isascii() and text.lstrip("+-").isdigit() else text
+            value = _integer(text)
         case inspect.FloatType():
             value = _number(text)
         case inspect.ListType(item_type=inspect.StructType()):
@@ -183,6 +187,10 @@ def _value(kind: inspect.Type, texts: Sequence[str]) -> Any:
         case inspect.DictType():
             value = {name: _BOOLS.get(word, word) for name, _, word in (part.partition("=") for part in _parts(texts))}
     return value
+
+
+def _integer(text: str) -> int | str:
+    return int(text) if _INTEGER.fullmatch(text) else text
 
 
 def _number(text: str) -> float | str:
@@ -198,4 +206,4 @@ def _parts(texts: Sequence[str]) -> list[str]:
 
 def _module(part: str) -> dict[str, Any]:
     pattern, _, level = part.partition("=")
-    return {"filePattern": pattern, "verbosity": int(level) if level.isascii() and level.isdigit() else level}
+    return {"filePattern": pattern, "verbosity": _integer(level)}

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from ebpflb.core.proxy_config_fields import Count, Duration, about, accepted, mapped
+from ebpflb.core.proxy_config_fields import Count, Duration, Long, about, accepted, mapped
 
 WINDOWS = "Windows only"
 _NO_RULES = "no netfilter rule of ebpflb marks a packet"
@@ -18,7 +18,7 @@ _NO_IPVS = "ebpflb makes no IPVS state"
 _LOG_FORM = "lines are written one by one to stderr"
 
 Bit = Annotated[int, Meta(ge=0, le=31)]
-Quantity = str | int
+Quantity = str | Long
 
 
 class ClientConnection(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ class VModule(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_
     """The verbosity of some source files."""
 
     file_pattern: str
-    verbosity: int
+    verbosity: Count
 
 
 class LogStream(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -61,7 +61,7 @@ class Logging(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_
         Literal["", "text", "json"], mapped("Form of the lines.", "text is one line of key=value", is_zero_unset=True)
     ] = "text"
     flush_frequency: Annotated[
-        Duration | int,
+        Duration | Long,
         accepted(
             "How long a line may be held back; a number is nanoseconds.", "no line is held back", is_zero_unset=True
         ),

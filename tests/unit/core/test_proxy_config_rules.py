@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ebpflb.core.fields import shown
 from ebpflb.core.proxy_config import configure
 from ebpflb.core.proxy_config_decode import DEFAULTS
 from ebpflb.core.proxy_config_fields import FieldType, Treatment
@@ -108,11 +109,14 @@ WRONG: list[tuple[dict[str, Any], str, str, str]] = [
     ({"ebpflb": {"socketOptOuts": ["vm"]}}, "ebpflb.socketOptOuts[0]", "no absolute path", "write /run/netns/vm"),
     ({"ebpflb": {"stateDir": ""}}, "ebpflb.stateDir", "is empty", "name a folder"),
     ({"ebpflb": {"bpffs": ""}}, "ebpflb.bpffs", "is empty", "name a folder"),
+    ({"oomScoreAdj": 1 << 20_000}, "oomScoreAdj", "a number of too many digits is not valid", "from -1000 to 1000"),
+    ({"logging": {"vmodule": [{"filePattern": "a", "verbosity": 1 << 70}]}}, "logging.vmodule", "is not valid", ""),
+    ({"logging": {"flushFrequency": 1 << 20_000}}, "logging.flushFrequency", "too many digits is not valid", ""),
     ({"ebpflb": 7}, "ebpflb", "7 is not an object", "give its fields below it"),
 ]
 
 
-@pytest.mark.parametrize(("fields", "path", "problem", "remedy"), WRONG, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("fields", "path", "problem", "remedy"), WRONG, ids=shown)
 def test_one_wrong_field_is_named_with_its_remedy(fields: dict[str, Any], path: str, problem: str, remedy: str) -> None:
     (found,) = configure(document(**fields), {}, {}).problems
     assert found.path == path
@@ -152,6 +156,17 @@ def test_all_that_is_wrong_is_named_at_once() -> None:
     [
         ("--oom-score-adj", "x", "oomScoreAdj", "'x' is not valid; give a whole number from -1000 to 1000"),
         ("--oom-score-adj", "0x7", "oomScoreAdj", "'0x7' is not valid"),
+        ("--oom-score-adj", "+-5", "oomScoreAdj", "'+-5' is not valid"),
+        ("--oom-score-adj", "-", "oomScoreAdj", "'-' is not valid"),
+        ("--oom-score-adj", "9" * 19, "oomScoreAdj", "9999999999999999999 is not valid"),
+        ("--oom-score-adj", "\u0661", "oomScoreAdj", "'\\u0661' is not valid"),
+        ("--v", "--5", "logging.verbosity", "'--5' is not valid"),
+        ("--v", "9" * 5000, "logging.verbosity", "... is not valid"),
+        ("--vmodule", f"a={'9' * 5000}", "logging.vmodule", "is not valid"),
+        ("--vmodule", "a=-1", "logging.vmodule", "is not valid"),
+        ("--metrics-port", "+-1", "metricsBindAddress", "'127.0.0.1:+-1' is not IP:port"),
+        ("--healthz-port", "-1", "healthzBindAddress", "'0.0.0.0:-1' is not IP:port"),
+        ("--healthz-port", "9" * 5000, "healthzBindAddress", "... is not IP:port"),
         ("--masquerade-all", "yes", "iptables.masqueradeAll", "'yes' is not valid; give true or false"),
         ("--cluster-cidr", "x", "clusterCIDR", "'x' is not a prefix"),
         ("--kube-api-qps", "fast", "clientConnection.qps", "'fast' is not valid; give a number"),
