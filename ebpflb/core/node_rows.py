@@ -43,13 +43,13 @@ def _node_addrs(node: Node, host: Host, family: Family, options: Options) -> dic
 
 
 def node_port_prefixes(node: Node, family: Family, options: Options) -> list[Prefix]:
-    """Return where NodePorts hold. A node of which nothing is known, as a folder may leave it, has no first address:
-    there they hold everywhere.
+    """Return where NodePorts hold. A node of which no address is known, as a folder without a Node leaves it, has no
+    first one: there they hold everywhere, unless ``primary`` is asked for in so many words.
     """
     everywhere = [Prefix(bytes(family.address_bytes), 0)]
     if not _asks_for_primary(options):
         return _of_family(options.node_port_addresses, family) or everywhere
-    if not node.addresses and not options.node_ips:
+    if not (options.node_port_addresses or node.addresses or options.node_ips):
         return everywhere
     return [Prefix(address, 8 * len(address)) for address in primary_addresses(node, family, options)]
 

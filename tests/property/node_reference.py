@@ -19,7 +19,7 @@ def node_port_addresses(snapshot: Snapshot, family: Family, options: Options) ->
     """The node's addresses where NodePorts hold."""
     here = {address for address in snapshot.host.addresses if ip_address(address).version == family}
     if options.node_port_addresses in ((), ("primary",)):
-        if snapshot.node.addresses or options.node_ips:
+        if snapshot.node.addresses or options.node_ips or options.node_port_addresses:
             return {each for each in here if ip_address(each) in first_addresses(snapshot, family, options)}
         return here
     asked = of_family(options.node_port_addresses, family)

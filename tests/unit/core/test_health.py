@@ -187,6 +187,8 @@ class TestAddresses:
 
     def test_a_node_of_which_nothing_is_known_listens_everywhere(self) -> None:
         assert health_addresses(snapshot(host=self.HOST), V4, Options()) == (bytes(4),)
+        primary = Options(node_port_addresses=("primary",))
+        assert health_addresses(snapshot(host=self.HOST), V4, primary) == (), "unless the first address is asked for"
 
 
 REMOTE = endpoint_slice(endpoint("10.0.0.2", "n2"))

@@ -76,9 +76,24 @@ def test_an_address_that_comes_and_goes_is_where_node_ports_hold_while_it_is_the
     assert rows(later).node_addrs[late] == NodeAddrFlag(0)
 
 
-def test_a_node_of_which_nothing_is_known_has_node_ports_everywhere() -> None:
-    found = rows(world(node=Node("")), node_port_addresses=(PRIMARY,)).node_addrs
-    assert set(found.values()) == {NodeAddrFlag.NODE_PORTS}
+@pytest.mark.parametrize(
+    ("asked", "node_ips", "expected"),
+    [
+        pytest.param((), (), ALL[V4], id="unset, nothing is known"),
+        pytest.param((PRIMARY,), (), set(), id="primary, nothing is known"),
+        pytest.param((), (PRIMARY_V4,), {PRIMARY_V4}, id="unset, bindAddress"),
+        pytest.param((PRIMARY,), (PRIMARY_V4,), {PRIMARY_V4}, id="primary, bindAddress"),
+        pytest.param((), (PRIMARY_V6,), set(), id="unset, bindAddress of the other family"),
+        pytest.param((PRIMARY,), (PRIMARY_V6,), set(), id="primary, bindAddress of the other family"),
+        pytest.param(("192.0.2.0/24",), (), {"192.0.2.1", "192.0.2.2"}, id="prefixes"),
+    ],
+)
+def test_without_a_first_address_node_ports_hold_everywhere_unless_it_is_asked_for(
+    asked: tuple[str, ...], node_ips: tuple[str, ...], expected: set[str]
+) -> None:
+    told: dict[str, Any] = {"node_port_addresses": asked, "node_ips": tuple(map(parse_address, node_ips))}
+    found = rows(world(node=Node(HERE)), **told).node_addrs
+    assert {format_address(address) for address, flags in found.items() if NodeAddrFlag.NODE_PORTS in flags} == expected
 
 
 def test_a_node_without_an_address_of_a_family_has_no_node_ports_there() -> None:
