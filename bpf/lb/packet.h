@@ -35,6 +35,7 @@ enum lb_packet_kind {
 	LB_LATER_FRAGMENT, /* has no ports of its own: fragment.h finds them */
 	LB_ICMP_ERROR,	   /* the tuple is that of the packets that it answers, as they come here */
 	LB_ECHO,	   /* a ping, with no ports */
+	LB_OTHER,	   /* nothing that is translated, on its way to where only ClusterIPs are */
 };
 
 /* Offsets are those of the frame without its outer header. */

@@ -13,6 +13,7 @@
 #include "lb/header.h"
 #include "lb/icmp.h"
 #include "lb/packet.h"
+#include "lb/policy.h"
 #include "lb/verdict.h"
 
 static __always_inline enum lb_verdict lb_parse_tcp(lb_ctx *ctx, u32 offset, struct lb_packet *packet)
@@ -77,23 +78,29 @@ static __always_inline enum lb_verdict lb_parse_sctp(lb_ctx *ctx, u32 offset, st
 	return LB_CONTINUE;
 }
 
-/* TCP and UDP are all that is plain; what nobody translates is nobody's. */
+/* TCP and UDP are all that is plain; what nobody translates is nobody's, unless it goes to no Service's address.
+ */
 static __always_inline enum lb_verdict lb_parse_l4(lb_ctx *ctx, u32 offset, struct lb_packet *packet,
 						   bool plain)
 {
 	u8 protocol = packet->tuple.protocol;
+	enum lb_verdict verdict = LB_PASS;
 
 	if (protocol == IPPROTO_TCP)
 		return lb_parse_tcp(ctx, offset, packet);
 	if (protocol == IPPROTO_UDP)
 		return lb_parse_udp(ctx, offset, packet);
 	if (plain)
-		return lb_may_be_translated(protocol) ? LB_UNUSUAL : LB_PASS;
+		return lb_may_be_translated(protocol) || lb_is_guarded(&packet->tuple.daddr) ? LB_UNUSUAL
+											     : LB_PASS;
 	if (protocol == IPPROTO_SCTP)
 		return lb_parse_sctp(ctx, offset, packet);
 	if (protocol == LB_IPPROTO_ICMP && packet->kind == LB_WHOLE)
-		return lb_parse_icmp(ctx, offset, packet);
-	return LB_PASS;
+		verdict = lb_parse_icmp(ctx, offset, packet);
+	if (verdict != LB_PASS || packet->kind != LB_WHOLE || !lb_is_guarded(&packet->tuple.daddr))
+		return verdict;
+	packet->kind = LB_OTHER;
+	return LB_CONTINUE;
 }
 
 /* `l3_offset`: length of the device's link header. `plain`: tell what is unusual, in place of looking

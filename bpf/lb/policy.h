@@ -103,7 +103,8 @@ static __always_inline bool lb_is_guarded(const addr_t *address)
 
 /*
  * What no frontend has: the other ports of a ClusterIP are refused, and addresses that no Service has are
- * dropped, which would else go to the default router and come back until their TTL runs out.
+ * dropped, which would else go to the default router and come back until their TTL runs out. What the node
+ * has itself goes nowhere.
  */
 static __always_inline enum lb_verdict lb_unclaimed(const addr_t *address)
 {
@@ -116,7 +117,9 @@ static __always_inline enum lb_verdict lb_unclaimed(const addr_t *address)
 	row = frontends.lookup(&key);
 	if (row)
 		return row->flags & LB_FRONTEND_CLUSTER_ADDRESS ? LB_REJECT : LB_PASS;
-	return service_cidrs.lookup(&cidr) ? LB_DROP : LB_PASS;
+	if (!service_cidrs.lookup(&cidr))
+		return LB_PASS;
+	return node_addrs.lookup(&key.address) ? LB_PASS : LB_DROP;
 }
 
 #endif

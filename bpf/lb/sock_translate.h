@@ -20,8 +20,8 @@
  */
 static __always_inline int lb_sock_reject(void)
 {
-	lb_count(LB_COUNTER_SOCK_REJECTED);
 #if LB_HAVE_SET_RETVAL
+	lb_count(LB_COUNTER_SOCK_REJECTED);
 	lb_set_retval(-LB_ECONNREFUSED);
 	return LB_REFUSE;
 #else

@@ -83,7 +83,8 @@ static __always_inline enum lb_verdict lb_refuse(const struct lb_packet *packet)
 
 	if (verdict == LB_DROP)
 		return lb_drop(LB_COUNTER_DROP_UNUSED_ADDRESS);
-	if (verdict == LB_PASS || packet->kind == LB_ECHO || packet->is_rst)
+	if (verdict == LB_PASS || (packet->kind != LB_WHOLE && packet->kind != LB_FIRST_FRAGMENT) ||
+	    packet->is_rst)
 		return LB_PASS;
 #ifndef LB_XDP
 	lb_count(LB_COUNTER_REJECTED_PORT);
@@ -121,8 +122,10 @@ static __always_inline enum lb_verdict lb_claim(lb_ctx *ctx, struct lb_packet *p
 	enum lb_verdict verdict;
 	bool is_ours;
 
-	if (packet->kind == LB_ICMP_ERROR || packet->kind == LB_LATER_FRAGMENT)
+	if (packet->kind == LB_ICMP_ERROR)
 		return LB_PASS;
+	if (packet->kind == LB_LATER_FRAGMENT || packet->kind == LB_OTHER)
+		return lb_refuse(packet);
 	if (packet->kind == LB_ECHO)
 		return lb_claim_ping(packet);
 	frontend = lb_frontend_lookup(&packet->tuple.daddr, packet->tuple.dport, packet->tuple.protocol,

@@ -26,6 +26,8 @@ class Kind(IntEnum):
     ICMP_ERROR = 3
     """Its ends are those of the packets that come the way it comes."""
     ECHO = 4
+    OTHER = 5
+    """Of a protocol that nobody translates."""
 
 
 class Header(NamedTuple):

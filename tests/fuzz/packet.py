@@ -6,7 +6,7 @@ Two kinds of packets stand for another one and have its ends: an ICMP error thos
 backwards; a packet in an outer header (DSR) those of the inner one.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ebpflb.core.abi import Family, FlowSeen, Protocol
 from tests.fuzz.headers import Header, Kind, is_extension, read_header
@@ -64,6 +64,20 @@ class Packet:
     def datagram(self) -> bytes:
         """Return the key of the packet's datagram."""
         return self.ends[:-4] + self.fragment_id + bytes((self.protocol,))
+
+
+def is_of_others(frame: bytes, family: Family) -> bool:
+    """Say whether a frame that XDP does not read is whole, without options, and neither TCP nor UDP."""
+    header = read_header(frame, L2, family)
+    if header is None or header.protocol in {_TCP, _UDP}:
+        return False
+    return header.kind is Kind.WHOLE and header.size == _NETWORK[family]
+
+
+def destination(frame: bytes, family: Family) -> bytes:
+    """Return where a frame of this family goes, by its first network header."""
+    end = L2 + _NETWORK[family]
+    return frame[end - family.address_bytes : end]
 
 
 def parse_plain(frame: bytes, family: Family) -> Packet | None:
@@ -128,9 +142,10 @@ def _read_transport(packet: Packet, family: Family) -> Packet | None:
         return _read_udp(packet)
     if protocol == _SCTP:
         return _read_sctp(packet)
-    if protocol == ICMP[family] and packet.kind is Kind.WHOLE:
-        return _read_icmp(packet, family)
-    return None
+    if packet.kind is not Kind.WHOLE:
+        return None
+    found = _read_icmp(packet, family) if protocol == ICMP[family] else None
+    return found or replace(packet, kind=Kind.OTHER)
 
 
 def _take_ports(packet: Packet) -> None:

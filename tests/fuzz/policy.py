@@ -59,10 +59,11 @@ def unclaimed(work: Work) -> Decision | None:
         return None
     row = world.frontends.get((address, 0, 0))
     if row is None:
-        if any(lies_in(address, cidr) for cidr in world.service_cidrs):
+        if address not in world.node_addrs and any(lies_in(address, cidr) for cidr in world.service_cidrs):
             return Decision(Act.DROP, work, reason=Counter.DROP_UNUSED_ADDRESS)
         return None
-    if not row.flags & _CLUSTER_ADDRESS or packet.kind is Kind.ECHO or packet.resets:
+    is_question = packet.kind in {Kind.WHOLE, Kind.FIRST_FRAGMENT} and not packet.resets
+    if not row.flags & _CLUSTER_ADDRESS or not is_question:
         return None
     if work.hook is not Hook.XDP_IN:  # who answers counts
         work.counts.append(Counter.REJECTED_PORT)

@@ -26,9 +26,9 @@ from tests.fuzz.flowtable import (
 from tests.fuzz.headers import Kind
 from tests.fuzz.opening import create, open_flow, route_to
 from tests.fuzz.outer import HEADER_BYTES
-from tests.fuzz.packet import Packet, is_tcs, parse, parse_plain
+from tests.fuzz.packet import Packet, destination, is_of_others, is_tcs, parse, parse_plain
 from tests.fuzz.policy import unclaimed
-from tests.fuzz.rows import Backend, Flow, Frontend, Hook, World, reverse
+from tests.fuzz.rows import Backend, Flow, Frontend, Hook, World, lies_in, reverse
 
 _TCP, _UDP = int(Protocol.TCP), int(Protocol.UDP)
 
@@ -45,8 +45,10 @@ class Reference:
         """Return what the hook must do at a device. ``is_own``: the packet did not come in by one."""
         read = parse_plain if hook is Hook.XDP_IN else parse
         packet = None if self._is_another_hosts(hook, frame) else read(frame, self.world.family)
+        if packet is not None and packet.kind is Kind.OTHER and not self._is_guarded(packet.ends):
+            packet = None
         if packet is None:
-            is_left = hook is Hook.XDP_IN and is_tcs(frame, self.world.family)
+            is_left = hook is Hook.XDP_IN and self._is_left_to_tc(frame)
             return Decision(Act.PASS, None, reason=Counter.XDP_TO_TC if is_left else None)
         work = Work(self.world, hook, packet, device)
         if packet.outer_daddr and hook is not Hook.UPLINK_IN:  # nodes send them, nobody else
@@ -62,6 +64,16 @@ class Reference:
     def _is_another_hosts(self, hook: Hook, frame: bytes) -> bool:
         """Say whether a promiscuous uplink shows what is for somebody else alone; XDP does not look."""
         return hook is Hook.UPLINK_IN and frame[:6] != self.world.mac and not frame[0] & 1
+
+    def _is_left_to_tc(self, frame: bytes) -> bool:
+        """Say whether tc has to look at what XDP does not read: it may translate it, or let it go no further."""
+        family = self.world.family
+        if is_tcs(frame, family):
+            return True
+        return is_of_others(frame, family) and lies_in(destination(frame, family), self.world.config.guard)
+
+    def _is_guarded(self, ends: bytes) -> bool:
+        return lies_in(ends[self._size : 2 * self._size], self.world.config.guard)
 
     def _ingress(self, work: Work) -> Decision:
         packet = work.packet
@@ -119,8 +131,9 @@ class Reference:
     def _claim(self, work: Work, found: Found | None) -> Decision:
         """A packet that follows no entry, or a SYN. Neither an error nor a later fragment opens a flow."""
         packet = work.packet
-        if packet.kind is Kind.ICMP_ERROR or packet.kind is Kind.LATER_FRAGMENT:
-            return Decision(Act.PASS, work)
+        if packet.kind in {Kind.ICMP_ERROR, Kind.LATER_FRAGMENT, Kind.OTHER}:
+            refused = None if packet.kind is Kind.ICMP_ERROR else unclaimed(work)
+            return refused or Decision(Act.PASS, work)
         if packet.kind is Kind.ECHO:
             return self._ping(work)
         frontend = self._frontend(packet)

@@ -197,3 +197,41 @@ def test_a_flow_outlives_its_services_address(tcp: Lab) -> None:
     tcp.play(
         follows.confirming(), follows, drops(UPLINK, Wire("client:4000", "cluster:80"), Counter.DROP_UNUSED_ADDRESS)
     )
+
+
+GRE = 47
+
+
+def of_another_protocol(lab: Lab, dialled: str, number: int) -> bytes:
+    """Return a packet that nobody translates."""
+    wire = Wire("client:4000", f"{dialled}:0")
+    field = {Family.IPV4: "proto", Family.IPV6: "nh"}[lab.family]
+    return bytes(ethernet(wire) / network(wire, lab.family, **{field: number}) / Raw(bytes(32)))
+
+
+@pytest.mark.parametrize("number", [GRE, 50, 89])
+def test_no_protocol_circles_between_a_node_and_its_router(lab: Lab, number: int) -> None:
+    """GRE, ESP, OSPF. An outer header of the packet's own family is read for what it holds (DSR)."""
+    lab.load(CLUSTER_IP, node=CIDR)
+    before = counted(lab)
+    assert lab.datapath.run(UPLINK, of_another_protocol(lab, "unused", number)).verdict is Verdict.DROP
+    assert raised(before, counted(lab)) == {Counter.DROP_UNUSED_ADDRESS: 1}
+    for dialled in ("cluster", "nearby"):
+        frame = of_another_protocol(lab, dialled, number)
+        assert lab.datapath.run(UPLINK, frame) == Outcome(Verdict.NEXT, frame)
+
+
+def test_xdp_leaves_other_protocols_to_tc_where_they_may_circle(lab: Lab) -> None:
+    lab.load(CLUSTER_IP, node=CIDR)
+    before = counted(lab)
+    for dialled in ("unused", "external"):
+        frame = of_another_protocol(lab, dialled, GRE)
+        assert lab.datapath.run_xdp(frame, Device.UPLINK) == XdpOutcome(XdpVerdict.PASS, frame)
+    assert raised(before, counted(lab)) == {Counter.XDP_TO_TC: 1}
+
+
+@pytest.mark.parametrize("hook", [UPLINK, POD])
+def test_the_nodes_own_address_is_none_that_no_service_has(lab: Lab, hook: Hook) -> None:
+    """Also where somebody has given the node an address out of a ServiceCIDR."""
+    lab.load(CLUSTER_IP, node=Node(cidrs=(("node", 24),)))
+    lab.play(passes(hook, Wire(f"{CLIENTS[hook]}:4000", "node:22")))
