@@ -62,7 +62,7 @@ class Reflector:
         self._clock = clock
         self._backoff = Backoff(rng)
         self._version = ""
-        self._is_absent = False
+        self._was_listed, self._is_absent = False, False
 
     def run(self, stop: threading.Event) -> None:
         """List and watch until told to stop."""
@@ -86,7 +86,7 @@ class Reflector:
         except RequestError as error:
             if stop.is_set():
                 return 0.0
-            if self._resource.is_optional and error.status in {FORBIDDEN, NOT_FOUND}:
+            if self._resource.is_optional and self._is_absence(error):
                 return self._do_without(error)
             delay_s = max(self._backoff.next_s(), error.retry_after_s)
             if self._version and error.status in _VERSION_REFUSED:
@@ -96,12 +96,16 @@ class Reflector:
             self._complain(self._renew(error) if error.stale_credentials else str(error), delay_s)
             return delay_s
 
+    def _is_absence(self, error: RequestError) -> bool:
+        """Whether there is no such collection for us. One that was shown once is hidden for a while: its objects stay."""
+        return error.status == NOT_FOUND or (error.status == FORBIDDEN and not self._was_listed)
+
     def _do_without(self, error: RequestError) -> float:
         """Count a collection that is not served, or not to us, as empty. Return when to ask for it again."""
         if not self._is_absent:
             level = logging.WARNING if error.status == FORBIDDEN else logging.INFO
             _LOG.log(level, "absent kind=%s reason=%r", self._resource.kind, str(error))
-        self._is_absent, self._version = True, ""
+        self._was_listed, self._is_absent, self._version = False, True, ""
         self._sink.replace(self._resource.kind, ())
         self._faults.report(self._resource.kind, "")
         return self._rng.uniform(*ABSENT_RETRY_S)
@@ -141,7 +145,7 @@ class Reflector:
             return
         self._sink.replace(self._resource.kind, objects, refused)
         self._version = version
-        self._is_absent = False
+        self._was_listed, self._is_absent = True, False
         self._complain_if_empty(not objects and not refused)
         _LOG.info("listed kind=%s objects=%d refused=%d", self._resource.kind, len(objects), len(refused))
 

@@ -36,7 +36,7 @@ class Resource:
     complaint_when_empty: str = ""
     """What is wrong when the collection has no object; "": nothing."""
     is_optional: bool = False
-    """An API server that does not serve the collection, or does not let us see it, has no object of it."""
+    """An API server that does not serve the collection, or has never let us see it, has no object of it."""
 
 
 def watched_resources(node_name: str) -> tuple[Resource, ...]:

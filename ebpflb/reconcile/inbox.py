@@ -24,8 +24,8 @@ QUIET_S = 0.002
 MAX_DELAY_S = 0.050
 """A storm never holds a change back for longer."""
 
-_UNAWAITED = (Kind.SERVICE_CIDR, Kind.POD)
-"""Who may not list these, or has no API server that serves them, has the Services programmed all the same."""
+_UNAWAITED = (Kind.POD,)
+"""Who may not list these has the Services programmed all the same. (ServiceCIDRs are then delivered as none.)"""
 
 OnPods = Callable[[tuple[Pod, ...]], None]
 """Called with all Pods of this node whenever they have changed, and once when they are first listed. Must not block."""

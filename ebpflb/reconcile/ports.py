@@ -26,7 +26,7 @@ class Kind(StrEnum):
     ENDPOINT_SLICE = "EndpointSlice"
     NODE = "Node"
     SERVICE_CIDR = "ServiceCIDR"
-    """Where ClusterIPs are taken from. Not every API server has any: nothing waits for them."""
+    """Where ClusterIPs are taken from. Where an API server serves none, or does not show them, the list is empty."""
     POD = "Pod"
     """Those of this node. No row is made of them: they decide which network namespaces are in ``Host.opt_outs``."""
 

@@ -314,13 +314,35 @@ def test_service_cidrs_that_are_not_served_or_not_shown_are_none_at_all(
     assert not any(sink.errors), "a kind that is absent is no reason to complain"
 
 
-def test_service_cidrs_that_cease_to_be_shown_are_gone(
+@pytest.mark.parametrize("is_history_gone", [False, True], ids=["watched on", "listed again"])
+def test_service_cidrs_that_are_forbidden_for_a_while_stay(
+    server: ApiServer, source: KubeSource, sink: RecordingSink, stop: ImpatientStop, is_history_gone: bool
+) -> None:
+    server.put("servicecidrs", make_service_cidr("kubernetes", "10.96.0.0/12"))
+    with running(source, sink, stop):
+        sink.wait_name(Kind.SERVICE_CIDR, "kubernetes")
+        if is_history_gone:
+            server.put("namespaces", {"metadata": {"name": "unrelated"}})
+            server.expire_history()
+        server.unserved["servicecidrs"] = 403
+        server.drop_connections()
+        sink.wait(lambda: "servicecidrs (403)" in sink.error, "complaint")
+        assert sink.names(Kind.SERVICE_CIDR) == {"kubernetes"}
+        server.put("servicecidrs", make_service_cidr("more", "10.112.0.0/12"))
+        del server.unserved["servicecidrs"]
+        sink.wait_name(Kind.SERVICE_CIDR, "more")
+        sink.wait(lambda: not sink.error, "end of the complaint")
+    assert sink.names(Kind.SERVICE_CIDR) == {"kubernetes", "more"}
+    assert max(stop.waits) <= MAX_DELAY_S, "it is asked again as after any failure"
+
+
+def test_service_cidrs_that_are_no_longer_served_are_gone(
     server: ApiServer, source: KubeSource, sink: RecordingSink, stop: ImpatientStop
 ) -> None:
     server.put("servicecidrs", make_service_cidr("kubernetes", "10.96.0.0/12"))
     with running(source, sink, stop):
         sink.wait_name(Kind.SERVICE_CIDR, "kubernetes")
-        server.unserved["servicecidrs"] = 403
+        server.unserved["servicecidrs"] = 404
         server.drop_connections()
         sink.wait_name(Kind.SERVICE_CIDR, "kubernetes", present=False)
 

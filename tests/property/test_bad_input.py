@@ -77,6 +77,7 @@ def new_inbox() -> Inbox:
     inbox.replace(Kind.SERVICE, [GOOD])
     inbox.replace(Kind.ENDPOINT_SLICE, [GOOD_SLICE])
     inbox.replace(Kind.NODE, [Node("n1")])
+    inbox.replace(Kind.SERVICE_CIDR, [])
     inbox.host(HOST)
     return inbox
 

@@ -39,13 +39,14 @@ def taken(inbox: Inbox, time: StandingClock) -> Batch | None:
 
 
 def test_nothing_is_handed_out_before_everything_is_known(inbox: Inbox, time: StandingClock) -> None:
-    assert inbox.view().missing == ("Service", "EndpointSlice", "Node", "Host")
+    assert inbox.view().missing == ("Service", "EndpointSlice", "Node", "ServiceCIDR", "Host")
     inbox.upsert(Kind.SERVICE, WEB)
     inbox.replace(Kind.SERVICE, [WEB])
     assert taken(inbox, time) is None
     inbox.upsert(Kind.ENDPOINT_SLICE, SLICE)  # an event is no list: others may follow
     inbox.replace(Kind.NODE, [NODE])
     inbox.host(HOST)
+    inbox.replace(Kind.SERVICE_CIDR, [])
     assert taken(inbox, time) is None
     assert inbox.view().missing == ("EndpointSlice",)
     inbox.replace(Kind.ENDPOINT_SLICE, [SLICE])
@@ -58,7 +59,7 @@ def test_nothing_is_handed_out_before_everything_is_known(inbox: Inbox, time: St
     assert taken(inbox, time) is None
 
 
-def test_service_cidrs_are_in_the_snapshot_and_not_waited_for(settled: Inbox, time: StandingClock) -> None:
+def test_service_cidrs_are_in_the_snapshot(settled: Inbox, time: StandingClock) -> None:
     cidr = ServiceCIDR("kubernetes", ("10.96.0.0/12",))
     settled.replace(Kind.SERVICE_CIDR, [cidr])
     batch = taken(settled, time)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ebpflb.core.abi import DeviceFlag, Family, FrontendFlag, NodeAddrFlag
+from ebpflb.core.model import ServiceCIDR
 from ebpflb.core.options import Forwarding, Options
 from ebpflb.core.tables import DeviceRow, MemberKey, TableName
 from ebpflb.reconcile.fake import Capacities, FakeMapStore, Operation
@@ -44,6 +45,22 @@ def test_a_delivered_cluster_is_in_the_maps(agent: Agent) -> None:
     assert agent.status.healthy
 
 
+def test_adopted_service_cidrs_stay_until_they_are_listed(agent: Agent) -> None:
+    agent.apply(Cluster(service_cidrs=(ServiceCIDR("kubernetes", ("10.96.0.0/16",)),)))
+    adopted = agent.store.read().service_cidrs
+    assert adopted
+    restarted = Agent(agent.store)
+    restarted.inbox.host(HOST)
+    for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE, Kind.NODE):
+        restarted.inbox.replace(kind, [])
+    restarted.time.advance(1)
+    restarted.loop.step()
+    assert restarted.status.waiting_for == ("ServiceCIDR",)
+    assert agent.store.read().service_cidrs == adopted
+    restarted.apply(Cluster())
+    assert agent.store.read().service_cidrs == {}
+
+
 def test_nothing_is_written_before_everything_is_listed_and_adopted_maps_stay(agent: Agent) -> None:
     agent.apply(WEB)
     restarted = Agent(agent.store)
@@ -55,7 +72,7 @@ def test_nothing_is_written_before_everything_is_listed_and_adopted_maps_stay(ag
     restarted.time.advance(1)
     restarted.loop.step()
     assert agent.store.operations == before
-    assert restarted.status.waiting_for == ("EndpointSlice",)
+    assert restarted.status.waiting_for == ("EndpointSlice", "ServiceCIDR")
     assert restarted.status.families[0].service_ports == 1
     assert not restarted.status.healthy
 

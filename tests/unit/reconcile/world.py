@@ -14,6 +14,7 @@ from ebpflb.core.model import (
     Host,
     Node,
     Service,
+    ServiceCIDR,
     ServicePort,
     ServiceType,
     format_address,
@@ -89,12 +90,14 @@ class Cluster:
 
     services: tuple[Service, ...] = ()
     slices: tuple[EndpointSlice, ...] = ()
+    service_cidrs: tuple[ServiceCIDR, ...] = ()
 
     def deliver(self, inbox: Inbox) -> None:
         inbox.host(HOST)
         inbox.replace(Kind.NODE, [NODE])
         inbox.replace(Kind.SERVICE, self.services)
         inbox.replace(Kind.ENDPOINT_SLICE, self.slices)
+        inbox.replace(Kind.SERVICE_CIDR, self.service_cidrs)
 
 
 @dataclass(slots=True)
