@@ -97,7 +97,7 @@ class Reflector:
             return delay_s
 
     def _is_absence(self, error: RequestError) -> bool:
-        """Whether there is no such collection for us. One that was shown once is hidden for a while: its objects stay."""
+        """Whether there is no such collection for us. One that was shown once is hidden for a while: it stays."""
         return error.status == NOT_FOUND or (error.status == FORBIDDEN and not self._was_listed)
 
     def _do_without(self, error: RequestError) -> float:
