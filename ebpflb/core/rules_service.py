@@ -46,7 +46,7 @@ def read_service(raw: RawService) -> Service | Invisible:
         namespace,
         name,
         service_type,
-        ports=_service_ports(spec.ports or [], service_type),
+        ports=_service_ports(spec.ports or []),
         cluster_ips=_cluster_ips(spec),
         external_ips=external_ips,
         load_balancer_ips=_load_balancer_ips(raw),
@@ -126,10 +126,10 @@ def _algorithm(metadata: Metadata) -> Algorithm | None:
     return None if text is None else fields.word(f"metadata.annotations[{ALGORITHM_ANNOTATION}]", text, _ALGORITHMS)
 
 
-def _service_ports(raw_ports: list[RawServicePort], service_type: ServiceType) -> tuple[ServicePort, ...]:
+def _service_ports(raw_ports: list[RawServicePort]) -> tuple[ServicePort, ...]:
     if not raw_ports:
         raise FieldError("spec.ports", "is missing or empty", "name at least one port")
-    ports = tuple(_service_port(f"spec.ports[{at}]", raw, service_type) for at, raw in enumerate(raw_ports))
+    ports = tuple(_service_port(f"spec.ports[{at}]", raw) for at, raw in enumerate(raw_ports))
     names, numbers = set[str](), set[tuple[int, int]]()
     for at, port in enumerate(ports):
         if port.name in names or (not port.name and len(ports) > 1):
@@ -142,17 +142,11 @@ def _service_ports(raw_ports: list[RawServicePort], service_type: ServiceType) -
     return ports
 
 
-def _service_port(path: str, raw: RawServicePort, service_type: ServiceType) -> ServicePort:
-    node_port = 0
-    if raw.node_port:
-        node_port = fields.port_number(f"{path}.nodePort", raw.node_port)
-    if node_port and service_type is ServiceType.CLUSTER_IP:
-        raise FieldError(f"{path}.nodePort", "is set on a ClusterIP Service", "make it type NodePort, or remove it")
-    if not node_port and service_type is ServiceType.NODE_PORT:
-        raise FieldError(f"{path}.nodePort", "is missing on a NodePort Service", "name a port, usually 30000 to 32767")
+def _service_port(path: str, raw: RawServicePort) -> ServicePort:
+    """Return one port. Its NodePort counts whatever the type says, and 0 is none: kube-proxy asks no more of either."""
     return ServicePort(
         name=fields.port_name(f"{path}.name", raw.name),
         protocol=fields.protocol(f"{path}.protocol", raw.protocol),
         port=fields.port_number(f"{path}.port", raw.port),
-        node_port=node_port,
+        node_port=fields.port_number(f"{path}.nodePort", raw.node_port) if raw.node_port else 0,
     )

@@ -176,6 +176,23 @@ def test_a_load_balancer_needs_no_node_port() -> None:
     assert Cluster.of(web, BOTH).ask(OUTSIDE, VIP).verdict == "forward"
 
 
+@pytest.mark.parametrize("absent", [{}, {"nodePort": 0}, {"nodePort": None}])
+def test_a_port_without_a_node_port_is_served_where_the_service_has_other_addresses(absent: Manifest) -> None:
+    ports = [{"name": "http", "port": 80, **absent}, {"name": "more", "port": 81, "nodePort": 30081}]
+    assert frontends(service(type="NodePort", ports=ports)) == {
+        "CLUSTER_IP 10.96.0.1:80/TCP",
+        "CLUSTER_IP 10.96.0.1:81/TCP",
+        "NODE_PORT 30081/TCP",
+    }
+
+
+def test_a_node_port_counts_whatever_the_type_is() -> None:
+    inside = service(externalTrafficPolicy="Local", ports=[{"name": "http", "port": 80, "nodePort": 30080}])
+    cluster = Cluster.of(inside, BOTH)
+    assert cluster.frontends() == {"CLUSTER_IP 10.96.0.1:80/TCP", "NODE_PORT 30080/TCP"}
+    assert cluster.ask(OUTSIDE, NODE_IP, 30080).backends == (f"{LOCAL}:8080", f"{REMOTE}:8080"), "no policy Local"
+
+
 def test_published_endpoints_are_those_that_the_slice_calls_ready() -> None:
     tolerant = service(publishNotReadyAddresses=True)
     starting = endpoint(REMOTE, ready=True, serving=False)
