@@ -1,6 +1,7 @@
 """Gathers what the metrics say: hears of rounds and sweeps as they come, reads maps when somebody asks.
 
-Decides which change of an EndpointSlice is timed, and until when a change is pending. Must not know names of metrics.
+Decides which change of an EndpointSlice is timed; until when one is pending is ``core.pending``'s to say. Must not know
+names of metrics.
 
     loop: on_batch, on_round, on_status ---------+
     Sweeping: on_sweep --------------------------+--> Metrics (at once) and Facts (per scrape)
@@ -24,9 +25,9 @@ from ebpflb import __version__
 from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.sweeping import Sweep
 from ebpflb.core.abi import Counter, Family
-from ebpflb.core.changes import Changes, changes_between
-from ebpflb.core.health import count_without_local
+from ebpflb.core.health import WithoutLocal, count_without_local
 from ebpflb.core.model import Node, Snapshot
+from ebpflb.core.pending import PendingChanges
 from ebpflb.core.tables import Tables
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.maps import BpfMap
@@ -54,10 +55,10 @@ class Meter:
         self._now_s = now_s
         self._started_at = datetime.fromtimestamp(now_s(), UTC)
         self._lock = threading.Lock()
-        self._snapshot = Snapshot(Node(config.node_name))
-        self._pending = Changes()
+        self._pending = PendingChanges(config.families, Snapshot(Node(config.node_name)))
         self._status: Status | None = None
         self._tables: dict[Family, Tables] = {}
+        self._without_local: dict[Family, tuple[Tables, WithoutLocal]] = {}
         self._sweeps: dict[Family, Sweep] = {}
         self.metrics = Metrics(config.families, self.facts)
         with ExitStack() as stack:
@@ -92,24 +93,16 @@ class Meter:
                 *(sync.family, sync.seconds), is_full=sync.is_full, succeeded=sync.succeeded, at_s=at_s
             )
         if done.batch is not None:
-            before, self._snapshot = self._snapshot, done.batch.snapshot
-            changes = changes_between(before, self._snapshot)
-            self.metrics.on_changes(changes.services, changes.slices)
-            self._pending = _sum(self._pending, changes)
+            changes = self._pending.take(done.batch.snapshot)
+            self.metrics.on_changes(len(changes.services.keys()), len(changes.slices.keys()))
         self._settle(done)
 
     def _settle(self, done: Round) -> None:
-        """Time the changes that are in the maps of their family; of all others keep what they are."""
-        waiting: list[tuple[Family, datetime]] = []
-        for family, moment in self._pending.triggered:
-            if family in done.unsettled_since:
-                waiting.append((family, moment))
-            elif family in self._counters and moment > self._started_at:  # what was so before was not our doing
+        """Time the changes that are in the maps of their family."""
+        for family, moment in self._pending.settle(done.unsettled_since):
+            if moment > self._started_at:  # what was so before was not our doing
                 self.metrics.on_programmed(family, max(0.0, (done.ended_at - moment).total_seconds()))
-        is_settled = not done.unsettled_since
-        services, slices = (0, 0) if is_settled else (self._pending.services, self._pending.slices)
-        self._pending = Changes(services, slices, tuple(waiting))
-        self.metrics.on_pending(services, slices)
+        self.metrics.on_pending(*self._pending.counts())
 
     def on_status(self, status: Status) -> None:
         """Take the latest status."""
@@ -138,11 +131,22 @@ class Meter:
             counters=counters or {},
             flows=dict(_flows(sweep)) if sweep else {},
             flow_maps=self._usage(sweep) if sweep else {},
-            without_local=count_without_local(self._tables.get(family, Tables(family))),
+            without_local=self._count_without_local(family),
             load_seconds=build.seconds,
             is_compiled=build.compiled,
             unreadable=() if counters is not None else (COUNTERS,),
         )
+
+    def _count_without_local(self, family: Family) -> WithoutLocal:
+        """Walk a family's frontends, of which there may be very many, once for as long as they are the same ones."""
+        tables = self._tables.get(family)
+        if tables is None:
+            return WithoutLocal()
+        counted, found = self._without_local.get(family, (None, WithoutLocal()))
+        if counted is not tables:
+            found = count_without_local(tables)
+            self._without_local[family] = tables, found
+        return found
 
     def _usage(self, sweep: Sweep) -> dict[str, Usage]:
         capacities = self._flow_maps[sweep.family]
@@ -157,10 +161,6 @@ class Meter:
         known = {each.value for each in Counter}
         sums = values.sum(axis=1, dtype=np.uint64).tolist()
         return {Counter(key): count for key, count in zip(keys.tolist(), sums, strict=True) if key in known}
-
-
-def _sum(one: Changes, other: Changes) -> Changes:
-    return Changes(one.services + other.services, one.slices + other.slices, one.triggered + other.triggered)
 
 
 def _flows(sweep: Sweep) -> Iterator[tuple[str, int]]:

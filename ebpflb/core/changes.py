@@ -1,43 +1,60 @@
-"""Decides what one snapshot changes against the one before, for the metrics: how much, and since when it is true.
+"""Decides what one snapshot changes against another, so that nothing else is looked at, and since when it is true.
 
 Knows two snapshots; must not know what is made of them, nor what time it is now.
 
-    Snapshot, Snapshot' --changes_between--> Changes
+    Snapshot, Snapshot' --changes_between--> Changes --trigger_times--> what is timed
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import compress
 from operator import is_, is_not
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from ebpflb.core.abi import Family
-from ebpflb.core.model import ObjectKey, Snapshot
+from ebpflb.core.model import EndpointSlice, ObjectKey, Service, Snapshot
 
-ObjectT = TypeVar("ObjectT")
+ObjectT = TypeVar("ObjectT", bound=Service | EndpointSlice)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Generic[ObjectT]):
+    """The objects of one kind that are new, different or gone."""
+
+    before: Mapping[ObjectKey, ObjectT] = field(default_factory=dict)
+    """As they were; without the new ones."""
+    after: Mapping[ObjectKey, ObjectT] = field(default_factory=dict)
+    """As they are; without those that are gone."""
+
+    def keys(self) -> set[ObjectKey]:
+        """Return their keys."""
+        return self.before.keys() | self.after.keys()
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How many objects are new, different or gone."""
+    """What is not the same in two snapshots."""
 
-    services: int = 0
-    slices: int = 0
-    triggered: tuple[tuple[Family, datetime], ...] = ()
-    """When what new and different slices say came true, as their controller has it; of those that say so."""
+    services: Difference[Service] = field(default_factory=Difference)
+    slices: Difference[EndpointSlice] = field(default_factory=Difference)
+
+    def slices_of(self, family: Family) -> set[ObjectKey]:
+        """Return the keys of the slices of a family."""
+        both = (self.slices.before, self.slices.after)
+        return {each.key for objects in both for each in objects.values() if each.family is family}
+
+    def trigger_times(self, family: Family) -> dict[ObjectKey, datetime]:
+        """Return when what new and different slices say came true, as their controller has it; of those that say so."""
+        moments = {
+            key: trigger_time(each.triggered_at) for key, each in self.slices.after.items() if each.family is family
+        }
+        return {key: moment for key, moment in moments.items() if moment is not None}
 
 
 def changes_between(before: Snapshot, after: Snapshot) -> Changes:
     """Compare two snapshots. Objects that were not touched are the same ones, so that looking at them is enough."""
-    services, services_gone = _difference(before.services, after.services)
-    slices, slices_gone = _difference(before.slices, after.slices)
-    moments = [(each.family, trigger_time(each.triggered_at)) for each in slices]
-    return Changes(
-        services=len(services) + services_gone,
-        slices=len(slices) + slices_gone,
-        triggered=tuple((family, moment) for family, moment in moments if moment is not None),
-    )
+    return Changes(_difference(before.services, after.services), _difference(before.slices, after.slices))
 
 
 def trigger_time(text: str) -> datetime | None:
@@ -49,15 +66,19 @@ def trigger_time(text: str) -> datetime | None:
     return moment if moment.tzinfo is not None else None
 
 
-def _difference(before: Mapping[ObjectKey, ObjectT], after: Mapping[ObjectKey, ObjectT]) -> tuple[list[ObjectT], int]:
-    """Return the objects of ``after`` that are new or different, and how many are gone.
+def _difference(before: Mapping[ObjectKey, ObjectT], after: Mapping[ObjectKey, ObjectT]) -> Difference[ObjectT]:
+    """Return the objects that are not equal in both.
 
     Most often one object out of very many was replaced: keys and order are the same, and two passes in C find it.
     """
     if len(before) == len(after) and all(map(is_, before, after)):
-        pairs = zip(before.values(), after.values(), strict=True)
-        touched = compress(pairs, map(is_not, before.values(), after.values()))
-        return [new for old, new in touched if old != new], 0  # a relist brings equal ones anew
-    missing = object()
-    changed = [each for key, each in after.items() if before.get(key, missing) != each]
-    return changed, len(before.keys() - after.keys())
+        touched = compress(before, map(is_not, before.values(), after.values()))
+        changed = [key for key in touched if before[key] != after[key]]  # a relist brings equal ones anew
+    else:
+        known = before.get
+        others = [key for key, each in after.items() if known(key) is not each]
+        changed = [key for key in others if known(key) != after[key]]
+        changed += before.keys() - after.keys()
+    return Difference(
+        {key: before[key] for key in changed if key in before}, {key: after[key] for key in changed if key in after}
+    )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -115,6 +116,17 @@ def test_changes_are_pending_until_every_family_has_them(meter: Meter, told: Rec
     assert told.of("on_pending") == [(1, 0), (2, 1), (0, 0)]
 
 
+def test_what_changes_again_and_again_is_one_pending_object_and_is_timed_once(meter: Meter, told: Recorder) -> None:
+    for seconds in range(1, 5):
+        ip = f"10.96.0.{seconds}"
+        meter.on_round(ended(batch(snapshot(service("a", ip=ip), dated(seconds))), seconds, V4))
+    assert told.of("on_pending") == [(1, 1)] * 4
+    assert told.of("on_changes") == [(1, 1)] * 4
+    meter.on_round(ended(None, 9))
+    assert told.of("on_programmed") == [(V4, 8.0)]
+    assert told.of("on_pending")[-1] == (0, 0)
+
+
 def test_a_dated_change_is_timed_when_it_is_in_the_maps(meter: Meter, told: Recorder) -> None:
     meter.on_round(ended(batch(snapshot(dated(1))), 3, V4))
     assert told.of("on_programmed") == []
@@ -146,6 +158,19 @@ def test_facts_are_read_when_asked(meter: Meter) -> None:
     text = meter.metrics.exposition().decode()
     assert 'kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family="IPv4"} 3.0' in text
     assert 'ebpflb_sockets_closed_total{ip_family="IPv4"} 4.0' in text
+
+
+def test_frontends_are_walked_once_for_as_long_as_they_are_the_same(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walk = Mock(return_value=WithoutLocal(2, 3))
+    monkeypatch.setattr(metrics, "count_without_local", walk)
+    assert meter.facts().families[V4].without_local == WithoutLocal()
+    one, two = Tables(V4), Tables(V4)
+    for tables in (one, two):
+        meter.on_round(ended(None, 1, tables=tables))
+        assert [meter.facts().families[V4].without_local for _ in range(3)] == [WithoutLocal(2, 3)] * 3
+    assert [id(call.args[0]) for call in walk.call_args_list] == [id(one), id(two)]
 
 
 @pytest.mark.parametrize("error", [MapError("no"), OSError("no")])
