@@ -1,10 +1,10 @@
 """Answers for the health of the proxy and of the Services on this node, from what the loop and the inbox know.
 
-Decides since when the maps lag behind, and for how long they may; which ports are wanted, and who is told of those that
-cannot be had. What the answers look like is ``host``'s business, who has local backends is ``core``'s.
+Decides since when the maps lag behind, and for how long they may; who is told when the proxy's own port cannot be had.
+What the answers look like is ``host``'s business; the ports of Services are ``health_ports``'.
 
     Inbox: pending_since --------+
-    loop: on_batch, on_round ----+--> ProxyHealth, HealthChecks --> HttpPorts <-- HTTP clients
+    loop: on_batch, on_round ----+--> ProxyHealth, ServicePorts --> HttpPorts <-- HTTP clients
                                  +--> HealthView --> Board
 
 The maps lag as soon as a change arrives, most often for milliseconds: probes must not see that. Twice the sync period
@@ -14,18 +14,17 @@ is how long kube-proxy lets a change wait. Rows that the kernel refuses are a ch
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from ebpflb.agent.config import AgentConfig
+from ebpflb.agent.health_ports import ServicePorts
 from ebpflb.core.abi import Family
-from ebpflb.core.health import HealthCheck, health_addresses, health_checks
-from ebpflb.core.model import ObjectKey, Snapshot, format_address
+from ebpflb.core.model import ObjectKey
 from ebpflb.errors import PrerequisiteError
-from ebpflb.host.health import ProxyHealth, proxy_handler, service_handler
-from ebpflb.host.http_ports import Endpoint, HttpPorts, Wanted, endpoints_of
+from ebpflb.host.health import ProxyHealth, proxy_handler
+from ebpflb.host.http_ports import HttpPorts, Wanted, endpoints_of
 from ebpflb.host.http_server import HttpServer
 from ebpflb.reconcile.inbox import Batch, SourceView
 from ebpflb.reconcile.ports import Events
@@ -34,9 +33,7 @@ from ebpflb.reconcile.status import HealthPort
 
 log = logging.getLogger(__name__)
 
-SERVICE_FAILED = "FailedToStartServiceHealthcheck"
 PROXY_FAILED = "FailedToStartProxierHealthcheck"
-SERVICES = "services"
 PROXY = "proxy"
 _NS = 1_000_000_000
 
@@ -52,13 +49,15 @@ class HealthView:
 class Health:
     """Implements ``reconcile.rounds.Observer``; ``run`` is one thread's work. The HTTP threads ask it.
 
+    The proxy's own health has a server apart: what is done to the ports of Services shall not make kubelet restart us.
     ``more`` are other servers of the agent, to be kept open beside its own.
     """
 
     def __init__(
         self,
         config: AgentConfig,
-        server: HttpServer,
+        proxy_server: HttpServer,
+        service_server: HttpServer,
         events: Events,
         source: Callable[[], SourceView],
         *,
@@ -73,7 +72,7 @@ class Health:
         self._on_answer = on_answer
         self._on_view = on_view
         self._now_ns = now_ns
-        self._server = server
+        self._server = proxy_server
         self._more = dict(more or {})
         self._ports = HttpPorts(self._show)
         self._allowed = timedelta(seconds=2 * config.sync_period_s)
@@ -81,7 +80,7 @@ class Health:
         self._taken_since: datetime | None = None
         self._unsettled_since: Mapping[Family, datetime] = {}
         self._is_eligible = True
-        self._checks: Mapping[ObjectKey, HealthCheck] = {}
+        self._services = ServicePorts(config, service_server, events, self._ports, self.is_healthy)
         self._lock = threading.Lock()
 
     # -- Observer, in the loop's thread --------------------------------------------------------------------------------
@@ -97,7 +96,9 @@ class Health:
             self._updated_at_ns = self._now_ns()
         if done.batch is not None:
             self._is_eligible = done.batch.snapshot.node.is_eligible
-            self._check(done.batch.snapshot)
+            changed = self._services.take(done.batch.snapshot)
+            if changed:
+                self._show(changed)
 
     # -- for those who ask ---------------------------------------------------------------------------------------------
 
@@ -132,32 +133,6 @@ class Health:
         self._ports.want(PROXY, {"healthz": healthz, **self._more})
         self._ports.run(stop)
 
-    def _check(self, snapshot: Snapshot) -> None:
-        before, self._checks = self._checks, health_checks(snapshot)
-        if not before and not self._checks:
-            return
-        addresses = {
-            family: health_addresses(snapshot, family, self._config.options) for family in self._config.families
-        }
-        self._ports.want(SERVICES, {_text(key): self._wanted(check, addresses) for key, check in self._checks.items()})
-        self._show()
-
-    def _wanted(self, check: HealthCheck, addresses: Mapping[Family, tuple[bytes, ...]]) -> Wanted:
-        """Return a Service's server: at addresses of its families; the unspecified one is no family's alone."""
-        endpoints = tuple(
-            Endpoint(format_address(address), check.port)
-            for family, listed in addresses.items()
-            for address in listed
-            if family in check.local_backends or not any(address)
-        )
-        handler = service_handler(check.service, lambda: self._checks, self.is_healthy)
-        return Wanted(self._server, endpoints, handler, partial(self._service_failed, check))
-
-    def _service_failed(self, check: HealthCheck, reason: str) -> None:
-        what = f"node {self._config.node_name} failed to start healthcheck {_text(check.service)!r}"
-        message = f"{what} on port {check.port}: {reason}"
-        self._events.emit("Service", *check.service, reason=SERVICE_FAILED, message=message, warning=True)
-
     def _proxy_failed(self, reason: str) -> None:
         if self._config.bind_address_hard_fail:
             remedy = "free the port, set healthzBindAddress, or set bindAddressHardFail to false"
@@ -165,21 +140,9 @@ class Health:
         message = f"failed to start proxier healthz on {self._config.healthz_bind_address}: {reason}"
         self._events.emit("Node", "", self._config.node_name, reason=PROXY_FAILED, message=message, warning=True)
 
-    def _show(self) -> None:
+    def _show(self, changed: Collection[ObjectKey] = ()) -> None:
         with self._lock:  # two threads come here: the later view shall be the last one
-            failures = self._ports.failures(SERVICES)
-            ports = tuple(
-                HealthPort(_text(key), check.port, _counts(check), failures.get(_text(key), ""))
-                for key, check in sorted(self._checks.items())
-            )
+            ports = self._services.rows(changed)
             proxy = (f"{name}: {reason}" for name, reason in self._ports.failures(PROXY).items())
             services = (f"health check of Service {each.service}: {each.error}" for each in ports if each.error)
             self._on_view(HealthView(ports, (*proxy, *services)))
-
-
-def _counts(check: HealthCheck) -> dict[str, int]:
-    return {f"IPv{family.value}": count for family, count in check.local_backends.items()}
-
-
-def _text(key: ObjectKey) -> str:
-    return "/".join(key)

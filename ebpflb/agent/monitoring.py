@@ -24,9 +24,13 @@ from ebpflb.reconcile.inbox import SourceView
 from ebpflb.reconcile.ports import Events
 from ebpflb.reconcile.rounds import Observer
 
+SERVERS = ("health", "services", "metrics")
+
 
 class Monitoring:
-    """A context manager. Health and metrics have a server each: a scrape that takes long must not delay a probe."""
+    """A context manager. The proxy's health, that of Services and the metrics have a server each: a scrape that takes
+    long must not delay a probe, and who floods the port of a Service must not make kubelet restart the agent.
+    """
 
     def __init__(
         self,
@@ -39,12 +43,14 @@ class Monitoring:
         self._config = config
         with ExitStack() as stack:
             self.meter = stack.enter_context(Meter(config, builds))
-            probes, scrapes = (stack.enter_context(HttpServer(name)) for name in ("health", "metrics"))
+            probes, checks, scrapes = (stack.enter_context(HttpServer(name)) for name in SERVERS)
             endpoints = endpoints_of(config.metrics_bind_address, config.families)
             pages = metrics_pages(self.meter.metrics, config.proxy_mode, config.config_text)
             more = {"metrics": Wanted(scrapes, endpoints, pages, self._failed)}
             on_answer = self.meter.metrics.on_answer
-            self._health = Health(config, probes, events, source, more=more, on_answer=on_answer, on_view=on_view)
+            self._health = Health(
+                *(config, probes, checks, events, source), more=more, on_answer=on_answer, on_view=on_view
+            )
             self._resources = stack.pop_all()
 
     def __enter__(self) -> Self:

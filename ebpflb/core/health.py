@@ -3,17 +3,19 @@
 Load balancers ask at ``spec.healthCheckNodePort`` which nodes have backends of their own, and how many. Knows the
 snapshot and the options; must not know sockets, HTTP, nor whether the maps are up to date.
 
-    Snapshot --health_checks--> HealthCheck by Service
+    Snapshot, one after the other --HealthChecks.take--> HealthCheck by Service; whose is another one
     Snapshot, Options --health_addresses--> addresses to listen on
     Tables --count_without_local--> how many service ports have backends, but none here
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ebpflb.core.abi import Family, FrontendFlag, FrontendKind
+from ebpflb.core.changes import Difference, changes_between
 from ebpflb.core.expand import merge_candidates
-from ebpflb.core.model import EndpointSlice, ObjectKey, Service, Snapshot, family_of
+from ebpflb.core.model import EndpointSlice, Node, ObjectKey, Service, Snapshot, family_of
 from ebpflb.core.node_rows import node_port_prefixes
 from ebpflb.core.options import Options
 from ebpflb.core.tables import Tables
@@ -33,20 +35,53 @@ class HealthCheck:
         return self.local_backends.get(family, max(self.local_backends.values(), default=0))
 
 
-def health_checks(snapshot: Snapshot) -> dict[ObjectKey, HealthCheck]:
-    """Return the health checks of all Services that want one."""
-    wanted = {key: service for key, service in snapshot.services.items() if service.health_check_node_port}
-    slices = _slices_of(wanted, snapshot.slices.values()) if wanted else {}
-    return {key: _health_check(service, slices[key], snapshot.node.name) for key, service in wanted.items()}
+class HealthChecks:
+    """The health checks of all Services that want one, of one snapshot after the other.
+
+    A snapshot may have thousands, of which one batch changes a few: only those are counted again.
+    """
+
+    def __init__(self, node_name: str) -> None:
+        self.current: Mapping[ObjectKey, HealthCheck] = {}
+        """Replaced, never changed: who holds it may read on."""
+        self._node_name = node_name
+        self._snapshot = Snapshot(Node(node_name))
+        self._slices: defaultdict[ObjectKey, dict[ObjectKey, EndpointSlice]] = defaultdict(dict)
+        """By Service, of all Services: one may come to want a check later."""
+
+    def take(self, snapshot: Snapshot) -> set[ObjectKey]:
+        """Take the next snapshot; return the Services whose check is new, different or gone."""
+        changes = changes_between(self._snapshot, snapshot)
+        self._snapshot = snapshot
+        touched = changes.services.keys() | self._sort_in(changes.slices)
+        found = {key: self._check(key) for key in touched}
+        changed = {key for key, check in found.items() if check != self.current.get(key)}
+        if changed:
+            merged = {**self.current, **{key: found[key] for key in changed}}
+            self.current = {key: check for key, check in merged.items() if check is not None}
+        return changed
+
+    def _sort_in(self, slices: Difference[EndpointSlice]) -> set[ObjectKey]:
+        """Bring the slices by Service up to date; return the Services that lost or got one."""
+        for key, each in slices.before.items():
+            of = _service_of(each)
+            del self._slices[of][key]
+            if not self._slices[of]:
+                del self._slices[of]
+        for key, each in slices.after.items():
+            self._slices[_service_of(each)][key] = each
+        return {_service_of(each) for each in (*slices.before.values(), *slices.after.values())}
+
+    def _check(self, key: ObjectKey) -> HealthCheck | None:
+        service = self._snapshot.services.get(key)
+        if service is None or not service.health_check_node_port:
+            return None
+        slices = [each for _, each in sorted(self._slices.get(key, {}).items())]
+        return _health_check(service, slices, self._node_name)
 
 
-def _slices_of(services: Iterable[ObjectKey], slices: Iterable[EndpointSlice]) -> dict[ObjectKey, list[EndpointSlice]]:
-    found: dict[ObjectKey, list[EndpointSlice]] = {key: [] for key in services}
-    for each in slices:
-        listed = found.get((each.namespace, each.service_name))
-        if listed is not None:
-            listed.append(each)
-    return found
+def _service_of(endpoint_slice: EndpointSlice) -> ObjectKey:
+    return endpoint_slice.namespace, endpoint_slice.service_name
 
 
 def _health_check(service: Service, slices: list[EndpointSlice], node_name: str) -> HealthCheck:

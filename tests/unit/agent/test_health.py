@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from queue import Queue
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import pytest
 
@@ -60,6 +61,7 @@ class World:
     def __post_init__(self) -> None:
         self.health = Health(
             self.config,
+            self.server,
             self.server,
             self,
             lambda: self.view,
@@ -201,6 +203,40 @@ class TestPorts:
         empty = checked()
         world.settle(world.batch(replace(empty, slices={})))
         assert handler(Request("/", "192.0.2.1")).status == 503
+
+    def test_what_does_not_touch_a_port_costs_it_nothing(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = checked()
+        world.settle(world.batch(first))
+        before, shown = world.wanted()["shop/web"], len(world.shown)
+        asked = Mock(wraps=world.health._ports.want)
+        monkeypatch.setattr(world.health._ports, "want", asked)
+        other = service("other", ip="10.96.0.99")
+        world.settle(world.batch(replace(first, services={**first.services, other.key: other})))
+        assert (asked.call_count, len(world.shown)) == (0, shown)
+        two = endpoint_slice(endpoint("10.0.0.1", HERE), endpoint("10.0.0.2", HERE))
+        world.settle(world.batch(replace(first, slices={two.key: two})))
+        assert (asked.call_count, len(world.shown)) == (0, shown + 1)
+        assert world.wanted()["shop/web"] is before
+        assert before.handler(Request("/", "192.0.2.1")).headers[-1][1] == "2"
+        world.settle(world.batch(checked(port=32001)))
+        assert [call.args[0] for call in asked.call_args_list] == ["services"]
+
+    def test_a_node_that_gets_another_address_moves_its_ports(self, world: World) -> None:
+        world.settle(world.batch(checked()))
+        address = parse_address("192.0.2.7")
+        node, host = replace(NODE, addresses=(address,)), Host(addresses=frozenset({address}))
+        world.settle(world.batch(replace(checked(), node=node, host=host)))
+        assert world.wanted()["shop/web"].endpoints == (Endpoint("192.0.2.7", 32000),)
+
+    def test_ports_are_shown_in_the_order_of_their_services(self, world: World) -> None:
+        names = ["b", "a", "c"]
+        services = [
+            service(name, type=ServiceType.LOAD_BALANCER, external_local=True, health_check_node_port=32000 + number)
+            for number, name in enumerate(names)
+        ]
+        for count in (1, 2, 3, 1):
+            world.settle(world.batch(snapshot(*services[:count], node=NODE, host=HOST)))
+            assert [port.service for port in world.shown[-1].ports] == sorted(f"shop/{name}" for name in names[:count])
 
     def test_status_shows_ports_and_counts(self, world: World) -> None:
         world.settle(world.batch(checked()))

@@ -1,24 +1,29 @@
 """Who asks for a health check, and what is found on this node: semantics §1.12 and §1.13, rule by rule."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from ebpflb.core import health
 from ebpflb.core.abi import Family, Protocol
-from ebpflb.core.changes import Changes, changes_between, trigger_time
+from ebpflb.core.changes import changes_between, trigger_time
 from ebpflb.core.compile import Allocation, compile_tables
-from ebpflb.core.health import HealthCheck, WithoutLocal, count_without_local, health_addresses, health_checks
+from ebpflb.core.health import HealthCheck, HealthChecks, WithoutLocal, count_without_local, health_addresses
 from ebpflb.core.manifest import convert_node, convert_service, convert_slice
 from ebpflb.core.model import (
     EndpointPort,
     EndpointSlice,
     Host,
     Node,
+    ObjectKey,
     Service,
     ServicePort,
     ServiceType,
+    Snapshot,
     parse_address,
 )
 from ebpflb.core.options import Options
@@ -102,6 +107,12 @@ def checked(name: str = "web", **rest: Any) -> Service:
     return service(name, type=LB, external_local=True, health_check_node_port=32000, **rest)
 
 
+def health_checks(given: Snapshot) -> Mapping[ObjectKey, HealthCheck]:
+    checks = HealthChecks(HERE)
+    checks.take(given)
+    return checks.current
+
+
 def count(*slices: EndpointSlice, of: Service | None = None, family: Family = V4) -> int:
     of = of or checked()
     return health_checks(snapshot(of, *slices))[of.key].count(family)
@@ -161,6 +172,57 @@ class TestCount:
     def test_who_asks_over_a_family_that_the_service_lacks_hears_of_the_other_one(self) -> None:
         assert count(endpoint_slice(endpoint("10.0.0.1", HERE)), family=V6) == 1
         assert HealthCheck(("shop", "web"), 32000).count(V6) == 0
+
+
+class TestSnapshotAfterSnapshot:
+    WEB, API = checked("web"), checked("api")
+    WEB_1 = endpoint_slice(endpoint("10.0.0.1", HERE))
+    API_1 = endpoint_slice(endpoint("10.0.0.2", HERE), of="api", name="api-1")
+
+    @pytest.fixture(name="checks")
+    def _checks(self) -> HealthChecks:
+        checks = HealthChecks(HERE)
+        assert checks.take(snapshot(self.WEB, self.API, self.WEB_1, self.API_1)) == {self.WEB.key, self.API.key}
+        return checks
+
+    def test_what_was_not_touched_is_not_counted_again(
+        self, checks: HealthChecks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        counting = Mock(wraps=health._health_check)
+        monkeypatch.setattr(health, "_health_check", counting)
+        before = checks.current
+        assert checks.take(snapshot(self.WEB, self.API, self.WEB_1, self.API_1, service("c"))) == set()
+        assert (counting.call_count, checks.current) == (0, before)
+        two = endpoint_slice(endpoint("10.0.0.1", HERE), endpoint("10.0.0.3", HERE))
+        assert checks.take(snapshot(self.WEB, self.API, two, self.API_1)) == {self.WEB.key}
+        assert [call.args[0] for call in counting.call_args_list] == [self.WEB]
+        assert (before[self.WEB.key].count(V4), checks.current[self.WEB.key].count(V4)) == (1, 2)
+        assert checks.current[self.API.key] is before[self.API.key]
+
+    def test_a_slice_that_changes_hands_counts_for_its_new_service_only(self, checks: HealthChecks) -> None:
+        moved = replace(self.WEB_1, service_name="api")
+        assert checks.take(snapshot(self.WEB, self.API, moved, self.API_1)) == {self.WEB.key, self.API.key}
+        assert [checks.current[each.key].count(V4) for each in (self.WEB, self.API)] == [0, 2]
+        assert checks.take(snapshot(self.WEB, self.API, self.API_1)) == {self.API.key}
+        assert [checks.current[each.key].count(V4) for each in (self.WEB, self.API)] == [0, 1]
+
+    def test_a_service_may_come_to_want_a_port_after_its_slices(self) -> None:
+        checks = HealthChecks(HERE)
+        assert checks.take(snapshot(service("web"), self.WEB_1)) == set()
+        assert checks.take(snapshot(self.WEB, self.WEB_1)) == {self.WEB.key}
+        assert checks.current[self.WEB.key].count(V4) == 1
+        assert checks.take(snapshot(service("web"), self.WEB_1)) == {self.WEB.key}
+        assert checks.current == {}
+
+    def test_a_service_that_goes_and_comes_again(self, checks: HealthChecks) -> None:
+        assert checks.take(snapshot(self.API, self.WEB_1, self.API_1)) == {self.WEB.key}
+        assert checks.current.keys() == {self.API.key}
+        assert checks.take(snapshot(self.WEB, self.API, self.WEB_1, self.API_1)) == {self.WEB.key}
+        assert checks.current[self.WEB.key].count(V4) == 1
+
+    def test_changes_that_leave_the_count_are_no_news(self, checks: HealthChecks) -> None:
+        elsewhere = endpoint_slice(endpoint("10.0.0.1", HERE), endpoint("10.0.0.9", "n2"))
+        assert checks.take(snapshot(self.WEB, self.API, elsewhere, self.API_1)) == set()
 
 
 class TestAddresses:
@@ -231,7 +293,7 @@ class TestChanges:
     SLICE = replace(REMOTE, triggered_at="2026-01-02T03:04:05Z")
     MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
-    def test_what_is_new_different_or_gone_counts(self) -> None:
+    def test_what_is_new_different_or_gone_is_found(self) -> None:
         before = snapshot(service("a"), service("b"), service("c"), endpoint_slice(name="s"), endpoint_slice(name="t"))
         after = snapshot(
             service("b", ip="10.96.0.7"),
@@ -240,24 +302,32 @@ class TestChanges:
             service("e"),
             before.slices["shop", "s"],
         )
-        assert changes_between(before, after) == Changes(services=4, slices=1)
+        found = changes_between(before, after)
+        assert found.services.keys() == {("shop", name) for name in "abde"}
+        assert found.services.before == {key: before.services[key] for key in [("shop", "a"), ("shop", "b")]}
+        assert found.services.after == {key: after.services[key] for key in after.services if key[1] != "c"}
+        assert found.slices.before == {("shop", "t"): before.slices["shop", "t"]}
+        assert found.slices.after == {}
 
     def test_equal_objects_of_a_relist_are_no_change(self) -> None:
-        assert changes_between(snapshot(service(), REMOTE), snapshot(service(), replace(REMOTE))) == Changes()
+        found = changes_between(snapshot(service(), REMOTE), snapshot(service(), replace(REMOTE)))
+        assert (found.services.keys(), found.slices.keys()) == (set(), set())
 
-    def test_of_the_same_objects_the_one_that_was_replaced_counts(self) -> None:
+    def test_of_the_same_objects_the_one_that_was_replaced_is_found(self) -> None:
         before = snapshot(service("a"), service("b"), REMOTE)
         after = replace(before, services=dict(before.services), slices=dict(before.slices))
-        assert changes_between(before, after) == Changes()
+        assert changes_between(before, after).services.keys() == set()
         assert isinstance(after.services, dict)
         after.services["shop", "b"] = service("b", ip="10.96.0.7")
-        assert changes_between(before, after) == Changes(services=1)
+        assert changes_between(before, after).services.keys() == {("shop", "b")}
 
     def test_changed_slices_say_when_it_came_true(self) -> None:
         found = changes_between(snapshot(REMOTE), snapshot(self.SLICE))
-        assert found == Changes(slices=1, triggered=((V4, self.MOMENT),))
-        assert changes_between(snapshot(self.SLICE), snapshot(self.SLICE)) == Changes()
-        assert changes_between(snapshot(self.SLICE), snapshot()) == Changes(slices=1)
+        assert found.trigger_times(V4) == {self.SLICE.key: self.MOMENT}
+        assert found.trigger_times(V6) == {}
+        assert (found.slices_of(V4), found.slices_of(V6)) == ({self.SLICE.key}, set())
+        gone = changes_between(snapshot(self.SLICE), snapshot())
+        assert (gone.slices_of(V4), gone.trigger_times(V4)) == ({self.SLICE.key}, {})
 
     @pytest.mark.parametrize(
         ("text", "expected"),
