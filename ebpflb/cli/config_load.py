@@ -2,11 +2,11 @@
 
 Decides how problems and remarks are worded and logged. What is valid is ``core``'s.
 
-    --config, flags --> load_config --> Loaded(config, file)        Loaded --log_remarks--> lines of the log
+    --config, flags --> load_config --> Loaded(config, file)        Loaded --remarks, log_remarks--> lines of the log
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,19 @@ class Loaded(NamedTuple):
         return self.configured.config
 
 
+class Remark(NamedTuple):
+    """Something that is not as a user of kube-proxy would expect."""
+
+    level: int
+    template: str
+    arguments: tuple[object, ...]
+
+    @property
+    def text(self) -> str:
+        """The whole of it."""
+        return self.template % self.arguments
+
+
 def load_config(path: Path | None, flags: Given | None = None, own: Mapping[str, Any] | None = None) -> Loaded:
     """Return what a file and flags say. Raises ``UsageError``, which names every field that cannot be used."""
     file = None if path is None else read_config_file(path)
@@ -46,31 +59,42 @@ def load_config(path: Path | None, flags: Given | None = None, own: Mapping[str,
 
 def log_remarks(loaded: Loaded) -> None:
     """Log what is not as a user of kube-proxy would expect."""
+    for level, template, arguments in remarks(loaded):
+        log.log(level, template, *arguments)
+
+
+def remarks(loaded: Loaded) -> Iterator[Remark]:
+    """Yield what is not as a user of kube-proxy would expect."""
     configured, file = loaded
     if file is not None:
-        _log_leniency(configured, file)
+        yield from _leniency(configured, file)
     for flag in configured.ignored:
-        log.warning("flag_ignored flag=%s reason='the file of --config counts'", flag)
+        yield _warning("flag_ignored flag=%s reason='the file of --config counts'", flag)
     for flag, instead in configured.deprecated:
-        log.warning("flag_deprecated flag=%s instead=%s", flag, instead)
+        yield _warning("flag_deprecated flag=%s instead=%s", flag, instead)
     for gate in unknown_gates(configured.config.feature_gates):
-        log.warning("feature_gate_unknown name=%r", gate)
+        yield _warning("feature_gate_unknown name=%r", gate)
     for note in configured.notes:
-        log.info("config_field field=%s value=%s use=%s reason=%r", note.path, note.value, note.use, note.why)
+        template = "config_field field=%s value=%s use=%s reason=%r"
+        yield Remark(logging.INFO, template, (note.path, note.value, note.use, note.why))
 
 
-def _log_leniency(configured: Configured, file: ConfigFile) -> None:
+def _leniency(configured: Configured, file: ConfigFile) -> Iterator[Remark]:
     if configured.unknown or file.duplicates:
-        log.warning(
+        yield _warning(
             "config_lenient file=%r unknown=%r duplicate=%r reason='unknown do nothing, of duplicates the last counts'",
             str(file.path),
             ", ".join(configured.unknown),
             ", ".join(file.duplicates),
         )
     if file.more_documents:
-        log.warning(
+        yield _warning(
             "config_documents file=%r ignored=%d reason='the first one counts'", str(file.path), file.more_documents
         )
+
+
+def _warning(template: str, *arguments: object) -> Remark:
+    return Remark(logging.WARNING, template, arguments)
 
 
 def _check_sizes(config: KubeProxyConfiguration) -> list[Problem]:
