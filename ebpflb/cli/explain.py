@@ -6,6 +6,7 @@ are in the maps or would be.
     flags --> World (maps or manifests), Query... --> text, a document, or a line of JSON each
 """
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import IO, Any
 import click
 import msgspec
 
-from ebpflb.cli.config_load import load_config
+from ebpflb.cli.config_load import load_config, remarks
 from ebpflb.cli.explain_flows import Query, parse_line, parse_target
 from ebpflb.cli.explain_live import LiveWorld
-from ebpflb.cli.explain_source import OfflineWorld, World, decide_in
+from ebpflb.cli.explain_source import OfflineWorld, World, decide_in, index_for
 from ebpflb.cli.explain_text import document, lines
 from ebpflb.cli.explain_words import answer
 from ebpflb.cli.options import bpffs_option, instance_option, output_option, require_root, state_dir_option
@@ -129,13 +130,18 @@ def _check(source: str | None, target: str | None, flows: IO[bytes] | None) -> t
 
 
 def _offline(manifests: Path, node: str | None, addresses: tuple[str, ...], config: Path | None) -> OfflineWorld:
-    if not node:
+    name = (node or "").strip().lower()  # as the agent has it
+    if not name:
         raise click.UsageError("--manifests needs --node: each node has its own answers")
     try:
         local = [fields.address("--node-address", text) for text in addresses]
     except FieldError as error:
         raise _usage_error(error) from None
-    return OfflineWorld.read(manifests, node, local, options_of(load_config(config).config))
+    loaded = load_config(config)
+    for each in remarks(loaded):
+        if each.level >= logging.WARNING:
+            click.echo(f"ebpflb: {each.text}", err=True)
+    return OfflineWorld.read(manifests, name, local, options_of(loaded.config))
 
 
 def _target(source: str, target: str, device: str) -> Query:
@@ -174,7 +180,7 @@ def _replies(world: World, flows: IO[bytes], hook: Hook, device: str) -> Iterato
             continue
         try:
             query = parse_line(line, device)
-            yield answer(query, decide_in(world, query, hook))
+            yield answer(index_for(world, query), query, decide_in(world, query, hook))
         except FieldError as error:
             yield {"error": f"line {number}: {error.path}: {error.problem}; {error.remedy}"}
         except UsageError as error:

@@ -5,7 +5,7 @@ Decides what fits the question. Writes nothing, and knows neither words nor layo
     pins, status file --> LiveWorld --decide_in--> Decision --> Weighing, Traces
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from socket import if_nametoindex
 from typing import Final, Self
@@ -14,15 +14,15 @@ from ebpflb.cli.explain_flows import Query
 from ebpflb.cli.explain_source import Traces
 from ebpflb.cli.pinned import decode_maps, families, read_tables
 from ebpflb.cli.words import Row, transport
-from ebpflb.core.abi import BackendState, Counter, DeviceFlag, Family
+from ebpflb.core.abi import BackendState, ConfigFlag, Counter, DeviceFlag, Family, NodeAddrFlag
 from ebpflb.core.explain import Decision, Hook, Reason, Verdict
-from ebpflb.core.explain_index import Index
-from ebpflb.core.explain_why import Weighed, Weighing
+from ebpflb.core.explain_index import HealthServer, Index
+from ebpflb.core.explain_why import NOT_ASKED, Weighed, Weighing
 from ebpflb.core.model import format_address, format_endpoint
-from ebpflb.core.tables import Backend
+from ebpflb.core.tables import Backend, Tables
 from ebpflb.datapath.pins import Pins
 from ebpflb.errors import UsageError
-from ebpflb.reconcile.status import StatusFile
+from ebpflb.reconcile.status import HealthPort, StatusFile
 
 _TRACES: Final = ("flows", "pending", "affinity", "sock_origins")
 
@@ -40,8 +40,9 @@ class LiveWorld:
     @classmethod
     def read(cls, pins: Pins, status: StatusFile) -> Self:
         """Read the maps, and of the agent's status what no map holds. Raises ``EbpflbError`` when there are no maps."""
-        health_checks, remarks = _health_checks(status)
-        indexes = {each: Index(read_tables(pins, each), health_checks) for each in families(pins)}
+        ports, remarks = _health_ports(status)
+        tables = {each: read_tables(pins, each) for each in families(pins)}
+        indexes = {family: Index(each, _health_servers(each, ports)) for family, each in tables.items()}
         return cls(f"the maps of instance {pins.instance}", indexes, pins, remarks)
 
     def is_pod_device(self, family: Family, name: str) -> bool:
@@ -53,7 +54,10 @@ class LiveWorld:
             raise UsageError(problem, remedy="name one that `ip link` shows, or none") from None
         index = self.indexes.get(family)
         row = index.tables.devices.get(ifindex) if index else None
-        return row is not None and DeviceFlag.POD_SOURCE in row.flags
+        if index is None or row is None:
+            return False
+        is_asked = ConfigFlag.DETECT_BY_DEVICE in index.config.flags
+        return (DeviceFlag.POD_SOURCE if is_asked else DeviceFlag.PODS) in row.flags
 
     def weigh(self, decision: Decision, query: Query) -> Weighing:
         """Name the backends with rows: the chosen ones, and others of UDP and affinity. No row tells of the rest."""
@@ -64,7 +68,7 @@ class LiveWorld:
         rows = (tables.backends.get(number) for number in sorted(named))
         others = {row for row in rows if row is not None and row not in decision.backends}
         chosen = [Weighed(_text(row), "", is_chosen=True, reason="") for row in decision.backends]
-        left_out = [Weighed(_text(row), "", is_chosen=False, reason=_why_not(row)) for row in others]
+        left_out = [Weighed(_text(row), "", is_chosen=False, reason=_why_not(row, decision)) for row in others]
         return Weighing("", (*sorted(chosen), *sorted(left_out)))
 
     def traces(self, decision: Decision, query: Query) -> Traces:
@@ -123,20 +127,29 @@ _COUNTERS = {
 }
 
 
-def _health_checks(status: StatusFile) -> tuple[dict[int, str], tuple[str, ...]]:
-    """Return the ports where load balancers ask, with their Services; and a remark if they are not known."""
+def _health_ports(status: StatusFile) -> tuple[tuple[HealthPort, ...], tuple[str, ...]]:
+    """Return the ports where load balancers ask; and remarks: that they are not known, or which cannot be had."""
     try:
         ports = status.read().node.health_ports
     except UsageError as error:
-        return {}, (f"health checks are not known: {error}",)
-    return {each.port: each.service for each in ports}, ()
+        return (), (f"health checks are not known: {error}",)
+    return ports, tuple(f"health check of Service {each.service}: {each.error}" for each in ports if each.error)
+
+
+def _health_servers(tables: Tables, ports: Iterable[HealthPort]) -> dict[int, HealthServer]:
+    """Return the servers of a family. No row tells of those that listen everywhere what they have beyond NodePorts."""
+    addresses = frozenset(each for each, flags in tables.node_addrs.items() if NodeAddrFlag.NODE_PORTS in flags)
+    family = f"IPv{tables.family.value}"
+    return {each.port: HealthServer(each.service, addresses) for each in ports if family in each.local_backends}
 
 
 def _text(backend: Backend) -> str:
     return format_endpoint(backend.key.address, backend.key.port)
 
 
-def _why_not(backend: Backend) -> str:
+def _why_not(backend: Backend, decision: Decision) -> str:
+    if decision.reason.is_before_endpoints:
+        return NOT_ASKED
     if backend.state is BackendState.DRAINING:
         return "takes no new flows, and finishes those it has"
     return "takes flows of another policy, or of another Service"

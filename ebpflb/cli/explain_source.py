@@ -56,8 +56,10 @@ class World(Protocol):
     def caveat(self) -> str:
         """What it cannot tell of endpoints; empty: nothing."""
 
-    def is_pod_device(self, family: Family, name: str) -> bool:
-        """Return whether what comes in by a device comes from pods. Raises ``UsageError`` if nobody knows."""
+    def is_pod_device(self, family: Family, name: str) -> bool | None:
+        """Return whether what comes in by a device comes from pods; ``None``: its name does not tell. Raises
+        ``UsageError`` if there is no such device.
+        """
 
     def weigh(self, decision: Decision, query: Query) -> Weighing:
         """Return why not the other endpoints, as far as that is known."""
@@ -109,12 +111,17 @@ class OfflineWorld:
             (*offline.remarks, *remarks),
         )
 
-    def is_pod_device(self, family: Family, name: str) -> bool:
-        """Go by the name alone: no manifest says which bridge has taken a device in."""
+    def is_pod_device(self, family: Family, name: str) -> bool | None:
+        """Go by the name alone: no manifest says which bridge has taken a device in. Modes that ask for networks name
+        no device.
+        """
         del family
-        if self.options.detect_local is DetectLocal.BRIDGE_INTERFACE:
-            return name == self.options.pod_interface
-        return name.startswith(self.options.pod_interface)
+        match self.options.detect_local:
+            case DetectLocal.BRIDGE_INTERFACE:
+                return name == self.options.pod_interface
+            case DetectLocal.INTERFACE_NAME_PREFIX:
+                return name.startswith(self.options.pod_interface)
+        return None
 
     def weigh(self, decision: Decision, query: Query) -> Weighing:
         """Look at every EndpointSlice of the Service."""

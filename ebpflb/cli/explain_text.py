@@ -44,7 +44,7 @@ def document(world: World, query: Query, decision: Decision, asked: Hook) -> dic
         "to": transport(query.destination, query.port, query.protocol),
         "source": world.origin,
         "hook": decision.hook.value,
-        **answer(query, decision),
+        **answer(index, query, decision),
         "client": decision.client.value,
         "client_reason": client_text(index, query, decision),
         "ports": ports_at(index, query) if decision.reason is Reason.WRONG_PORT else [],
@@ -81,7 +81,7 @@ def lines(world: World, query: Query, decision: Decision, asked: Hook) -> Iterat
         yield _line("ports", ", ".join(ports_at(index, query)))
     if decision.prefix and decision.frontend:
         yield _line("source range", prefix_text(decision.prefix))
-    if decision.frontend and decision.reason is not Reason.SOURCE_RANGE:
+    if decision.frontend and not decision.reason.is_before_endpoints:
         yield _line("policy", policy_text(decision))
     if weighing.topology:
         yield _line("topology", weighing.topology)
@@ -124,7 +124,7 @@ def _line(label: str, text: str) -> str:
 
 
 def _set(decision: Decision) -> str | None:
-    if decision.frontend is None or decision.reason is Reason.SOURCE_RANGE:
+    if decision.frontend is None or decision.reason.is_before_endpoints:
         return None
     return "local" if decision.is_local_set else "cluster"
 

@@ -17,8 +17,9 @@ from ebpflb.core.model import format_address, format_endpoint
 from ebpflb.core.tables import Prefix
 
 
-def answer(query: Query, decision: Decision) -> dict[str, Any]:
+def answer(index: Index, query: Query, decision: Decision) -> dict[str, Any]:
     """Return the fields that every answer has, in their order."""
+    own = _first_on_node(index, decision)
     return {
         "verdict": decision.verdict.value,
         "backends": backend_texts(decision),
@@ -26,7 +27,7 @@ def answer(query: Query, decision: Decision) -> dict[str, Any]:
         "frontend": frontend_text(query, decision),
         "service": decision.service,
         "port_name": decision.port_name,
-        "reason": reason_text(decision),
+        "reason": reason_text(decision) + (f"; {own} is this node itself, and sees the source address" if own else ""),
     }
 
 
@@ -60,6 +61,16 @@ def reason_text(decision: Decision) -> str:
     if decision.is_hairpin:
         return f"{decision.reason.value}; the only backend is the source itself"
     return decision.reason.value
+
+
+def _first_on_node(index: Index, decision: Decision) -> str:
+    """Return a backend that is a process of this node, where the table masquerades: there the kernel would not have
+    it. Empty: there is none.
+    """
+    if not decision.masquerade:
+        return ""
+    own = (each.key for each in decision.backends if index.node_has(each.key.address))
+    return next((_endpoint_text(each.address, each.port) for each in own), "")
 
 
 def prefix_text(prefix: Prefix) -> str:
@@ -111,14 +122,15 @@ def _why_masqueraded(index: Index, decision: Decision) -> str:
     assert frontend is not None, "only what has a frontend has backends"
     if decision.hook is Hook.SOCKET:
         return "the socket hooks keep the client's address"
+    if decision.is_direct:
+        return "backends on other nodes answer the client directly (DSR)"
     if decision.is_hairpin:
         return "the only backend is the source itself"
     if frontend.kind is FrontendKind.CLUSTER_IP:
         return _why_internally(index, decision)
     if FrontendFlag.LOCAL_POLICY in frontend.flags:
         return _BY_LOCAL_POLICY[decision.client]
-    by_policy = "externalTrafficPolicy Cluster"
-    return by_policy if decision.masquerade else "backends on other nodes answer the client directly (DSR)"
+    return "externalTrafficPolicy Cluster"
 
 
 def _why_internally(index: Index, decision: Decision) -> str:
@@ -145,12 +157,15 @@ def notes(index: Index, query: Query, decision: Decision, asked: Hook) -> list[s
     forwards = decision.verdict is Verdict.FORWARD
     if forwards and decision.hook is Hook.PACKET and index.is_loopback(query.destination):
         found.append("packets to loopback meet no packet hook: the socket hooks do it, and keep the source")
-    own = [each.key for each in decision.backends if each.key.address in index.tables.node_addrs]
-    if decision.masquerade and own:
-        first = format_endpoint(own[0].address, own[0].port)
-        found.append(f"{first} is this node itself: what is delivered there keeps its source address all the same")
+    dials_itself = decision.frontend is not None and FrontendFlag.SOURCE_RANGES in decision.frontend.flags
+    if decision.hook is Hook.SOCKET and dials_itself and forwards:
+        found.append("the node dials an address of its own, so the source that the ranges are asked for is that one")
+    own = _first_on_node(index, decision)
+    if own:
+        found.append(f"{own} is this node itself: what is delivered there keeps its source address all the same")
     among = [each.key for each in decision.backends if each.key.address == query.source]
-    if among and not decision.is_hairpin and decision.hook is Hook.PACKET and not decision.masquerade:
+    is_kept = decision.hook is Hook.PACKET and not decision.masquerade and not decision.is_direct
+    if among and not decision.is_hairpin and is_kept:
         first = format_endpoint(among[0].address, among[0].port)
         found.append(f"{first} is the source itself: towards it the source address is replaced")
     return found

@@ -53,12 +53,18 @@ class Reason(StrEnum):
     SHORT_CUT_NODE = "every endpoint may serve: externalTrafficPolicy Local does not bind the node itself"
     SHORT_CUT_SOCKET = "every endpoint may serve: externalTrafficPolicy Local does not bind sockets of this node"
     SOURCE_RANGE = "the source is in none of the Service's loadBalancerSourceRanges"
+    OWN_SOURCE_RANGE = "dialled by the node that has it, the address is its own source, and no source range has it"
     NO_ENDPOINTS = "the Service has no usable endpoint"
     NO_LOCAL_ENDPOINTS = "the policy Local lets endpoints of this node serve, and there is none that could"
     WRONG_PORT = "the Service of this ClusterIP has no such port"
     UNUSED_ADDRESS = "the address is in a ServiceCIDR, and no Service has it"
     HEALTH_CHECK = "the health-check server of the Service listens here"
     NOT_CLAIMED = "no Service claims this destination"
+
+    @property
+    def is_before_endpoints(self) -> bool:
+        """Whether it is so before any endpoint is asked for."""
+        return self in {Reason.SOURCE_RANGE, Reason.OWN_SOURCE_RANGE}
 
 
 class Flow(NamedTuple):
@@ -91,6 +97,8 @@ class Decision:
     masquerade: bool = False
     is_hairpin: bool = False
     """The source is the only backend."""
+    is_direct: bool = False
+    """Backends answer the client themselves (DSR): they have to see its address."""
     prefix: Prefix | None = None
     """The source range that let the client in, or the ServiceCIDR that has the address."""
 
@@ -104,13 +112,8 @@ def decide(index: Index, flow: Flow, hook: Hook = Hook.PACKET) -> Decision:
     if claim is None:
         return _unclaimed(index, flow, client, hook)
     key, frontend = claim
-    if FrontendFlag.SOURCE_RANGES not in frontend.flags:
-        return _forwarded(index, flow, _Claimed(client, hook, key, frontend, index.name_of(frontend.service_id)))
-    prefix = index.source_range(frontend.service_id, flow.source)
-    claimed = _Claimed(client, Hook.PACKET, key, frontend, index.name_of(frontend.service_id), prefix)
-    if prefix is None:
-        return claimed.decided(Verdict.DROP, Reason.SOURCE_RANGE)
-    return _forwarded(index, flow, claimed)
+    claimed = _Claimed(client, hook, key, frontend, index.name_of(frontend.service_id))
+    return (_restricted if FrontendFlag.SOURCE_RANGES in frontend.flags else _forwarded)(index, flow, claimed)
 
 
 class _Claimed(NamedTuple):
@@ -131,13 +134,11 @@ class _Claimed(NamedTuple):
 
 def client_of(index: Index, flow: Flow) -> Client:
     """Return who sends. A source that the detector takes for a pod is one, even if it is an address of the node."""
-    flags = index.config.flags
+    flags, is_pod = index.config.flags, False
     if ConfigFlag.DETECT_BY_NETWORK in flags:
         is_pod = index.config.pods.contains(flow.source)
     elif ConfigFlag.DETECT_BY_DEVICE in flags:
-        is_pod = _is_from_here(index, flow)
-    else:
-        is_pod = False
+        is_pod = _is_from_pod_here(index, flow)
     if is_pod:
         return Client.POD
     return Client.NODE if index.is_of_node(flow.source) else Client.OTHER
@@ -157,9 +158,8 @@ def _claim(index: Index, flow: Flow) -> tuple[FrontendKey, Frontend] | None:
 
 def _unclaimed(index: Index, flow: Flow, client: Client, hook: Hook) -> Decision:
     address = flow.destination
-    is_tcp = flow.protocol is Protocol.TCP
-    if is_tcp and flow.port in index.health_checks and index.holds_node_ports(address):
-        service = index.health_checks[flow.port]
+    service = index.health_check(address, flow.port, flow.source) if flow.protocol is Protocol.TCP else ""
+    if service:
         return Decision(Verdict.ACCEPT, Reason.HEALTH_CHECK, client, hook, service=service)
     if not index.config.guard.contains(address):
         return Decision(Verdict.PASS, Reason.NOT_CLAIMED, client, hook)
@@ -167,9 +167,23 @@ def _unclaimed(index: Index, flow: Flow, client: Client, hook: Hook) -> Decision
     if row is not None and FrontendFlag.CLUSTER_ADDRESS in row.flags:
         return Decision(Verdict.REJECT, Reason.WRONG_PORT, client, hook, service=index.owner_of(address))
     cidr = index.service_cidrs.find(address)
-    if row is None and cidr is not None:
+    if row is None and cidr is not None and not index.node_has(address):
         return Decision(Verdict.DROP, Reason.UNUSED_ADDRESS, client, Hook.PACKET, prefix=cidr)
     return Decision(Verdict.PASS, Reason.NOT_CLAIMED, client, hook)
+
+
+def _restricted(index: Index, flow: Flow, claimed: _Claimed) -> Decision:
+    """Return the decision of a frontend with source ranges. Sockets leave it to packets, which show who comes, but for
+    the node's that dial an address of its own: the packet would come from that very address.
+    """
+    is_own = claimed.hook is Hook.SOCKET and index.is_of_node(flow.source) and index.node_has(flow.destination)
+    prefix = index.source_range(claimed.frontend.service_id, flow.destination if is_own else flow.source)
+    claimed = claimed._replace(hook=Hook.SOCKET if is_own else Hook.PACKET, prefix=prefix)
+    if prefix is not None:
+        return _forwarded(index, flow, claimed)
+    if is_own:
+        return claimed.decided(Verdict.REJECT, Reason.OWN_SOURCE_RANGE)
+    return claimed.decided(Verdict.DROP, Reason.SOURCE_RANGE)
 
 
 def _forwarded(index: Index, flow: Flow, claimed: _Claimed) -> Decision:
@@ -181,7 +195,9 @@ def _forwarded(index: Index, flow: Flow, claimed: _Claimed) -> Decision:
         return _without_backends(claimed, is_local_set=is_local_set)
     backends = index.backends_in(where)
     is_hairpin = bool(backends) and all(backend.key.address == flow.source for backend in backends)
-    masquerade = claimed.hook is Hook.PACKET and (is_hairpin or _is_masqueraded(index, flow, client, frontend))
+    is_packet = claimed.hook is Hook.PACKET
+    is_direct = is_packet and FrontendFlag.DSR in frontend.flags and not _is_from_here(index, flow)
+    masquerade = is_packet and not is_direct and (is_hairpin or _is_masqueraded(index, client, frontend))
     return claimed.decided(
         Verdict.FORWARD,
         reason,
@@ -189,6 +205,7 @@ def _forwarded(index: Index, flow: Flow, claimed: _Claimed) -> Decision:
         is_local_set=is_local_set,
         masquerade=masquerade,
         is_hairpin=is_hairpin,
+        is_direct=is_direct,
     )
 
 
@@ -213,17 +230,19 @@ def _without_backends(claimed: _Claimed, *, is_local_set: bool) -> Decision:
     return claimed.decided(Verdict.DROP if is_dropped else Verdict.REJECT, reason, is_local_set=is_local_set)
 
 
-def _is_masqueraded(index: Index, flow: Flow, client: Client, frontend: Frontend) -> bool:
+def _is_masqueraded(index: Index, client: Client, frontend: Frontend) -> bool:
     """Return what the decision table says of the source address."""
     flags = index.config.flags
     if frontend.kind is FrontendKind.CLUSTER_IP:
         has_detector = bool(flags & (ConfigFlag.DETECT_BY_NETWORK | ConfigFlag.DETECT_BY_DEVICE))
         return ConfigFlag.MASQUERADE_ALL in flags or (has_detector and client is not Client.POD)
-    if FrontendFlag.LOCAL_POLICY in frontend.flags:
-        return client is Client.NODE
-    return FrontendFlag.DSR not in frontend.flags or client is Client.NODE or _is_from_here(index, flow)
+    return FrontendFlag.LOCAL_POLICY not in frontend.flags or client is Client.NODE
 
 
 def _is_from_here(index: Index, flow: Flow) -> bool:
-    """Return whether a pod of this node sends; backends answer only clients outside directly."""
+    """Return whether this node or a pod of it sends; backends answer only clients outside directly."""
+    return index.is_of_node(flow.source) or _is_from_pod_here(index, flow)
+
+
+def _is_from_pod_here(index: Index, flow: Flow) -> bool:
     return index.is_local_pod(flow.source) if flow.by_pod_device is None else flow.by_pod_device

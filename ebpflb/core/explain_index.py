@@ -40,6 +40,15 @@ class ServicePortName(NamedTuple):
 NOBODY = ServicePortName("", "")
 
 
+class HealthServer(NamedTuple):
+    """The server that tells load balancers of a Service's backends here."""
+
+    service: str
+    """``namespace/name``."""
+    addresses: frozenset[bytes]
+    """Where it listens, of this family; the unspecified one: everywhere."""
+
+
 class Prefixes:
     """A set of prefixes of one family, asked for the longest that contains an address."""
 
@@ -65,9 +74,9 @@ class Index:
     """The rows of one family, and what ``decide`` has to know that no row says."""
 
     def __init__(
-        self, tables: Tables, health_checks: Mapping[int, str] | None = None, pods_here: Iterable[Prefix] = ()
+        self, tables: Tables, health_checks: Mapping[int, HealthServer] | None = None, pods_here: Iterable[Prefix] = ()
     ) -> None:
-        """Take the ports of health-check servers with their ``namespace/name``, and where pods of this node are.
+        """Take the health-check servers by their ports, and where pods of this node are.
 
         The pods are asked for only where packets of pods are told by the device that they came in by. Backends on this
         node are known to be pods in any case.
@@ -118,9 +127,25 @@ class Index:
         row = self.tables.frontends.get(key)
         return (key, row) if row is not None else None
 
+    def health_check(self, address: bytes, port: int, source: bytes) -> str:
+        """Return the ``namespace/name`` whose health-check server takes this; empty: none does."""
+        server = self.health_checks.get(port)
+        if server is None:
+            return ""
+        is_everywhere = self._unspecified in server.addresses
+        if self.is_loopback(address):
+            listens = is_everywhere and self.is_of_node(source)
+        else:
+            listens = address in server.addresses or (is_everywhere and self.node_has(address))
+        return server.service if listens else ""
+
+    def node_has(self, address: bytes) -> bool:
+        """Return whether an address is one of this node's; loopback is everybody's own."""
+        return address in self.tables.node_addrs
+
     def is_of_node(self, address: bytes) -> bool:
         """Return whether an address is this node's, loopback included."""
-        return address in self.tables.node_addrs or self.is_loopback(address)
+        return self.node_has(address) or self.is_loopback(address)
 
     def holds_node_ports(self, address: bytes) -> bool:
         """Return whether NodePorts hold on this address for everybody."""

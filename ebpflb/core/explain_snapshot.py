@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from ebpflb.core.abi import Family
 from ebpflb.core.compile import Allocation, Limits, Refusal, compile_tables
-from ebpflb.core.explain_index import Index
+from ebpflb.core.explain_index import HealthServer, Index
+from ebpflb.core.health import health_addresses
 from ebpflb.core.model import Snapshot, family_of
 from ebpflb.core.options import Options
 from ebpflb.core.refusal import service_text
@@ -40,16 +41,21 @@ class Indexed:
 def index_of(snapshot: Snapshot, family: Family, options: Options) -> Indexed:
     """Compile a snapshot as the agent would, and arrange it for look-ups."""
     compiled = compile_tables(snapshot, family, Allocation(), _BOUNDLESS, options=options)
-    index = Index(compiled.tables, _health_checks(snapshot), _pods_here(snapshot, family))
+    index = Index(compiled.tables, _health_servers(snapshot, family, options), _pods_here(snapshot, family))
     return Indexed(index, compiled.refused)
 
 
-def _health_checks(snapshot: Snapshot) -> dict[int, str]:
-    """Return the ports of health-check servers, each with its Service. They listen in both families."""
+def _health_servers(snapshot: Snapshot, family: Family, options: Options) -> dict[int, HealthServer]:
+    """Return the health-check servers by their ports. A family that a Service lacks is answered where the server
+    listens everywhere.
+    """
+    addresses = frozenset(health_addresses(snapshot, family, options))
+    is_everywhere = bytes(family.address_bytes) in addresses
     return {
-        service.health_check_node_port: service_text(service)
+        service.health_check_node_port: HealthServer(service_text(service), addresses)
         for service in snapshot.services.values()
         if service.health_check_node_port
+        and (is_everywhere or any(family_of(each) is family for each in service.cluster_ips))
     }
 
 

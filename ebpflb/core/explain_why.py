@@ -37,6 +37,9 @@ class Weighing:
     endpoints: tuple[Weighed, ...] = ()
 
 
+NOT_ASKED = "not asked for: the packet does not get that far"
+
+
 def weigh(snapshot: Snapshot, decision: Decision, family: Family) -> Weighing:
     """Return why the chosen backends and no others."""
     port = _port_of(snapshot, decision)
@@ -80,6 +83,8 @@ def _stand_in(candidate: Candidate) -> str:
 
 def _why_not(candidate: Candidate, decision: Decision, level: str) -> str:
     endpoint = candidate.endpoint
+    if decision.reason.is_before_endpoints:
+        return NOT_ASKED
     if not endpoint.ready and not endpoint.terminating:
         return "not ready"
     if not endpoint.ready and not endpoint.serving:
@@ -89,10 +94,8 @@ def _why_not(candidate: Candidate, decision: Decision, level: str) -> str:
         return f"not on this node: {where}"
     if not endpoint.ready:
         return "terminating: it would stand in if none was ready"
-    if decision.backends and level:
-        hints = endpoint.for_nodes if level == _NODES else endpoint.for_zones
-        return f"hinted for {level[:-1]} {', '.join(hints)}"
-    return "ready, but the packet does not get that far"
+    hints = endpoint.for_nodes if level == _NODES else endpoint.for_zones
+    return f"hinted for {level[:-1]} {', '.join(hints)}"
 
 
 _NODES, _ZONES = "nodes", "zones"

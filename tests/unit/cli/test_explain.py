@@ -55,9 +55,9 @@ def test_who_is_not_let_in(shop: list[str]) -> None:
         "frontend      LoadBalancer 203.0.113.7:80/TCP\n"
         "service       shop/web, port http\n"
         "backends      0 of 3\n"
-        "  no  10.244.1.5:8080  on n1  ready, but the packet does not get that far\n"
-        "  no  10.244.2.5:8080  on n2  ready, but the packet does not get that far\n"
-        "  no  10.244.2.6:8080  on n2  not ready\n"
+        "  no  10.244.1.5:8080  on n1  not asked for: the packet does not get that far\n"
+        "  no  10.244.2.5:8080  on n2  not asked for: the packet does not get that far\n"
+        "  no  10.244.2.6:8080  on n2  not asked for: the packet does not get that far\n"
         "verdict       drop: the source is in none of the Service's loadBalancerSourceRanges\n"
     )
 
@@ -307,6 +307,89 @@ def test_what_is_refused_is_said_on_stderr(shop: list[str], tmp_path: Path) -> N
         "ebpflb: Service shop/web: spec.clusterIPs: 10.96.0.10:80/TCP belongs to default/twin/TCP; "
         "give one of the two another address or port"
     )
+
+
+def one(shop: list[str], line: str, *more: str) -> dict[str, Any]:
+    result = explain(*shop, *more, "--flows", "-", flows=line)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return dict(json.loads(result.stdout))
+
+
+OF_THE_NODE = """---
+apiVersion: v1
+kind: Service
+metadata: {name: metrics, namespace: shop}
+spec: {clusterIP: 10.96.0.20, ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: metrics-1, namespace: shop, labels: {kubernetes.io/service-name: metrics}}
+addressType: IPv4
+ports: [{port: 9100}]
+endpoints: [{addresses: [192.0.2.1], nodeName: n1}]
+"""
+
+
+def test_a_process_of_the_node_sees_the_client_and_answers_say_so(shop: list[str], tmp_path: Path) -> None:
+    with (tmp_path / "manifests.yaml").open("a") as file:
+        file.write(OF_THE_NODE)
+    found = one(shop, '{"from": "100.64.0.9", "to": "10.96.0.20", "port": 80}')
+    assert found["masquerade"]
+    own = "192.0.2.1:9100 is this node itself"
+    assert found["reason"] == f"every endpoint may serve; {own}, and sees the source address"
+    shown = text(shop, "100.64.0.9", "10.96.0.20:80")
+    assert f"note          {own}: what is delivered there keeps its source address all the same\n" in shown
+    kept = one(shop, '{"from": "10.244.1.9", "to": "10.96.0.20", "port": 80}')
+    assert (kept["masquerade"], kept["reason"]) == (False, "every endpoint may serve")
+
+
+@pytest.mark.parametrize("device", [[], ["--input-device", "eth0"], ["--input-device", "veth1"]])
+@pytest.mark.parametrize("mode", ["ClusterCIDR", "NodeCIDR"])
+def test_a_device_s_name_tells_nothing_where_networks_do(tmp_path: Path, mode: str, device: list[str]) -> None:
+    config = {"detectLocalMode": mode, "clusterCIDR": "10.244.0.0/16", "ebpflb": {"forwarding": "dsr"}}
+    shop = write_shop(tmp_path, **config)
+    manifests = tmp_path / "manifests.yaml"
+    manifests.write_text(manifests.read_text().replace("externalTrafficPolicy: Local", ""))
+    found = text(shop, "198.51.100.9", "203.0.113.7:80", *device)
+    assert "masquerade    no: backends on other nodes answer the client directly (DSR)\n" in found
+    assert "masquerade    yes: externalTrafficPolicy Cluster\n" in text(shop, "10.244.1.9", "192.0.2.1:30080", *device)
+
+
+def test_a_node_that_dials_an_address_of_its_own(shop: list[str], tmp_path: Path) -> None:
+    flow = ("192.0.2.1", "203.0.113.7:80", "--hook", "socket")
+    assert "DROP" in text(shop, *flow)
+    refused = text(shop, *flow, "--node-address", "203.0.113.7").splitlines()
+    assert refused[0] == "192.0.2.1 -> 203.0.113.7:80/TCP: REJECT"
+    assert refused[-1].startswith(
+        "verdict       reject: dialled by the node that has it, the address is its own source"
+    )
+    assert not [line for line in refused if line.startswith("policy")]
+    manifests = tmp_path / "manifests.yaml"
+    manifests.write_text(manifests.read_text().replace("198.51.100.0/24", "203.0.113.0/24"))
+    served = text(shop, *flow, "--node-address", "203.0.113.7").splitlines()
+    assert served[0] == "192.0.2.1 -> 203.0.113.7:80/TCP: FORWARD to 1 backend"
+    assert "source range  203.0.113.0/24" in served
+    assert "masquerade    no: the socket hooks keep the client's address" in served
+    assert served[-1] == (
+        "note          the node dials an address of its own, so the source that the ranges are asked for is that one"
+    )
+
+
+@pytest.mark.parametrize("name", ["N1", " n1 "])
+def test_the_node_s_name_in_any_case_and_with_blanks(shop: list[str], name: str) -> None:
+    shop[shop.index("--node") + 1] = name
+    assert "FORWARD" in text(shop, "10.244.1.9", "10.96.0.10:80")
+
+
+def test_fields_that_nobody_knows_are_said_on_stderr(tmp_path: Path) -> None:
+    shop = write_shop(tmp_path, clusterCidr="10.244.0.0/16", featureGates={"Nonsense": True}, mode="ipvs")
+    result = explain(*shop, "--from", "10.244.1.9", "--to", "10.96.0.10:80")
+    assert (result.exit_code, "from          not this node; pods are not told" in result.stdout) == (0, True)
+    lenient, gate = result.stderr.splitlines()
+    assert lenient.startswith(
+        f"ebpflb: config_lenient file='{tmp_path}/config.yaml' unknown='clusterCidr (is clusterCIDR"
+    )
+    assert gate == "ebpflb: feature_gate_unknown name='Nonsense'"
 
 
 FLOW = ["--from", "10.0.0.2", "--to", "10.96.0.10:53/udp"]

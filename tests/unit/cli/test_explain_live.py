@@ -86,6 +86,19 @@ def test_backends_of_another_policy(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     ]
 
 
+def test_who_is_kept_out_asked_for_no_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = tables()
+    key = next(each for each in made.frontends if each.address == query().destination)
+    row = made.frontends[key]
+    restricted = row._replace(flags=row.flags | FrontendFlag.SOURCE_RANGES)
+    made = replace(made, frontends={**made.frontends, key: restricted})
+    world = live(monkeypatch, made, StatusFile(tmp_path / "status"))
+    decision = decide_in(world, query(), Hook.PACKET)
+    assert decision.verdict is Verdict.DROP
+    reasons = {each.reason for each in world.weigh(decision, query()).endpoints}
+    assert reasons == {"not asked for: the packet does not get that far"}
+
+
 def test_what_no_frontend_claims_has_no_endpoints(world: LiveWorld) -> None:
     asked = query("8.8.8.8:53")
     assert world.weigh(decide_in(world, asked, Hook.PACKET), asked).endpoints == ()
@@ -145,6 +158,17 @@ def test_devices_are_asked_whether_pods_are_behind_them(
     assert decide_in(world, query(device=device), Hook.PACKET).client is client
 
 
+@pytest.mark.parametrize(("device", "is_pods"), [("veth7", False), ("eth8", False), ("veth6", True)])
+def test_where_networks_tell_pods_a_device_is_asked_which_programs_it_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, is_pods: bool
+) -> None:
+    monkeypatch.setattr(explain_live, "if_nametoindex", lambda name: int(name[-1]))
+    made = tables(ConfigFlag.DETECT_BY_NETWORK)
+    made = replace(made, devices={**made.devices, 6: DeviceRow(bytes(4), 1500, DeviceFlag.PODS)})
+    world = live(monkeypatch, made, StatusFile(tmp_path / "status"))
+    assert world.is_pod_device(Family.IPV4, device) is is_pods
+
+
 def test_a_device_that_is_not_there(world: LiveWorld) -> None:
     name = next(each for each in ("no-such-dev", "nor-this-one") if each not in dict(socket.if_nameindex()).values())
     with pytest.raises(UsageError, match=f"there is no device '{name}' in this network namespace; name one"):
@@ -172,6 +196,17 @@ def test_health_checks_are_in_the_status(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert (known.remarks, decision.verdict, decision.service) == ((), Verdict.ACCEPT, "shop/web")
 
 
+def test_a_health_check_of_the_other_family_and_one_that_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = StatusFile(tmp_path / "status")
+    ports = (HealthPort("shop/web", 32000, {"IPv6": 1}), HealthPort("shop/api", 32001, {"IPv4": 1}, "in use"))
+    file.write(Status("n1", datetime.now(UTC), (), "", {}, (), (), None, node=NodeStatus(health_ports=ports)))
+    known = live(monkeypatch, tables(), file)
+    assert decide_in(known, query("192.0.2.1:32000"), Hook.PACKET).verdict is Verdict.PASS
+    assert known.remarks == ("health check of Service shop/api: in use",)
+
+
 @pytest.mark.parametrize(
     ("target", "hook", "counter"),
     [
@@ -189,6 +224,6 @@ def test_which_counter_such_a_flow_raises(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: str, hook: Hook, counter: Counter | None
 ) -> None:
     file = StatusFile(tmp_path / "status")
-    node = NodeStatus(health_ports=(HealthPort("shop/web", 32000, {}),))
+    node = NodeStatus(health_ports=(HealthPort("shop/web", 32000, {"IPv4": 0}),))
     file.write(Status("n1", datetime.now(UTC), (), "", {}, (), (), None, node=node))
     assert counter_of(decide_in(live(monkeypatch, tables(), file), query(target), hook)) is counter

@@ -18,7 +18,7 @@ from ebpflb.core.abi import (
     Protocol,
 )
 from ebpflb.core.explain import Client, Decision, Flow, Hook, Reason, Verdict, client_of, decide
-from ebpflb.core.explain_index import Index
+from ebpflb.core.explain_index import HealthServer, Index
 from ebpflb.core.model import format_endpoint, parse_address
 from ebpflb.core.tables import (
     CONFIG_KEY,
@@ -111,7 +111,9 @@ def tables(
 def ask(made: Tables, source: str, target: str, hook: Hook = Hook.PACKET, **rest: Any) -> Decision:
     address, _, port = target.partition(":")
     flow = Flow(parse_address(source), parse_address(address), int(port), rest.pop("protocol", Protocol.TCP), **rest)
-    return decide(Index(made, {32000: "shop/web"}), flow, hook)
+    listening = HealthServer("shop/web", frozenset([parse_address(NODE)]))
+    everywhere = HealthServer("shop/web", frozenset([bytes(4)]))
+    return decide(Index(made, {32000: listening, 32001: everywhere}), flow, hook)
 
 
 def backends(decision: Decision) -> list[str]:
@@ -203,7 +205,21 @@ def test_hairpin(target: str) -> None:
 )
 def test_direct_answers_need_the_clients_address(source: str, by_pod_device: bool | None, masquerade: bool) -> None:
     made = tables(HAS | FrontendFlag.DSR)
-    assert ask(made, source, "203.0.113.1:80", by_pod_device=by_pod_device).masquerade is masquerade
+    found = ask(made, source, "203.0.113.1:80", by_pod_device=by_pod_device)
+    assert (found.masquerade, found.is_direct) == (masquerade, not masquerade)
+
+
+def test_a_pod_elsewhere_that_is_the_only_backend_is_answered_directly() -> None:
+    made = tables(HAS | FrontendFlag.DSR, cluster=SELF)
+    far = replace(made, slots={SELF: np.array([2], np.uint32)})
+    assert (ask(far, THERE, "203.0.113.1:80").masquerade, ask(far, THERE, "203.0.113.1:80").is_hairpin) == (False, True)
+    assert ask(made, HERE, "203.0.113.1:80").masquerade, "a pod of this node is answered through it"
+
+
+def test_a_node_address_among_those_of_pods_is_not_answered_directly() -> None:
+    made = tables(HAS | FrontendFlag.DSR, node_addrs={parse_address(POD): NodeAddrFlag.NODE_PORTS})
+    found = ask(made, POD, "203.0.113.1:80")
+    assert (found.client, found.masquerade, found.is_direct) == (Client.POD, True, False)
 
 
 @pytest.mark.parametrize("hook", Hook)
@@ -218,6 +234,37 @@ def test_source_ranges_come_first(hook: Hook) -> None:
     for blocked in (made, tables(RANGES, cluster=EMPTY_RANGE, source_ranges=rows), tables(HAS | RANGES)):
         found = ask(blocked, POD, "203.0.113.1:80", hook)
         assert (found.verdict, found.reason, found.hook) == (Verdict.DROP, Reason.SOURCE_RANGE, Hook.PACKET)
+
+
+BALANCER = "203.0.113.1"
+
+
+@pytest.mark.parametrize("source", [NODE, BALANCER, "127.0.0.1"])
+def test_a_node_that_dials_an_address_of_its_own_is_decided_at_the_socket(source: str) -> None:
+    own = {parse_address(ip): NodeAddrFlag.NODE_PORTS for ip in (NODE, BALANCER)}
+    rows = {SourceRangeKey(1, parse_address(BALANCER), 32): 0}
+    let_in = ask(tables(HAS | RANGES, node_addrs=own, source_ranges=rows), source, "203.0.113.1:80", Hook.SOCKET)
+    assert (let_in.verdict, let_in.hook, let_in.masquerade) == (Verdict.FORWARD, Hook.SOCKET, False)
+    assert let_in.prefix == prefix("203.0.113.1/32")
+    rows = {SourceRangeKey(1, parse_address(NODE), 32): 0}
+    refused = ask(tables(HAS | RANGES, node_addrs=own, source_ranges=rows), source, "203.0.113.1:80", Hook.SOCKET)
+    assert (refused.verdict, refused.reason, refused.hook) == (Verdict.REJECT, Reason.OWN_SOURCE_RANGE, Hook.SOCKET)
+
+
+def test_only_the_node_itself_and_only_at_its_own_address_is_decided_at_the_socket() -> None:
+    rows = {SourceRangeKey(1, parse_address(NODE), 32): 0}
+    not_its_own = tables(HAS | RANGES, source_ranges=rows)
+    own = replace(not_its_own, node_addrs={parse_address(ip): NodeAddrFlag(0) for ip in (NODE, BALANCER)})
+    for made, source, hook, verdict in (
+        (not_its_own, NODE, Hook.SOCKET, Verdict.FORWARD),
+        (own, POD, Hook.SOCKET, Verdict.DROP),
+        (own, NODE, Hook.PACKET, Verdict.FORWARD),
+    ):
+        found = ask(made, source, "203.0.113.1:80", hook)
+        assert (found.verdict, found.hook) == (verdict, Hook.PACKET)
+    sctp = replace(tables(HAS | RANGES, protocol=Protocol.SCTP, source_ranges=rows), node_addrs=own.node_addrs)
+    found = ask(sctp, NODE, "203.0.113.1:80", Hook.SOCKET, protocol=Protocol.SCTP)
+    assert (found.verdict, found.hook) == (Verdict.FORWARD, Hook.PACKET)
 
 
 def test_socket_hooks_never_masquerade_and_never_stay_silent() -> None:
@@ -286,6 +333,9 @@ def test_an_address_of_a_service_comes_before_a_node_port() -> None:
         ("192.0.2.1:32000", Protocol.UDP, Verdict.PASS, Reason.NOT_CLAIMED),
         ("192.0.2.2:32000", Protocol.TCP, Verdict.PASS, Reason.NOT_CLAIMED),
         ("127.0.0.1:32000", Protocol.TCP, Verdict.PASS, Reason.NOT_CLAIMED),
+        ("192.0.2.2:32001", Protocol.TCP, Verdict.ACCEPT, Reason.HEALTH_CHECK),
+        ("192.0.2.3:32001", Protocol.TCP, Verdict.PASS, Reason.NOT_CLAIMED),
+        ("127.0.0.1:32001", Protocol.TCP, Verdict.PASS, Reason.NOT_CLAIMED),  # another's loopback
     ],
 )
 @pytest.mark.parametrize("hook", Hook)
@@ -295,6 +345,28 @@ def test_what_no_frontend_claims(target: str, protocol: Protocol, verdict: Verdi
     claimed = reason in {Reason.WRONG_PORT, Reason.HEALTH_CHECK}
     assert found.service == ("shop/web" if claimed else "")
     assert found.prefix == (prefix("10.96.0.0/16") if reason is Reason.UNUSED_ADDRESS else None)
+
+
+@pytest.mark.parametrize("hook", Hook)
+def test_an_address_of_the_node_in_a_service_cidr_is_its_own(hook: Hook) -> None:
+    own = {parse_address(ip): NodeAddrFlag(0) for ip in ("10.96.0.1", "10.96.0.2")}
+    found = ask(tables(node_addrs=own), OTHER, "10.96.0.2:80", hook)
+    assert (found.verdict, found.reason) == (Verdict.PASS, Reason.NOT_CLAIMED)
+    assert ask(tables(node_addrs=own), OTHER, "10.96.0.3:80", hook).verdict is Verdict.DROP
+    assert ask(tables(node_addrs=own), OTHER, "10.96.0.1:81", hook).verdict is Verdict.REJECT
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "verdict"),
+    [
+        ("127.0.0.1", "127.0.0.1:32001", Verdict.ACCEPT),
+        (NODE, "127.0.0.1:32001", Verdict.ACCEPT),
+        ("127.0.0.1", "0.0.0.0:32001", Verdict.ACCEPT),
+        ("127.0.0.1", "127.0.0.1:32000", Verdict.PASS),
+    ],
+)
+def test_who_listens_everywhere_listens_on_loopback(source: str, target: str, verdict: Verdict) -> None:
+    assert ask(tables(), source, target).verdict is verdict
 
 
 def test_tables_without_a_configuration_guard_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from ebpflb.core.abi import Family, Protocol
 from ebpflb.core.explain import Client, Flow, Verdict, decide
 from ebpflb.core.explain_snapshot import index_of
@@ -41,11 +43,35 @@ def test_what_is_refused_is_told() -> None:
     assert [refusal.service for refusal in found.refused] == ["shop/web"]
 
 
-def test_health_checks_are_answered_at_any_family() -> None:
-    for family in Family:
-        assert index_of(world(), family, DEFAULTS).index.health_checks == {32000: "shop/web"}
-    decision = decide(index_of(world(), Family.IPV4, DEFAULTS).index, flow("198.51.100.1", NODE_IP, 32000))
-    assert (decision.verdict, decision.service) == (Verdict.ACCEPT, "shop/web")
+NODE_IPV6 = "fd00::1"
+LISTED, EVERYWHERE = ("192.0.2.0/24", "fd00::/64"), ("0.0.0.0/0", "::/0")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "source", "target", "verdict"),
+    [
+        ((), "198.51.100.1", NODE_IP, Verdict.ACCEPT),
+        ((), "fd00::9", NODE_IPV6, Verdict.PASS),
+        (LISTED, "fd00::9", NODE_IPV6, Verdict.PASS),
+        (LISTED, "127.0.0.1", "127.0.0.1", Verdict.PASS),
+        (EVERYWHERE, "198.51.100.1", NODE_IP, Verdict.ACCEPT),
+        (EVERYWHERE, "fd00::9", NODE_IPV6, Verdict.ACCEPT),
+        (EVERYWHERE, "fd00::9", "fd00::2", Verdict.PASS),
+        (EVERYWHERE, "127.0.0.1", "127.0.0.1", Verdict.ACCEPT),
+        (EVERYWHERE, "::1", "::1", Verdict.ACCEPT),
+        (("0.0.0.0/0", "fd00::/64"), "fd00::9", NODE_IPV6, Verdict.PASS),
+        (LISTED[:1], "fd00::9", NODE_IPV6, Verdict.ACCEPT),
+    ],
+)
+def test_a_family_without_a_cluster_ip_has_a_health_check_where_it_listens_everywhere(
+    addresses: tuple[str, ...], source: str, target: str, verdict: Verdict
+) -> None:
+    both = tuple(map(parse_address, (NODE_IP, NODE_IPV6)))
+    known = replace(world(), node=replace(world().node, addresses=both), host=Host(addresses=frozenset(both)))
+    family = Family.IPV6 if ":" in target else Family.IPV4
+    index = index_of(known, family, Options(node_port_addresses=addresses)).index
+    decision = decide(index, flow(source, target, 32000))
+    assert (decision.verdict, decision.service) == (verdict, "shop/web" if verdict is Verdict.ACCEPT else "")
 
 
 def test_pods_of_this_node_are_known_where_devices_would_tell() -> None:

@@ -106,14 +106,16 @@ def test_none_on_this_node() -> None:
     assert reasons(found) == {"10.0.0.2:8080": "not on this node: it is on n2"}
 
 
-def test_who_is_kept_out_is_told_that_others_are_ready() -> None:
+def test_who_is_kept_out_asked_for_no_endpoint() -> None:
     each = service(
         type=ServiceType.LOAD_BALANCER,
         load_balancer_ips=(parse_address("203.0.113.1"),),
         source_ranges=("192.0.2.0/24",),
     )
-    found = weighed(each, endpoint_slice(endpoint("10.0.0.1")), target="203.0.113.1")
-    assert reasons(found) == {"10.0.0.1:8080": "ready, but the packet does not get that far"}
+    endpoints = (endpoint("10.0.0.1"), endpoint("10.0.0.2", ready=False), endpoint("10.0.0.3", **LEAVING))
+    found = weighed(each, endpoint_slice(*endpoints), target="203.0.113.1")
+    assert set(reasons(found).values()) == {"not asked for: the packet does not get that far"}
+    assert (len(found.endpoints), found.topology) == (3, "")
 
 
 HINTED = [
