@@ -81,4 +81,5 @@ def _config(dice: Random) -> Manifest:
         config["nodePortAddresses"] = ["primary"]
     if allowed == "ranges":
         config["nodePortAddresses"] = [text for pool in POOLS.values() for text in dice.choice(pool.node_ranges)]
+    config["ebpflb"] = {"forwarding": dice.choice(("snat", "snat", "dsr", "hybrid"))}
     return config

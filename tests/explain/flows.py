@@ -37,7 +37,8 @@ def _targets(dice: Random, cluster: Cluster, service: Manifest) -> list[Manifest
     mine = _local_endpoints(cluster, service["metadata"]["name"])
     found = [{**target, "endpoints": mine} for target in found]
     if "healthCheckNodePort" in spec:
-        found.append({"to": dice.choice(own), "port": spec["healthCheckNodePort"], "proto": "TCP"})
+        asked = (dice.choice(own), dice.choice(object_addresses(cluster)), dice.choice(loopback))
+        found += [{"to": text, "port": spec["healthCheckNodePort"], "proto": "TCP"} for text in asked]
     return found
 
 
@@ -52,24 +53,26 @@ def _flow(dice: Random, cluster: Cluster, targets: list[Manifest]) -> Manifest:
         nobodys = (*pool.unused, *pool.unused, *pool.strangers, pool.primary, pool.pod.format(1, 12), pool.loopback)
         target = {"to": dice.choice(nobodys), "port": dice.choice((80, 8080, 30001)), "proto": dice.choice(PROTOCOLS)}
     destination = sloppy(target["to"])
-    source, device = _source(dice, cluster, destination.version, is_loopback=destination.is_loopback)
+    source, device = _source(dice, cluster, str(destination))
     itself = [text for text in target.get("endpoints", ()) if sloppy(text).version == destination.version]
     if itself and dice.random() < 0.15:
         source, device = str(sloppy(dice.choice(itself))), dice.choice((BRIDGE, *POD_DEVICES))
     flow = {"from": source, "to": str(destination), "port": target["port"], "proto": target["proto"]}
+    # Where networks tell who is a pod, a device's name says nothing, and is named all the same.
     by_device = cluster.config.get("detectLocalMode", "") in ("BridgeInterface", "InterfaceNamePrefix")
-    if by_device and device and dice.random() < 0.7:
+    if device and dice.random() < (0.7 if by_device else 0.3):
         flow["device"] = device
     return flow
 
 
-def _source(dice: Random, cluster: Cluster, version: int, *, is_loopback: bool) -> tuple[str, str]:
+def _source(dice: Random, cluster: Cluster, destination: str) -> tuple[str, str]:
     """Return who asks, and by which device that comes in; empty: by none, it is the node's own."""
+    version, is_loopback = sloppy(destination).version, sloppy(destination).is_loopback
     pool = POOLS[version]
     own = [text for text in (*object_addresses(cluster), *cluster.node_addresses) if sloppy(text).version == version]
     if is_loopback:
         return (pool.loopback, "") if dice.random() < 0.7 else (dice.choice([*own, pool.client.format(3)]), "")
-    if own and dice.random() < 0.2:
+    if own and dice.random() < (0.5 if destination in own else 0.2):
         return dice.choice(own), ""
     pod_device = dice.choice((BRIDGE, *POD_DEVICES))
     chance = dice.random()

@@ -23,7 +23,7 @@ class Pool:
     second: str
     """Its ExternalIP."""
     extra: tuple[str, ...]
-    """Further local addresses, one of them in its pods' network."""
+    """Further local addresses: an ordinary one, one in its pods' network, a load balancer's, one in a ServiceCIDR."""
     loopback: str
     cluster_cidr: str
     pod_cidr: str
@@ -49,7 +49,7 @@ POOLS: Final = {
     4: Pool(
         primary="192.0.2.1",
         second="198.51.100.1",
-        extra=("192.0.2.101", "10.244.1.1"),
+        extra=("192.0.2.101", "10.244.1.1", "203.0.113.1", "10.96.9.8"),
         loopback="127.0.0.1",
         cluster_cidr="10.244.0.0/16",
         pod_cidr="10.244.1.0/24",
@@ -57,7 +57,7 @@ POOLS: Final = {
         cluster_ip="10.96.0.{}",
         service_cidrs=("10.96.0.0/16", "10.100.0.0/24"),
         second_range_ip="10.100.0.{}",
-        unused=("10.96.9.9", "10.100.0.250"),
+        unused=("10.96.9.9", "10.96.9.8", "10.100.0.250"),
         vip="203.0.113.{}",
         external="198.18.0.{}",
         client="100.64.0.{}",
@@ -68,7 +68,7 @@ POOLS: Final = {
     6: Pool(
         primary="2001:db8::1",
         second="2001:db8:1::1",
-        extra=("2001:db8::101", "fd00:244:1::1"),
+        extra=("2001:db8::101", "fd00:244:1::1", "2001:db8:f::1", "fd00:96::9998"),
         loopback="::1",
         cluster_cidr="fd00:244::/32",
         pod_cidr="fd00:244:1::/48",
@@ -76,7 +76,7 @@ POOLS: Final = {
         cluster_ip="fd00:96::{:x}",
         service_cidrs=("fd00:96::/64", "fd00:100::/112"),
         second_range_ip="fd00:100::{:x}",
-        unused=("fd00:96::9999", "fd00:100::9999"),
+        unused=("fd00:96::9999", "fd00:96::9998", "fd00:100::9999"),
         vip="2001:db8:f::{:x}",
         external="2001:db8:e::{:x}",
         client="2001:db8:c::{:x}",

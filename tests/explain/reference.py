@@ -48,6 +48,7 @@ class _Asked:
         self.protocol = flow["proto"]
         self.device = flow.get("device", "")
         self.family = f"IPv{self.destination.version}"
+        self.detector = cluster.config.get("detectLocalMode") or "ClusterCIDR"
 
     def of_family(self, texts: list[str]) -> list[Address]:
         addresses = [sloppy(text) for text in texts]
@@ -77,7 +78,6 @@ class _Asked:
         return ""
 
     # -- the node -----------------------------------------------------------------------------------------------
-
     def node_addresses(self) -> list[Address]:
         return self.of_family([*object_addresses(self.cluster), *self.cluster.node_addresses])
 
@@ -110,37 +110,49 @@ class _Asked:
     # -- who sends (1.15) -----------------------------------------------------------------------------------------
 
     def has_detector(self) -> bool:
-        mode = self.cluster.config.get("detectLocalMode") or "ClusterCIDR"
-        if mode in ("BridgeInterface", "InterfaceNamePrefix"):
+        if self.detector in ("BridgeInterface", "InterfaceNamePrefix"):
             return True
-        return bool(self._pod_ranges(mode))
+        return bool(self._pod_ranges())
 
     def is_pod(self) -> bool:
-        mode = self.cluster.config.get("detectLocalMode") or "ClusterCIDR"
-        if mode in ("BridgeInterface", "InterfaceNamePrefix"):
-            return self._came_in_by_pod_device(mode)
-        return any(self.source in network for network in self._pod_ranges(mode))
+        if self.detector in ("BridgeInterface", "InterfaceNamePrefix"):
+            return self._came_in_by_pod_device()
+        return any(self.source in network for network in self._pod_ranges())
 
-    def _pod_ranges(self, mode: str) -> list[Any]:
-        if mode == "NodeCIDR":
+    def _pod_ranges(self) -> list[Any]:
+        if self.detector == "NodeCIDR":
             texts = self.cluster.own_node()["spec"].get("podCIDRs", [])
         else:
             texts = [text for text in self.cluster.config.get("clusterCIDR", "").split(",") if text]
         return self.ranges_of_family(texts)
 
-    def _came_in_by_pod_device(self, mode: str) -> bool:
+    def _came_in_by_pod_device(self) -> bool:
         told = self.cluster.config["detectLocal"]
         if self.device:
-            if mode == "BridgeInterface":
+            if self.detector == "BridgeInterface":
                 return bool(self.device == told["bridgeInterface"])
             return str(self.device).startswith(told["interfaceNamePrefix"])
         # docs/explain.md: a flow that names no device comes from a pod if a pod of this node has its source.
-        if self.is_own_source():
-            return False
+        return not self.is_own_source() and self._has_pod_address()
+
+    def _has_pod_address(self) -> bool:
         on_node = self.ranges_of_family(self.cluster.own_node()["spec"].get("podCIDRs", []))
-        return any(self.source in network for network in on_node) or self.source in local_endpoints(
-            self.cluster, self.family
-        )
+        listed = local_endpoints(self.cluster, self.family)
+        return self.source in listed or any(self.source in network for network in on_node)
+
+    def is_from_outside(self) -> bool:
+        """Neither the node nor a pod of it sends, as far as the mode lets a device tell."""
+        by_device = self.detector in ("BridgeInterface", "InterfaceNamePrefix")
+        return not (self.is_own_source() or (self._came_in_by_pod_device() if by_device else self._has_pod_address()))
+
+    def is_answered_directly(self) -> bool:
+        """The backend's node answers itself: then the client's address stays in the packet (ebpflb.forwarding)."""
+        mode = self.cluster.config["ebpflb"]["forwarding"]
+        return (mode == "dsr" or (mode == "hybrid" and self.protocol == "TCP")) and self.is_from_outside()
+
+    def is_own_call(self) -> bool:
+        """A socket of the node dials an address that the node has: its packet would come from that address."""
+        return self.protocol in ("TCP", "UDP") and self.is_own_source() and self.destination in self.node_addresses()
 
 
 # -- the decision table (1.5, 1.6, 1.8) ----------------------------------------------------------------------------
@@ -154,9 +166,10 @@ def _verdict(verdict: str, service: Manifest | None = None, port_name: str = "")
 def _served(asked: _Asked, service: Manifest, port: Manifest, kind: str, hook: str) -> Manifest:
     name = port.get("name", "")
     ranges = asked.ranges_of_family(service["spec"].get("loadBalancerSourceRanges", [])) if kind == "VIP" else []
-    if ranges and not _is_admitted(asked, service, ranges):
-        return _verdict("drop", service, name)
-    at_socket = hook == "socket" and asked.protocol in ("TCP", "UDP") and not ranges
+    is_own_call = hook == "socket" and asked.is_own_call()
+    if ranges and not _is_admitted(asked, service, ranges, asked.destination if is_own_call else asked.source):
+        return _verdict("reject" if is_own_call else "drop", service, name)
+    at_socket = hook == "socket" and asked.protocol in ("TCP", "UDP") and (not ranges or is_own_call)
     candidates = endpoints(asked.cluster, asked.family, service, port)
     if not any(each.ready for each in candidates) and not fallback(candidates):
         return _verdict("reject", service, name)
@@ -166,16 +179,17 @@ def _served(asked: _Asked, service: Manifest, port: Manifest, kind: str, hook: s
     is_hairpin = all(each.address == asked.source for each in chosen)
     found = _verdict("forward", service, name)
     found["backends"] = sorted(str(each) for each in chosen)
-    found["masquerade"] = not at_socket and (masquerade or is_hairpin)
+    is_kept = at_socket or (kind != "ClusterIP" and asked.is_answered_directly())
+    found["masquerade"] = not is_kept and (masquerade or is_hairpin)
     return found
 
 
-def _is_admitted(asked: _Asked, service: Manifest, ranges: list[Any]) -> bool:
-    if any(asked.source in network for network in ranges):
+def _is_admitted(asked: _Asked, service: Manifest, ranges: list[Any], source: Address) -> bool:
+    if any(source in network for network in ranges):
         return True
     primary = asked.primary()
     has_own = primary is not None and any(primary in network for network in ranges)
-    return has_own and asked.source in asked.of_family(vips(service))
+    return has_own and source in asked.of_family(vips(service))
 
 
 def _row(
@@ -211,6 +225,8 @@ def _unclaimed(asked: _Asked) -> Manifest:
         outside = [*vips(service), *service["spec"].get("externalIPs", [])]
         if asked.cluster_ip(service) is not None and asked.destination in asked.of_family(outside):
             return _verdict("pass")  # 1.8: left alone
+    if asked.destination in asked.node_addresses():
+        return _verdict("pass")  # what the node has itself goes nowhere
     cidrs = [cidr for each in asked.cluster.of_kind("ServiceCIDR") for cidr in each["spec"]["cidrs"]]
     if any(asked.destination in network for network in asked.ranges_of_family(cidrs)):
         return _verdict("drop")
@@ -218,9 +234,17 @@ def _unclaimed(asked: _Asked) -> Manifest:
 
 
 def _has_health_check(asked: _Asked, service: Manifest) -> bool:
-    """1.12: its server listens where NodePorts hold."""
+    """1.12: its server listens where NodePorts hold. One that listens on no address in particular has them all,
+    loopback included, whichever family the Service is of; others have those of the Service's families.
+    """
     spec = service["spec"]
     is_meant = spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
     is_asked = asked.protocol == "TCP" and asked.port == spec.get("healthCheckNodePort", 0)
+    if not (is_meant and is_asked):
+        return False
+    allowed = asked.cluster.config.get("nodePortAddresses", [])
+    ranges = [] if allowed in ([], ["primary"]) else asked.ranges_of_family(allowed)
+    if allowed not in ([], ["primary"]) and (not ranges or any(each.prefixlen == 0 for each in ranges)):
+        return asked.destination in asked.node_addresses() or (asked.destination.is_loopback and asked.is_own_source())
     is_here = not asked.destination.is_loopback and asked.has_node_ports()
-    return bool(is_meant and is_asked and is_here)
+    return is_here and asked.cluster_ip(service) is not None
