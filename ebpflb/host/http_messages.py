@@ -1,17 +1,21 @@
 """Requests and responses of HTTP/1.1, as bytes and as values: no more of it than probes and scrapers need.
 
-Decides what is a request, and which methods there are. Must not know sockets, nor what is answered.
+Decides what is a request. Every method is as good as GET, as it is to kube-proxy's handlers. Must not know sockets, nor
+what is answered.
 
-    head of a request --parse_head--> method, path | RefusedError          Response --render--> bytes
+    lines of a request --parse_head--> method, path | RefusedError          Response --render--> bytes
 """
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-END_OF_HEAD: Final = b"\r\n\r\n"
-METHODS: Final = ("GET", "HEAD")
+HEAD: Final = "HEAD"
+"""The one method that is answered without a body."""
+_METHOD: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+"""A token, as RFC 9110, 5.6.2 has it."""
 
 PLAIN: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
@@ -41,7 +45,7 @@ NOT_FOUND: Final = Response("404 page not found\n", HTTPStatus.NOT_FOUND)
 
 
 class RefusedError(Exception):
-    """A request that no handler hears of; the status that it is answered with."""
+    """What no handler hears of; the status that it is answered with."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -49,14 +53,11 @@ class RefusedError(Exception):
 
 
 def parse_head(head: bytes) -> tuple[str, str]:
-    """Return method and path of a request. Raises when it is none, or asks for something that is not done here."""
-    line = head.split(b"\r\n", 1)[0].decode("latin-1")
-    words = line.split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, target, version
+    """Return method and path of a request, from lines that end with a line feed. Raises when it is none."""
+    words = head.partition(b"\n")[0].decode("latin-1").split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1.") or not _METHOD.fullmatch(words[0]):  # noqa: PLR2004 - method, target, version
         raise RefusedError(HTTPStatus.BAD_REQUEST)
     method, target, _ = words
-    if method not in METHODS:
-        raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED if method.isalpha() else HTTPStatus.BAD_REQUEST)
     try:
         return method, unquote(urlsplit(target).path) or "/"
     except ValueError:
@@ -73,4 +74,4 @@ def render(response: Response, *, with_body: bool) -> bytes:
         f"Content-Length: {len(body)}",
         "Connection: close",
     ]
-    return "\r\n".join(lines).encode("latin-1") + END_OF_HEAD + (body if with_body else b"")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (body if with_body else b"")

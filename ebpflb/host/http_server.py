@@ -18,7 +18,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ebpflb.host.http_messages import END_OF_HEAD, METHODS, RefusedError, Request, Response, parse_head, render
+from ebpflb.host.http_messages import HEAD, RefusedError, Request, Response, parse_head, render
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +27,13 @@ MOST_REQUEST_BYTES: Final = 8192
 MOST_SECONDS: Final = 5.0
 """From accept() to the last byte of the request; as long again for the answer."""
 MOST_CONNECTIONS: Final = 256
-"""At once, of all listeners of a server together."""
+"""At once, of all listeners of a server together. For one more, the client that has kept us waiting longest is cut off:
+whoever holds connections open must not keep a probe out.
+"""
 _LINGER_SECONDS: Final = 1.0
 """For a client to close; otherwise what it sent on could cost it our answer (RFC 9112, 9.6)."""
 _WORKERS: Final = 4
-_BACKLOG: Final = 64
+_BACKLOG: Final = 256
 
 Handler = Callable[[Request], Response]
 """Called in one of the server's threads."""
@@ -81,6 +83,8 @@ class HttpServer:
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._listeners: set[Listener] = set()
         self._conversations: set[asyncio.Task[None]] = set()
+        self._waiting: dict[asyncio.Task[None], None] = {}
+        """Those of them in which it is the client's turn, from the one whose turn it has been for longest."""
 
     def __enter__(self) -> Self:
         """Start the thread."""
@@ -110,14 +114,38 @@ class HttpServer:
         self._run_inside(listener.stop())
 
     def serve(self, connection: socket.socket, handler: Handler) -> None:
-        """Answer a client, unless there are too many. To be called in the server's thread."""
-        if len(self._conversations) >= MOST_CONNECTIONS:
+        """Answer a client; of too many, let go of who dawdles. To be called in the server's thread."""
+        if len(self._conversations) >= MOST_CONNECTIONS and not self._let_go():
             connection.close()
             return
         task = self._loop.create_task(self._answer(connection, handler))
         self._conversations.add(task)
-        task.add_done_callback(self._conversations.discard)
-        task.add_done_callback(lambda _: connection.close())
+        self._waiting[task] = None
+        task.add_done_callback(lambda _: self._end(task, connection))
+
+    def _let_go(self) -> bool:
+        """Cut off who has been waited for longest; return whether there was one."""
+        dawdler = next(iter(self._waiting), None)
+        if dawdler is None:
+            return False
+        del self._waiting[dawdler]
+        dawdler.cancel()
+        log.debug("http_cut_off connections=%d", len(self._conversations))
+        return True
+
+    def _end(self, task: asyncio.Task[None], connection: socket.socket) -> None:
+        self._conversations.discard(task)
+        self._waiting.pop(task, None)
+        connection.close()
+
+    async def _run_handler(self, handler: Handler, request: Request) -> Response:
+        """Answer in a thread of the pool; meanwhile it is our turn."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.pop(task, None)
+        response = await self._loop.run_in_executor(self._pool, _guarded, handler, request)
+        self._waiting[task] = None
+        return response
 
     def _run_inside(self, task: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in the server's thread, and wait for it."""
@@ -134,18 +162,16 @@ class HttpServer:
             log.debug("http_abandoned error=%r", error)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler) -> None:
-        method = "GET"
+        method = ""
         try:
             async with asyncio.timeout(MOST_SECONDS):
                 head = await _read_head(reader)
             method, path = parse_head(head)
-            request = Request(path, writer.get_extra_info("sockname")[0])
-            response = await self._loop.run_in_executor(self._pool, _guarded, handler, request)
+            response = await self._run_handler(handler, Request(path, writer.get_extra_info("sockname")[0]))
         except RefusedError as refused:
-            headers = (("Allow", ", ".join(METHODS)),) if refused.status is HTTPStatus.METHOD_NOT_ALLOWED else ()
-            response = Response(f"{refused.status.phrase}\n", refused.status, headers=headers)
+            response = Response(f"{refused.status.phrase}\n", refused.status)
         writer.transport.set_write_buffer_limits(0)  # drain() then waits until the kernel has everything
-        writer.write(render(response, with_body=method != "HEAD"))
+        writer.write(render(response, with_body=method != HEAD))
         async with asyncio.timeout(MOST_SECONDS):
             await writer.drain()
             writer.write_eof()
@@ -179,10 +205,16 @@ def open_socket(address: str, port: int) -> socket.socket:
 
 
 async def _read_head(reader: asyncio.StreamReader) -> bytes:
+    """Return the lines up to the first empty one. A bare line feed ends a line, too: RFC 9112, 2.2, and Go takes it."""
+    head = b""
     try:
-        return await reader.readuntil(END_OF_HEAD)
+        while line := (await reader.readuntil(b"\n")).removesuffix(b"\n").removesuffix(b"\r"):
+            head += line + b"\n"
+            if len(head) > MOST_REQUEST_BYTES:
+                raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
     except asyncio.LimitOverrunError:
         raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE) from None
+    return head
 
 
 def _guarded(handler: Handler, request: Request) -> Response:
