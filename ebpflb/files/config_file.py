@@ -59,7 +59,9 @@ def read_config_file(path: Path) -> ConfigFile:
         raise UsageError(f"--config {path} cannot be read: {error.strerror}", remedy=_REMEDY) from error
     is_json = raw.lstrip().startswith(b"{")
     try:
-        documents = read_documents(raw, is_json=is_json)
+        documents, problems = read_documents(raw, is_json=is_json)
+        for problem in problems:
+            raise problem
     except UnreadableError as error:
         where = f"{path}:{error.line}:{error.column}"
         raise UsageError(f"--config {where}: {error.problem}", remedy="mend it") from error

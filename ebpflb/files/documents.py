@@ -2,15 +2,17 @@
 
 Decides what is one document: YAML's ``---``, and the items of a List. Knows no kind of object and no folder.
 
-    bytes --> Document(content, line)... or UnreadableError(line, column, problem)
+    bytes --> Documents(objects, problems) or UnreadableError(line, column, problem)
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
+
+from ebpflb.core.fields import shown
 
 JSON_SUFFIX = ".json"
 
@@ -48,15 +50,27 @@ class Document:
     """Where its document begins, from 1."""
 
 
-def read_documents(raw: bytes, *, is_json: bool) -> list[Document]:
-    """Return every object of a file, those of Lists one by one. Raises ``UnreadableError``."""
+class Documents(NamedTuple):
+    """What a file holds."""
+
+    objects: list[Document]
+    problems: list[UnreadableError]
+    """Items of Lists that are no objects: each is refused alone."""
+
+
+def read_documents(raw: bytes, *, is_json: bool) -> Documents:
+    """Return every object of a file, those of Lists one by one. Raises ``UnreadableError`` for the file as a whole."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UnreadableError(line, 1, "is not UTF-8 text") from None
     plain = _read_json(text) if is_json else _read_yaml(text)
-    return [Document(each, line) for content, line in plain for each in _objects(content, line)]
+    found = [each for content, line in plain for each in _objects(content, line)]
+    return Documents(
+        [each for each in found if isinstance(each, Document)],
+        [each for each in found if isinstance(each, UnreadableError)],
+    )
 
 
 def _read_json(text: str) -> Iterator[tuple[Any, int]]:
@@ -103,7 +117,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _objects(content: Any, line: int) -> Iterator[Mapping[str, Any]]:
+def _objects(content: Any, line: int) -> Iterator[Document | UnreadableError]:
     """Yield the objects in one document: none if it is empty, the items if it is a List of any kind."""
     if content is None:
         return
@@ -111,11 +125,12 @@ def _objects(content: Any, line: int) -> Iterator[Mapping[str, Any]]:
         raise UnreadableError(line, 1, "is not an object with apiVersion and kind")
     kind, items = content.get("kind"), content.get("items")
     if not isinstance(kind, str) or not kind.endswith("List") or not isinstance(items, list):
-        yield content
+        yield Document(content, line)
         return
     # In a ServiceList out of the API the items do not repeat what the list says of them.
     given = {} if kind == "List" else {"apiVersion": content.get("apiVersion"), "kind": kind.removesuffix("List")}
-    for item in items:
-        if not isinstance(item, Mapping):
-            raise UnreadableError(line, 1, f"holds something in the items of its {kind} that is no object")
-        yield {**given, **item}
+    for at, item in enumerate(items):
+        if isinstance(item, Mapping):
+            yield Document({**given, **item}, line)
+        else:
+            yield UnreadableError(line, 1, f"items[{at}] of the {shown(kind)} is {shown(item)}, and no object")

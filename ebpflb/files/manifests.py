@@ -40,15 +40,17 @@ class Contents:
     warnings: list[str] = field(default_factory=list)
     """For the log: objects that are named twice or not served."""
     complaints: list[str] = field(default_factory=list)
-    """Files that could not be read; their last good state is in ``objects``."""
+    """Files that could not be read; their last good state is in ``objects``. Items of Lists that are no objects."""
     is_incomplete: bool = False
-    """A file has no good state: it could never be read."""
+    """A file has no good state, as it could never be read, or it has an item that may have been any object."""
 
 
 @dataclass(slots=True)
 class _File:
     raw: bytes | None = None
     documents: list[Document] = field(default_factory=list)
+    bad_items: list[str] = field(default_factory=list)
+    """What is to be complained about in its Lists; the rest of them is in ``documents``."""
     complaint: str = ""
     was_read: bool = False
 
@@ -70,6 +72,8 @@ class Manifests:
             if file.complaint:
                 contents.complaints.append(file.complaint)
                 contents.is_incomplete |= not file.was_read
+            contents.complaints += file.bad_items
+            contents.is_incomplete |= bool(file.bad_items)
             for number, document in enumerate(file.documents, 1):
                 self._add(contents, owners, f"{name}:{document.line}", number, document)
         own = (Kind.NODE, ("", self._node_name))
@@ -130,7 +134,10 @@ def _refresh(name: str, file: _File, found: bytes | OSError) -> None:
         file.complaint = f"{name} is empty; remove the file to remove its objects, its last state stays"
         return
     try:
-        file.documents = read_documents(found, is_json=name.endswith(JSON_SUFFIX))
+        file.documents, problems = read_documents(found, is_json=name.endswith(JSON_SUFFIX))
+        file.bad_items = [
+            f"{name}:{each.line}: {each.problem}; mend or remove it, the rest counts" for each in problems
+        ]
         file.complaint, file.was_read = "", True
     except UnreadableError as error:
         file.complaint = f"{name}:{error.line}:{error.column}: {error.problem}; mend the file, its last state stays"

@@ -63,6 +63,7 @@ def test_aliases_are_followed_once(path: Path) -> None:
         (b"[1]", ":1:1: is not an object"),
         (b"{", ":1:2: Expecting property name enclosed in double quotes; mend it"),
         (b"\xff", ":1:1: is not UTF-8 text; mend it"),
+        (b"kind: List\nitems: [1]\n", "items[0] of the 'List' is 1, and no object; mend it"),
         (b"a: " + b"[" * 60 + b"]" * 60, "is nested too deeply; give --config"),
         (b'{"a": ' + b"[" * 60 + b"]" * 60 + b"}", "is nested too deeply; give --config"),
         (b"a: &a [*a]", ""),

@@ -9,7 +9,7 @@ from ebpflb.files.documents import UnreadableError, read_documents
 
 
 def contents(text: str, *, is_json: bool = False) -> list[dict[str, Any]]:
-    return [dict(document.content) for document in read_documents(text.encode(), is_json=is_json)]
+    return [dict(document.content) for document in read_documents(text.encode(), is_json=is_json).objects]
 
 
 def unreadable(raw: bytes, *, is_json: bool = False) -> UnreadableError:
@@ -19,7 +19,7 @@ def unreadable(raw: bytes, *, is_json: bool = False) -> UnreadableError:
 
 
 def test_documents_know_where_they_begin() -> None:
-    documents = read_documents(b"# first\nkind: A\n---\n---\n\nkind: B\n---\n", is_json=False)
+    documents, _ = read_documents(b"# first\nkind: A\n---\n---\n\nkind: B\n---\n", is_json=False)
     assert [(document.content["kind"], document.line) for document in documents] == [("A", 2), ("B", 6)]
 
 
@@ -34,7 +34,7 @@ def test_json() -> None:
 
 
 def test_a_byte_order_mark_is_no_content() -> None:
-    assert read_documents(b'\xef\xbb\xbf{"kind": "A"}', is_json=True)[0].content == {"kind": "A"}
+    assert read_documents(b'\xef\xbb\xbf{"kind": "A"}', is_json=True).objects[0].content == {"kind": "A"}
 
 
 def test_lists_are_taken_apart() -> None:
@@ -52,6 +52,18 @@ def test_items_of_a_typed_list_get_its_kind_and_version() -> None:
 
 def test_a_list_without_items_is_an_object_like_any_other() -> None:
     assert contents("kind: PlayList") == [{"kind": "PlayList"}]
+
+
+def test_items_that_are_no_objects_are_refused_by_their_place() -> None:
+    text = b"kind: A\n---\nkind: List\nitems: [7, {kind: B}, null, [x], {kind: C}]\n---\nkind: DList\nitems: [text]\n"
+    documents, problems = read_documents(text, is_json=False)
+    assert [document.content["kind"] for document in documents] == ["A", "B", "C"]
+    assert [(each.line, each.problem) for each in problems] == [
+        (3, "items[0] of the 'List' is 7, and no object"),
+        (3, "items[2] of the 'List' is None, and no object"),
+        (3, "items[3] of the 'List' is ['x'], and no object"),
+        (6, "items[0] of the 'DList' is 'text', and no object"),
+    ]
 
 
 def test_times_stay_text() -> None:
@@ -73,7 +85,6 @@ def test_times_stay_text() -> None:
         (b"just text", 1, 1),
         (b"a: 1\nb: \xff\n", 2, 1),
         (b"a: 1\nb: \x07\n", 2, 4),
-        (b"kind: List\nitems: [1]\n", 1, 1),
     ],
 )
 def test_unreadable_yaml_is_located(raw: bytes, line: int, column: int) -> None:

@@ -99,6 +99,23 @@ def test_an_unreadable_file_keeps_its_last_state_alone() -> None:
     assert healed.complaints == ["b.yaml is empty; remove the file to remove its objects, its last state stays"]
 
 
+def test_an_item_that_is_no_object_is_refused_alone() -> None:
+    manifests = Manifests("node-1")
+    good = [service(), make_slice("web-1"), make_node("node-1")]
+    contents = manifests.read({"a.yaml": raw({"kind": "List", "items": [7, *good, None]})})
+    assert set(contents.objects) == {WEB, (Kind.ENDPOINT_SLICE, ("demo", "web-1")), OWN}
+    assert contents.complaints == [
+        "a.yaml:1: items[0] of the 'List' is 7, and no object; mend or remove it, the rest counts",
+        "a.yaml:1: items[4] of the 'List' is None, and no object; mend or remove it, the rest counts",
+    ]
+    assert contents.is_incomplete, "it may have been any object"
+    worse = manifests.read({"a.yaml": b"kind: ["})
+    assert (len(worse.complaints), set(worse.objects)) == (3, set(contents.objects)), "its last state stays"
+    healed = manifests.read({"a.yaml": raw({"kind": "List", "items": good})})
+    assert (healed.complaints, healed.is_incomplete) == ([], False)
+    assert healed.objects == contents.objects
+
+
 def test_a_file_that_may_not_be_read_keeps_its_last_state() -> None:
     manifests = Manifests("node-1")
     manifests.read({"a.yaml": raw(service())})
