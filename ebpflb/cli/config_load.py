@@ -53,7 +53,9 @@ def load_config(path: Path | None, flags: Given | None = None, own: Mapping[str,
     configured = configure(None if file is None else file.document, flags or {}, own or {})
     problems = [*configured.problems, *_check_sizes(configured.config)]
     if problems:
-        raise UsageError(_in_words(problems, path))
+        # What a field was misspelt for is missing, which may be the problem.
+        unknown = [f"{name} is not known; correct or remove it" for name in configured.unknown]
+        raise UsageError(_in_words([*map(str, problems), *unknown], path))
     return Loaded(configured, file)
 
 
@@ -102,7 +104,7 @@ def _check_sizes(config: KubeProxyConfiguration) -> list[Problem]:
     return [Problem(f"ebpflb.mapSizes.{name}", *problem) for name, problem in found if problem is not None]
 
 
-def _in_words(problems: Sequence[Problem], path: Path | None) -> str:
+def _in_words(problems: Sequence[str], path: Path | None) -> str:
     where = f"--config {path}: " if path is not None else ""
     if len(problems) == 1:
         return f"{where}{problems[0]}"

@@ -20,7 +20,7 @@ from ebpflb.agent.restart import RestartError
 from ebpflb.cli.cleanup import command as cleanup_command
 from ebpflb.cli.config_agent import agent_config
 from ebpflb.cli.config_flags import KubeProxyOption, RunCommand, given_flags, kube_proxy_options, switch_option
-from ebpflb.cli.config_load import Loaded, load_config, log_remarks
+from ebpflb.cli.config_load import Loaded, load_config, log_remarks, remarks
 from ebpflb.cli.config_own_flags import given_own, own_options
 from ebpflb.cli.logs import set_up_logging
 from ebpflb.cli.options import require_root
@@ -88,7 +88,7 @@ def command(
     flags = {**given_flags(context), **({"--kubeconfig": (str(kubeconfig),)} if kubeconfig else {})}
     loaded = load_config(config_path, flags, given_own(context, own))
     if write_config_to is not None:
-        _write(loaded.config, write_config_to)
+        _write(loaded, write_config_to)
     elif cleanup:
         _clean_up(context, loaded)
     else:
@@ -129,8 +129,11 @@ def _check_source(context: click.Context, config: KubeProxyConfiguration, master
         )
 
 
-def _write(config: KubeProxyConfiguration, path: Path) -> None:
-    text = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, allow_unicode=True)
+def _write(loaded: Loaded, path: Path) -> None:
+    """Write what counts, and tell what an agent would log of it."""
+    for remark in remarks(loaded):
+        click.echo(remark.text, err=True)
+    text = yaml.safe_dump(msgspec.to_builtins(loaded.config), sort_keys=False, allow_unicode=True)
     try:
         path.write_text(text)
     except OSError as error:

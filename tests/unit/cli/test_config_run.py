@@ -202,6 +202,18 @@ def test_everything_wrong_is_named_at_once(world: World) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_a_misspelt_field_is_named_beside_what_is_wrong(world: World) -> None:
+    result = world("--config", world.write(f"{HEAD}mode: best\nclusterCidr: 10.0.0.0/8\nconntrack: {{maxx: 1}}\n"))
+    assert (result.exit_code, world.agents) == (2, [])
+    first, *lines = map(str.strip, result.stderr.splitlines())
+    assert first.endswith(": 3 fields cannot be used as they are:")
+    assert lines[0].startswith("mode: 'best' is not valid")
+    assert lines[1:] == [
+        "clusterCidr (is clusterCIDR meant?) is not known; correct or remove it",
+        "conntrack.maxx is not known; correct or remove it",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -262,6 +274,21 @@ def test_write_config_to(world: World, source: list[str], monkeypatch: pytest.Mo
     again = world.folder / "again.conf"
     assert world("--config", written, "--write-config-to", again).exit_code == 0
     assert again.read_text() == written.read_text()
+
+
+def test_what_is_written_is_remarked_on_as_if_it_ran(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    text = f"{HEAD}clusterCidr: x\nportRange: '300'\nmode: ipvs\nmode: nftables\nfeatureGates: {{Nope: true}}\n"
+    arguments = ("--config", world.write(text), "--cluster-cidr=10.0.0.0/8")
+    written = world("--write-config-to", world.folder / "out", *arguments)
+    assert written.exit_code == 0
+    assert (written.stdout, caplog.messages) == ("", [])
+    *remarks, last = written.stderr.splitlines()
+    assert last == f"wrote {world.folder / 'out'}"
+    world.start(*arguments)
+    assert remarks == caplog.messages
+    assert [remark.partition(" ")[0] for remark in remarks] == [
+        *("config_lenient", "flag_ignored", "feature_gate_unknown", "config_field", "config_field", "config_field")
+    ]
 
 
 @pytest.mark.parametrize(
