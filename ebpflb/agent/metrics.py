@@ -3,9 +3,9 @@
 Decides which change of an EndpointSlice is timed; until when one is pending is ``core.pending``'s to say. Must not know
 names of metrics.
 
-    loop: on_batch, on_round, on_status ---------+
+    loop: on_round, on_status -------------------+
     Sweeping: on_sweep --------------------------+--> Metrics (at once) and Facts (per scrape)
-    per-CPU maps ``counters``, read per scrape --+
+    per-CPU maps, Inbox: read per scrape --------+
 
 Whoever asks does so in an HTTP thread: the loop only leaves references behind, to values that nobody changes.
 """
@@ -35,7 +35,7 @@ from ebpflb.datapath.store import open_map
 from ebpflb.errors import EbpflbError
 from ebpflb.host.metrics import Metrics
 from ebpflb.host.metrics_facts import Facts, FamilyFacts
-from ebpflb.reconcile.inbox import Batch
+from ebpflb.reconcile.inbox import Batch, SourceView
 from ebpflb.reconcile.rounds import Round
 from ebpflb.reconcile.status import Status, Usage
 
@@ -49,9 +49,14 @@ class Meter:
     """Implements ``reconcile.rounds.Observer``. A context manager that owns the maps it reads."""
 
     def __init__(
-        self, config: AgentConfig, builds: Mapping[Family, Build], now_s: Callable[[], float] = time.time
+        self,
+        config: AgentConfig,
+        builds: Mapping[Family, Build],
+        source: Callable[[], SourceView],
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         self._builds = dict(builds)
+        self._source = source
         self._now_s = now_s
         self._started_at = datetime.fromtimestamp(now_s(), UTC)
         self._lock = threading.Lock()
@@ -81,8 +86,7 @@ class Meter:
     # -- the loop's thread ---------------------------------------------------------------------------------------------
 
     def on_batch(self, batch: Batch) -> None:
-        """Hear that changes are about to be written."""
-        self.metrics.on_queued(self._counters.keys(), batch.last_change_at.timestamp())
+        """Need not hear that changes are about to be written: of each the inbox has said when it came."""
 
     def on_round(self, done: Round) -> None:
         """Hear how a round ended; what was written is looked at only now, when nobody waits for it."""
@@ -122,7 +126,15 @@ class Meter:
         """Read everything that one scrape shows."""
         with self._lock:
             families = {family: self._facts_of(family) for family in self._counters}
-        return Facts(__version__, self._status, families, self._now_s())
+        return Facts(__version__, self._status, families, self._now_s(), self._queued_s())
+
+    def _queued_s(self) -> float:
+        """Return when a change last came. Before everything was listed none is queued: nothing may be written.
+
+        It is not the loop that is asked, which may hang: whoever compares this to the last round's time shall see it.
+        """
+        view = self._source()
+        return 0.0 if view.missing or view.last_change_at is None else view.last_change_at.timestamp()
 
     def _facts_of(self, family: Family) -> FamilyFacts:
         counters = self._read_counters(family)

@@ -42,7 +42,7 @@ class Monitoring:
     ) -> None:
         self._config = config
         with ExitStack() as stack:
-            self.meter = stack.enter_context(Meter(config, builds))
+            self.meter = stack.enter_context(Meter(config, builds, source))
             probes, checks, scrapes = (stack.enter_context(HttpServer(name)) for name in SERVERS)
             endpoints = endpoints_of(config.metrics_bind_address, config.families)
             pages = metrics_pages(self.meter.metrics, config.proxy_mode, config.config_text)

@@ -57,11 +57,6 @@ class Metrics:
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
-    def on_queued(self, families: Collection[Family], at_s: float) -> None:
-        """Hear that a change is about to be written."""
-        for family in families:
-            self._last_queued.labels(ip_family(family)).set(at_s)
-
     def on_sync(self, family: Family, seconds: float, *, is_full: bool, succeeded: bool, at_s: float) -> None:
         """Hear of one round of one family."""
         label = ip_family(family)
@@ -121,7 +116,6 @@ class Metrics:
             return Gauge(f"kubeproxy_sync_proxy_rules_{name}", words, labels, registry=self._registry)
 
         self._last_sync = gauge("last_timestamp_seconds", "When a round last succeeded.", _FAMILY)
-        self._last_queued = gauge("last_queued_timestamp_seconds", "When a change last came.", _FAMILY)
         self._services_pending = gauge("service_changes_pending", "Changed Services that are not in the maps.")
         self._endpoints_pending = gauge("endpoint_changes_pending", "Changed EndpointSlices that are not in the maps.")
         self._check = Gauge(
@@ -151,4 +145,4 @@ class Metrics:
     def _by_family(self) -> tuple[Histogram | Gauge | Counter, ...]:
         """The instruments that show zero for a family in which nothing has happened."""
         histograms = (self._syncs, self._full_syncs, self._partial_syncs, self._programming, self._sweeps)
-        return (*histograms, self._last_sync, self._last_queued, self._deleted, self._failures, self._sockets)
+        return (*histograms, self._last_sync, self._deleted, self._failures, self._sockets)

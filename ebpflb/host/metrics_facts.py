@@ -38,3 +38,5 @@ class Facts:
     """``None``: the loop has not run yet."""
     families: Mapping[Family, FamilyFacts] = field(default_factory=dict)
     now_s: float = 0.0
+    queued_s: float = 0.0
+    """When a change last came that may be written; 0: none has."""

@@ -92,6 +92,11 @@ def version(facts: Facts) -> Iterator[Sample]:
     yield (facts.version,), 1.0
 
 
+def queued(facts: Facts) -> Iterator[Sample]:
+    """Return when a change last came: every one is for all families, until it is looked at."""
+    yield from (((ip_family(family),), facts.queued_s) for family in facts.families)
+
+
 def load(found: FamilyFacts) -> Iterator[Sample]:
     """Return the seconds until the programs were in the kernel."""
     yield ("compiled" if found.is_compiled else "adopted",), found.load_seconds

@@ -34,6 +34,9 @@ def _counter(name: str, words: str, labels: str, read: of.Read) -> Row:
 
 TABLE: Final = (
     _gauge(
+        "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "When a change last came.", "ip_family", of.queued
+    ),
+    _gauge(
         "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
         "Service ports with a Local traffic policy that have backends, but none on this node.",
         "ip_family traffic_policy",

@@ -55,6 +55,8 @@ class SourceView:
     refused: tuple[ObjectError, ...]
     pending_since: datetime | None
     """When the oldest change that no batch has taken arrived."""
+    last_change_at: datetime | None = None
+    """When the newest change arrived, taken or not."""
 
 
 class _Instant(NamedTuple):
@@ -88,6 +90,7 @@ class Inbox:
         self._is_incomplete, self._source_error = False, ""
         self._first_change: _Instant | None = None
         self._last_change: _Instant | None = None
+        self._changed_at: datetime | None = None
         self._woken = False
 
     # -- Sink --------------------------------------------------------------------------------------------------------
@@ -189,6 +192,7 @@ class Inbox:
                 objects={kind: len(objects) for kind, objects in self._objects.items()},
                 refused=tuple(self._refused.values()),
                 pending_since=None if self._first_change is None else self._first_change.date,
+                last_change_at=self._changed_at,
             )
 
     # -- inside; the condition is held -------------------------------------------------------------------------------
@@ -204,6 +208,7 @@ class Inbox:
         if is_change:
             self._last_change = _Instant(self._clock.monotonic(), self._clock.today())
             self._first_change = self._first_change or self._last_change
+            self._changed_at = self._last_change.date
         else:
             self._woken = True
         self._condition.notify_all()

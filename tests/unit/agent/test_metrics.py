@@ -1,7 +1,8 @@
 """What the meter makes of rounds and sweeps, and what it reads when somebody asks."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self
@@ -24,7 +25,7 @@ from ebpflb.datapath.build import Build
 from ebpflb.datapath.expiry import FlowState
 from ebpflb.datapath.sweep import SweepResult
 from ebpflb.errors import MapError
-from ebpflb.reconcile.inbox import Batch
+from ebpflb.reconcile.inbox import Batch, SourceView
 from ebpflb.reconcile.rounds import Round, Sync
 from ebpflb.reconcile.status import Usage
 from tests.unit.core.factories import HERE, NODE_HTTP, ROOMY, endpoint, endpoint_slice, service, snapshot
@@ -68,11 +69,23 @@ class Recorder:
         return [entry[1:] for entry in self.heard if entry[0] == name]
 
 
+@dataclass
+class Source:
+    """What the inbox says."""
+
+    view: SourceView
+
+
+@pytest.fixture(name="source")
+def _source() -> Source:
+    return Source(SourceView((), "", {}, (), None))
+
+
 @pytest.fixture(name="meter")
-def _meter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meter]:
+def _meter(monkeypatch: pytest.MonkeyPatch, source: Source) -> Iterator[Meter]:
     monkeypatch.setattr(metrics, "open_map", FakeMap)
     builds = {V4: Build("key", {}, compiled=True, seconds=1.5, instructions={})}
-    with Meter(CONFIG, builds, now_s=START.timestamp) as meter:
+    with Meter(CONFIG, builds, lambda: source.view, now_s=START.timestamp) as meter:
         yield meter
 
 
@@ -100,7 +113,7 @@ def dated(seconds: float, **rest: Any) -> Any:
 def test_rounds_are_passed_on(meter: Meter, told: Recorder) -> None:
     given = batch(snapshot(service(), endpoint_slice()))
     meter.on_batch(given)
-    assert told.of("on_queued") == [({V4: 0}.keys(), START.timestamp())]
+    assert told.heard == []
     meter.on_round(ended(given, 1))
     assert told.of("on_sync") == [(V4, 0.01, True, True, START.timestamp() + 1)]
     assert told.of("on_changes") == [(1, 1)]
@@ -184,6 +197,23 @@ def test_a_map_that_cannot_be_read_is_named_and_the_rest_is_shown(
     assert 'ebpflb_unreadable_maps{ip_family="IPv4",map="counters"} 1.0' in text
     assert 'ebpflb_program_load_seconds{ip_family="IPv4",origin="compiled"} 1.5' in text
     assert "metrics_unreadable" in caplog.text
+
+
+def test_a_change_that_comes_while_a_round_hangs_is_queued_after_the_last_round(meter: Meter, source: Source) -> None:
+    meter.on_round(ended(batch(snapshot(service())), 1))
+    meter.on_batch(batch(snapshot(service("b"))))
+    source.view = replace(source.view, pending_since=START, last_change_at=START + timedelta(seconds=90))
+    text = meter.metrics.exposition().decode()
+    form = r'kubeproxy_sync_proxy_rules_(last|last_queued)_timestamp_seconds\{ip_family="IPv4"\} (.+)'
+    found = {name: float(value) - START.timestamp() for name, value in re.findall(form, text)}
+    assert found == {"last": 1, "last_queued": 90}
+
+
+def test_before_everything_is_listed_nothing_is_queued(meter: Meter, source: Source) -> None:
+    source.view = replace(source.view, missing=("EndpointSlice",), last_change_at=START)
+    assert meter.facts().queued_s == 0
+    source.view = replace(source.view, missing=())
+    assert meter.facts().queued_s == START.timestamp()
 
 
 def test_before_anything_has_happened_there_are_facts(meter: Meter) -> None:

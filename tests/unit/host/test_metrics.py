@@ -81,7 +81,7 @@ FOUND = FamilyFacts(
     is_compiled=True,
     unreadable=("counters",),
 )
-FACTS = Facts("1.2.3", STATUS, {V4: FOUND}, START.timestamp())
+FACTS = Facts("1.2.3", STATUS, {V4: FOUND}, START.timestamp(), queued_s=100.0)
 
 
 def samples_of(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -123,6 +123,7 @@ def test_the_document_lists_every_metric_and_no_other() -> None:
     [
         ("kubeproxy_sync_proxy_rules_no_local_endpoints_total", {"ip_family": "IPv4", "traffic_policy": "internal"}, 1),
         ("kubeproxy_sync_proxy_rules_no_local_endpoints_total", {"ip_family": "IPv4", "traffic_policy": "external"}, 2),
+        ("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", {"ip_family": "IPv4"}, 100),
         ("ebpflb_build_info", {"version": "1.2.3"}, 1),
         ("ebpflb_program_load_seconds", {"ip_family": "IPv4", "origin": "compiled"}, 1.5),
         ("ebpflb_healthy", {}, 1),
@@ -190,7 +191,6 @@ def test_every_counter_of_the_programs_is_in_one_metric() -> None:
 
 
 def test_what_is_counted_as_it_happens(metrics: Metrics) -> None:
-    metrics.on_queued([V4], 100.0)
     metrics.on_sync(V4, 0.003, is_full=True, succeeded=True, at_s=101.0)
     metrics.on_sync(V4, 0.003, is_full=False, succeeded=False, at_s=102.0)
     metrics.on_changes(2, 3)
@@ -212,7 +212,6 @@ def test_what_is_counted_as_it_happens(metrics: Metrics) -> None:
     assert value(f"{syncs}_bucket", v4, ("le", "0.004")) == 2
     assert value("kubeproxy_sync_full_proxy_rules_duration_seconds_count", v4) == 1
     assert value("kubeproxy_sync_partial_proxy_rules_duration_seconds_count", v4) == 1
-    assert value("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", v4) == 100
     assert value("kubeproxy_sync_proxy_rules_last_timestamp_seconds", v4) == 101
     assert value("ebpflb_sync_failures_total", v4) == 1
     assert value("kubeproxy_sync_proxy_rules_service_changes_total") == 2

@@ -249,3 +249,18 @@ def test_a_refused_pod_is_shown_and_its_last_good_state_stays(settled: Inbox, ti
     assert settled.view().refused == (error,)
     assert settled.view().objects[Kind.POD] == 1
     assert taken(settled, time) is None
+
+
+def test_the_last_change_is_told_taken_or_not(settled: Inbox, time: StandingClock) -> None:
+    listed = settled.view().last_change_at
+    settled.upsert(Kind.SERVICE, WEB)  # as it is already
+    assert settled.view().last_change_at == listed
+    settled.upsert(Kind.SERVICE, service("api"))
+    first = settled.view().last_change_at
+    assert (settled.view().pending_since, first == listed) == (first, False)
+    time.advance(1)
+    settled.upsert(Kind.SERVICE, service("db"))
+    last = settled.view().last_change_at
+    assert (settled.view().pending_since, last == first) == (first, False)
+    assert taken(settled, time) is not None
+    assert (settled.view().pending_since, settled.view().last_change_at) == (None, last)
