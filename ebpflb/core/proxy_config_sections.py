@@ -128,7 +128,7 @@ class NFTables(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown
         ),
     ] = "30s"
     min_sync_period: Annotated[
-        Duration, mapped("Least time between two syncs.", "changes go into the maps at once", is_zero_unset=True)
+        Duration, accepted("Least time between two syncs.", "changes go into the maps at once", is_zero_unset=True)
     ] = "1s"
 
 

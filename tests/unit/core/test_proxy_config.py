@@ -90,12 +90,13 @@ USES = {
         *(f"logging.options.{form}.{name}" for form in ("text", "json") for name in ("splitStream", "infoBufferSize")),
         *("windowsRunAsService", "winkernel.networkName", "winkernel.sourceVip", "winkernel.enableDSR"),
         *("winkernel.rootHnsEndpointName", "winkernel.forwardHealthCheckVip", "iptables.masqueradeBit"),
+        *("iptables.minSyncPeriod", "nftables.minSyncPeriod"),
         *("nftables.masqueradeBit", "ipvs.minSyncPeriod", "ipvs.scheduler", "ipvs.excludeCIDRs", "ipvs.strictARP"),
     },
     Use.MAPPED: {
         *("logging.format", "logging.verbosity", "mode", "configSyncPeriod", "conntrack.maxPerCore", "conntrack.min"),
-        *("conntrack.tcpBeLiberal", "iptables.syncPeriod", "iptables.minSyncPeriod", "nftables.syncPeriod"),
-        *("nftables.minSyncPeriod", "ipvs.syncPeriod", "ipvs.tcpTimeout", "ipvs.tcpFinTimeout", "ipvs.udpTimeout"),
+        *("conntrack.tcpBeLiberal", "iptables.syncPeriod", "nftables.syncPeriod"),
+        *("ipvs.syncPeriod", "ipvs.tcpTimeout", "ipvs.tcpFinTimeout", "ipvs.udpTimeout"),
     },
 }
 
