@@ -90,7 +90,8 @@ def test_maps_and_status_are_readable_while_the_agent_is_down(lab: Lab, agents: 
     maps = json.loads(dump.stdout)["families"]["ipv4"]
     assert {row["service"] for row in maps["frontends"] if row["kind"] != "Address"} == {"life/web:http/TCP"}
     assert [row["backend"] for row in maps["backends"]] == [f"{lab.pod(1, 1).address}:8080/TCP"]
-    assert {row["device"] for row in maps["devices"]} == {lab.node(1).uplink}
+    served = {lab.node(1).uplink, *(pod.device for pod in lab.node(1).pods)}
+    assert {row["device"] for row in maps["devices"]} == served
     of_service = agent.ebpflb("dump-maps", "frontends", "--service", "life/web")
     assert f"{WEB}:80/TCP" in of_service.stdout
     assert who_answers(lab, 1) == [{"node-1-pod-1": 2}] * 2
