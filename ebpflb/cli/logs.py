@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 DEBUG_VERBOSITY = 4
@@ -22,7 +23,7 @@ LIBRARIES_VERBOSITY = 8
 
 _PAIR = re.compile(r"""(?P<key>[A-Za-z_]\w*)=(?P<value>'[^']*'|"[^"]*"|\S*)""")
 _PLACEHOLDER = re.compile(r"%[^%a-zA-Z]*[a-zA-Z]")
-_PLAIN = (bool, int, float, str, type(None))
+_PLAIN = (bool, int, str, type(None))
 
 
 class KeyValueFormatter(logging.Formatter):
@@ -51,7 +52,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields | header, default=str)
+        return json.dumps(fields | header, default=str, allow_nan=False)
 
 
 _FORMS: Mapping[str, type[logging.Formatter]] = {"text": KeyValueFormatter, "json": JsonFormatter}
@@ -89,6 +90,11 @@ def _take_apart(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
     return str(message).strip(), {pair["key"]: _fill(pair["value"], rest) for pair in pairs}
 
 
+def _is_json(value: object) -> bool:
+    """Return whether JSON has a word for a value: it has none for NaN and the infinities."""
+    return isfinite(value) if isinstance(value, float) else type(value) in _PLAIN
+
+
 def _wanted(text: str) -> int:
     """Return how many arguments a text asks for; ``%%`` is a percent sign."""
     return len(_PLACEHOLDER.findall(text.replace("%%", "")))
@@ -99,5 +105,5 @@ def _fill(text: str, args: list[object]) -> object:
     wanted = _wanted(text)
     taken = tuple(args.pop(0) for _ in range(wanted))
     if wanted == 1 and _PLACEHOLDER.fullmatch(text):
-        return taken[0] if type(taken[0]) in _PLAIN else str(taken[0])
+        return taken[0] if _is_json(taken[0]) else str(taken[0])
     return (text % taken if wanted else text).strip("'\"")

@@ -85,6 +85,11 @@ def test_pairs_become_fields_of_json(template: str, arguments: tuple[object, ...
     assert fields(template, *arguments) == expected
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_what_json_has_no_number_for_is_text(value: str) -> None:
+    assert fields("slept seconds=%s last=%.3f", float(value), 0.5) == {"msg": "slept", "seconds": value, "last": 0.5}
+
+
 def test_a_traceback_is_a_field_of_json() -> None:
     try:
         int("odd")
