@@ -241,7 +241,7 @@ def _is_masqueraded(index: Index, client: Client, frontend: Frontend) -> bool:
 
 def _is_from_here(index: Index, flow: Flow) -> bool:
     """Return whether this node or a pod of it sends; backends answer only clients outside directly."""
-    return index.is_of_node(flow.source) or _is_from_pod_here(index, flow)
+    return index.is_of_node(flow.source) or index.is_local_pod(flow.source) or bool(flow.by_pod_device)
 
 
 def _is_from_pod_here(index: Index, flow: Flow) -> bool:

@@ -141,9 +141,9 @@ class _Asked:
         return self.source in listed or any(self.source in network for network in on_node)
 
     def is_from_outside(self) -> bool:
-        """Neither the node nor a pod of it sends, as far as the mode lets a device tell."""
-        by_device = self.detector in ("BridgeInterface", "InterfaceNamePrefix")
-        return not (self.is_own_source() or (self._came_in_by_pod_device() if by_device else self._has_pod_address()))
+        """Neither the node nor a pod of it sends: none that has such an address, none that a device tells."""
+        by_device = self.detector in ("BridgeInterface", "InterfaceNamePrefix") and self._came_in_by_pod_device()
+        return not (by_device or self.is_own_source() or self._has_pod_address())
 
     def is_answered_directly(self) -> bool:
         """The backend's node answers itself: then the client's address stays in the packet (ebpflb.forwarding)."""

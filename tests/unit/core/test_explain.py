@@ -201,7 +201,14 @@ def test_hairpin(target: str) -> None:
 
 @pytest.mark.parametrize(
     ("source", "by_pod_device", "masquerade"),
-    [(OTHER, None, False), (POD, None, False), (POD, True, True), (HERE, None, True), (NODE, None, True)],
+    [
+        (OTHER, None, False),
+        (POD, None, False),
+        (POD, True, True),
+        (HERE, None, True),
+        (HERE, False, True),
+        (NODE, None, True),
+    ],
 )
 def test_direct_answers_need_the_clients_address(source: str, by_pod_device: bool | None, masquerade: bool) -> None:
     made = tables(HAS | FrontendFlag.DSR)
