@@ -93,7 +93,8 @@ def read(seed: int, folder: Path) -> tuple[Snapshot, Options, list[Query]]:
 def ask(index: Index, options: Options, query: Query) -> Asked | None:
     """Return what explain says, and where the programs meet the flow.
 
-    None: at no packet hook, as it is on loopback; or at none that believes it, as a pod has an address of the node.
+    None: at no packet hook, as it is on loopback; or at none that believes it, as a pod has an address of the node; or
+    by a device of pods that neither the detector nor the address tells from others, which only direct answers ask.
     """
     if index.is_loopback(query.source) or index.is_loopback(query.destination):
         return None
@@ -101,19 +102,26 @@ def ask(index: Index, options: Options, query: Query) -> Asked | None:
         return None
     is_pods = _is_pods(query.device, options) if query.device else None
     flow = Flow(query.source, query.destination, query.port, query.protocol, is_pods)
-    device = _DEVICES[query.device or _unnamed_device(index, options, query.source)]
+    is_told = query.device and is_pods is not None
+    device = _DEVICES[query.device if is_told else _unnamed_device(index, options, query.source)]
     hook, came_in_by = (Hook.UPLINK_IN if device is Device.UPLINK else Hook.POD_IN), int(device)
     if index.is_of_node(query.source) and not query.device:
         hook, device, came_in_by = Hook.OUT, Device.UPLINK, NODES_OWN
+    decision = decide(index, flow)
+    if decision.is_direct and hook is not Hook.UPLINK_IN:
+        return None
     text = f"{format_address(query.source)} to {format_address(query.destination)}:{query.port} {query.protocol.name}"
-    return Asked(flow, decide(index, flow), hook, device, came_in_by, f"{text} by {query.device or '?'} at {hook}")
+    return Asked(flow, decision, hook, device, came_in_by, f"{text} by {query.device or '?'} at {hook}")
 
 
-def _is_pods(device: str, options: Options) -> bool:
+def _is_pods(device: str, options: Options) -> bool | None:
     """What the command makes of a device's name."""
-    if options.detect_local is DetectLocal.BRIDGE_INTERFACE:
-        return device == options.pod_interface
-    return device.startswith(options.pod_interface)
+    match options.detect_local:
+        case DetectLocal.BRIDGE_INTERFACE:
+            return device == options.pod_interface
+        case DetectLocal.INTERFACE_NAME_PREFIX:
+            return device.startswith(options.pod_interface)
+    return None
 
 
 def _unnamed_device(index: Index, options: Options, source: bytes) -> str:

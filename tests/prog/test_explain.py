@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ebpflb.cli.explain_flows import Query
-from ebpflb.core.abi import BackendFlag, ConfigFlag, Counter, Family, Protocol
+from ebpflb.core.abi import BackendFlag, ConfigFlag, Counter, Family, FlowFlag, Protocol
 from ebpflb.core.explain import Reason, Verdict
 from ebpflb.core.explain_index import Index
 from ebpflb.core.explain_snapshot import index_of
@@ -34,7 +34,16 @@ pytestmark = pytest.mark.root
 SEEDS = range(20)
 LEAST = 1_000
 """So many packets go through each family's programs in all; more, as many flows are met at two hooks."""
-_SIZES = replace(SIZES, frontends=4096, backends=4096, services=1024, slots=1 << 20, source_ranges=1024, node_addrs=64)
+_SIZES = replace(
+    SIZES,
+    frontends=4096,
+    backends=4096,
+    local_backends=4096,
+    services=1024,
+    slots=1 << 20,
+    source_ranges=1024,
+    node_addrs=64,
+)
 _DROPS = {
     Reason.SOURCE_RANGE: Counter.DROP_SOURCE_RANGE,
     Reason.NO_LOCAL_ENDPOINTS: Counter.DROP_NO_LOCAL_BACKEND,
@@ -64,7 +73,7 @@ def is_hidden(index: Index, asked: Asked, backend: Backend) -> bool:
         return is_on_node
     if is_itself and asked.hook is Hook.POD_IN:
         return True
-    return not is_on_node and (asked.decision.masquerade or is_itself)
+    return not is_on_node and (asked.decision.masquerade or (is_itself and not asked.decision.is_direct))
 
 
 def check(datapath: Datapath, index: Index, asked: Asked, met: Met) -> None:
@@ -80,7 +89,11 @@ def check(datapath: Datapath, index: Index, asked: Asked, met: Met) -> None:
     backend = index.tables.backends[made.backend_id]
     assert backend in decision.backends, (asked.text, backend)
     assert (made.to_daddr, made.to_dport) == (backend.key.address, backend.key.port), asked.text
-    assert (made.to_saddr != asked.flow.source) is is_hidden(index, asked, backend), (asked.text, decision, made)
+    # The source of what goes to a backend elsewhere that answers itself is the outer header's.
+    is_outer = bool(made.flags & FlowFlag.DSR)
+    assert is_outer is (decision.is_direct and BackendFlag.LOCAL not in backend.flags), (asked.text, decision, made)
+    is_inner = made.to_saddr != asked.flow.source and not is_outer
+    assert is_inner is is_hidden(index, asked, backend), (asked.text, decision, made)
 
 
 def behind_the_bridge(index: Index) -> list[bytes]:
