@@ -1,6 +1,6 @@
 """Which of a decoded map's fields a table shows, and how: the layout of ``dump-maps -o table``.
 
-Pure. Knows rows as ``service_maps`` and ``flow_maps`` return them; not how they were read, nor how a table is drawn.
+Pure. Knows rows as the ``*_maps`` modules return them; not how they were read, nor how a table is drawn.
 
     Row -> cells
 """

@@ -1,6 +1,6 @@
 """``ebpflb dump-maps``: what the pinned maps hold, in words.
 
-Decides what may be asked for. Reading is ``pinned.py``'s, decoding ``service_maps.py``'s and ``flow_maps.py``'s.
+Decides what may be asked for. Reading is ``pinned.py``'s, decoding that of ``*_maps.py``.
 
     flags -> families -> decode_maps -> document or tables
 """
@@ -11,7 +11,7 @@ import click
 
 from ebpflb.cli.columns import cells, headers
 from ebpflb.cli.options import bpffs_option, instance_option, output_option, require_root
-from ebpflb.cli.pinned import NODE_MAPS, decode_maps, families, maps_to_read, read_tables
+from ebpflb.cli.pinned import OF_THE_NODE, decode_maps, families, maps_to_read, read_tables
 from ebpflb.cli.show import print_document, print_table
 from ebpflb.cli.words import Names, Row
 from ebpflb.datapath.layout import MAP_NAMES
@@ -56,7 +56,7 @@ def _check(maps: tuple[str, ...], service: str | None) -> None:
         return
     if service.count("/") != 1 or not all(service.split("/")):
         raise click.BadOptionUsage("service", f"--service {service!r}: write it as NAMESPACE/NAME")
-    of_node = [name for name in maps if name in NODE_MAPS]
+    of_node = [name for name in maps if name in OF_THE_NODE]
     if of_node:
         raise click.BadOptionUsage("service", f"--service: map {of_node[0]!r} belongs to the node, not to a Service")
 

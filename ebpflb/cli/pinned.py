@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ebpflb.cli.flow_maps import FLOW_MAPS, FlowContext
+from ebpflb.cli.node_maps import NODE_MAPS
 from ebpflb.cli.service_maps import SERVICE_MAPS
 from ebpflb.cli.words import Names, Row
 from ebpflb.core.abi import Family
@@ -20,9 +21,7 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import PinnedMapStore, open_map
 from ebpflb.errors import EbpflbError
 
-NODE_MAPS = frozenset(
-    {"node_addrs", "devices", "opt_outs", "service_cidrs", "config", "datagrams", "held_fragments", "counters"}
-)
+OF_THE_NODE = frozenset({*NODE_MAPS, "datagrams", "held_fragments", "counters"})
 """They belong to the node, not to a service."""
 
 
@@ -70,6 +69,9 @@ def decode_maps(pins: Pins, tables: Tables, maps: Sequence[str], service: str | 
             if name in SERVICE_MAPS:
                 read[name] = SERVICE_MAPS[name](tables, wanted)
                 continue
+            if name in NODE_MAPS:
+                read[name] = NODE_MAPS[name](tables)
+                continue
             if context is None:
                 clock = stack.enter_context(JiffiesClock())
                 context = FlowContext(tables, clock.now_jiffies(), clock.hz, wanted)
@@ -80,5 +82,5 @@ def decode_maps(pins: Pins, tables: Tables, maps: Sequence[str], service: str | 
 
 def maps_to_read(names: Sequence[str], *, of_service: bool) -> list[str]:
     """Return the maps that are meant, in the order of the schema: all, where none is named."""
-    wanted = set(names) or (set(MAP_NAMES) - NODE_MAPS if of_service else set(MAP_NAMES))
+    wanted = set(names) or (set(MAP_NAMES) - OF_THE_NODE if of_service else set(MAP_NAMES))
     return [name for name in MAP_NAMES if name in wanted]

@@ -1,4 +1,4 @@
-"""Decodes the maps that the control plane writes: frontends, backends and what names them, and the node's own.
+"""Decodes the maps that the control plane writes of Services: frontends, backends and what names them.
 
 Pure: typed rows in, plain rows out, sorted. Must not know how a row is printed.
 
@@ -7,14 +7,13 @@ Pure: typed rows in, plain rows out, sorted. Must not know how a row is printed.
 
 from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterator, Mapping
-from socket import if_indextoname
 
 import numpy as np
 
 from ebpflb.cli.words import KINDS, Names, Row, backend_text, is_wanted, transport, word, words
-from ebpflb.core.abi import BackendFlag, ConfigFlag, FrontendFlag, FrontendKind
+from ebpflb.core.abi import BackendFlag, FrontendFlag, FrontendKind
 from ebpflb.core.model import format_address
-from ebpflb.core.tables import EMPTY_RANGE, Frontend, FrontendKey, Prefix, Range, Tables
+from ebpflb.core.tables import EMPTY_RANGE, Frontend, FrontendKey, Range, Tables
 
 Wanted = Collection[int] | None
 """Service ids; ``None``: all."""
@@ -143,55 +142,6 @@ def decode_source_ranges(tables: Tables, wanted: Wanted = None) -> list[Row]:
     ]
 
 
-def decode_opt_outs(tables: Tables, wanted: Wanted = None) -> list[Row]:
-    """Return the network namespaces whose sockets are left to the packet hooks."""
-    del wanted
-    return [{"netns_cookie": cookie} for cookie in sorted(tables.opt_outs)]
-
-
-def decode_service_cidrs(tables: Tables, wanted: Wanted = None) -> list[Row]:
-    """Return the ranges that ClusterIPs are taken from: what is sent to an unused address of them is dropped."""
-    del wanted
-    return [{"range": _prefix(each)} for each in sorted(tables.service_cidrs)]
-
-
-def decode_config(tables: Tables, wanted: Wanted = None) -> list[Row]:
-    """Return what holds for every Service of this node."""
-    del wanted
-    return [
-        {
-            "flags": words(row.flags & ~ConfigFlag.WRITTEN),
-            "pods": _prefix(row.pods) if ConfigFlag.DETECT_BY_NETWORK in row.flags else None,
-            "guard": _prefix(row.guard),
-        }
-        for row in tables.config.values()
-    ]
-
-
-def decode_node_addrs(tables: Tables, wanted: Wanted = None) -> list[Row]:
-    """Return this node's addresses, and at which of them NodePorts are served."""
-    del wanted
-    return [
-        {"address": format_address(address), "flags": words(flags)}
-        for address, flags in sorted(tables.node_addrs.items())
-    ]
-
-
-def decode_devices(tables: Tables, wanted: Wanted = None, name_of: Callable[[int], str] = if_indextoname) -> list[Row]:
-    """Return the devices that packets may leave by; their names are those of this network namespace."""
-    del wanted
-    return [
-        {
-            "ifindex": ifindex,
-            "device": _device_name(ifindex, name_of),
-            "snat_address": _address_or_none(device.snat_address),
-            "mtu": device.mtu,
-            "flags": words(device.flags),
-        }
-        for ifindex, device in sorted(tables.devices.items())
-    ]
-
-
 SERVICE_MAPS: Mapping[str, Callable[[Tables, Wanted], list[Row]]] = {
     "frontends": decode_frontends,
     "backends": decode_backends,
@@ -200,11 +150,6 @@ SERVICE_MAPS: Mapping[str, Callable[[Tables, Wanted], list[Row]]] = {
     "members": decode_members,
     "local_backends": decode_local_backends,
     "source_ranges": decode_source_ranges,
-    "opt_outs": decode_opt_outs,
-    "service_cidrs": decode_service_cidrs,
-    "config": decode_config,
-    "node_addrs": decode_node_addrs,
-    "devices": decode_devices,
 }
 """By the map's name."""
 
@@ -246,18 +191,3 @@ def _backends_of(tables: Tables, wanted: Collection[int]) -> set[int]:
         for span in (frontend.cluster, frontend.local):
             named.update(share["backend_id"] for share in _distribution(span, tables))
     return named
-
-
-def _prefix(prefix: Prefix) -> str:
-    return f"{format_address(prefix.address)}/{prefix.length}"
-
-
-def _device_name(ifindex: int, name_of: Callable[[int], str]) -> str | None:
-    try:
-        return name_of(ifindex)
-    except OSError:
-        return None
-
-
-def _address_or_none(address: bytes) -> str | None:
-    return format_address(address) if any(address) else None

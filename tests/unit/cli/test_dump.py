@@ -8,6 +8,7 @@ from ebpflb.cli import main
 from ebpflb.cli.columns import COLUMNS
 from ebpflb.cli.dump import command
 from ebpflb.cli.flow_maps import FLOW_MAPS
+from ebpflb.cli.node_maps import NODE_MAPS
 from ebpflb.cli.pinned import maps_to_read
 from ebpflb.cli.service_maps import SERVICE_MAPS
 from ebpflb.datapath.layout import MAP_NAMES
@@ -94,7 +95,7 @@ def test_maps_are_read_in_the_order_of_the_schema() -> None:
 
 
 def test_every_map_can_be_read_and_shown() -> None:
-    assert SERVICE_MAPS.keys() | FLOW_MAPS.keys() == COLUMNS.keys() == set(MAP_NAMES)
+    assert SERVICE_MAPS.keys() | NODE_MAPS.keys() | FLOW_MAPS.keys() == COLUMNS.keys() == set(MAP_NAMES)
 
 
 def test_help_names_every_map() -> None:

@@ -6,19 +6,14 @@ import pytest
 from ebpflb.cli.service_maps import (
     SERVICE_MAPS,
     decode_backends,
-    decode_config,
-    decode_devices,
     decode_frontends,
     decode_local_backends,
     decode_members,
-    decode_node_addrs,
-    decode_opt_outs,
-    decode_service_cidrs,
     decode_services,
     decode_slots,
     decode_source_ranges,
 )
-from ebpflb.core.abi import ConfigFlag, Family
+from ebpflb.core.abi import Family
 from ebpflb.core.tables import Range, Tables
 from tests.unit.cli.worlds import CLUSTER, DNS, WEB, tables
 
@@ -92,7 +87,7 @@ def test_a_range_outside_the_map_has_no_backends() -> None:
     assert Range(decode_frontends(broken)[2]["cluster"]["offset"], 5) == CLUSTER
 
 
-def test_services_members_and_the_nodes_own() -> None:
+def test_services_and_members() -> None:
     assert decode_services(tables()) == [
         {"service_id": 1, "service": "default/web:http/TCP", "frontends": 2},
         {"service_id": 2, "service": "kube-system/dns/UDP", "frontends": 1},
@@ -102,25 +97,6 @@ def test_services_members_and_the_nodes_own() -> None:
         ("10.1.0.2:8080/TCP", ["cluster", "serving"]),
         ("10.1.0.5:8080/TCP", ["serving"]),
     ]
-    assert decode_node_addrs(tables()) == [
-        {"address": "192.0.2.1", "flags": ["node_ports"]},
-        {"address": "192.0.2.2", "flags": []},
-    ]
-    assert decode_opt_outs(tables()) == [{"netns_cookie": 4711}]
-
-
-def test_what_holds_for_every_service() -> None:
-    assert decode_service_cidrs(tables()) == [{"range": "10.96.0.0/16"}]
-    (row,) = decode_config(tables())
-    assert row == {
-        "flags": ["detect_by_network", "loopback_node_ports"],
-        "pods": "10.1.0.0/16",
-        "guard": "10.96.0.0/16",
-    }
-    flags = ConfigFlag.WRITTEN | ConfigFlag.DETECT_BY_DEVICE
-    by_device = {0: tables().config[0]._replace(flags=flags)}
-    (row,) = decode_config(dataclasses.replace(tables(), config=by_device))
-    assert (row["flags"], row["pods"]) == (["detect_by_device"], None)
 
 
 def test_what_names_a_service_port_names_it_in_words() -> None:
@@ -128,18 +104,6 @@ def test_what_names_a_service_port_names_it_in_words() -> None:
     backend = {"address": "10.1.0.1", "backend": "10.1.0.1:8080/TCP", "backend_id": 1}
     assert decode_local_backends(tables()) == [of_web | backend]
     assert decode_source_ranges(tables()) == [of_web | {"range": "192.0.2.0/24"}]
-
-
-def test_a_device_that_is_gone_has_no_name() -> None:
-    def name_of(ifindex: int) -> str:
-        if ifindex == 7:
-            return "eth7"
-        raise OSError
-
-    assert decode_devices(tables(), name_of=name_of) == [
-        {"ifindex": 7, "device": "eth7", "snat_address": "192.0.2.1", "mtu": 9000, "flags": ["xdp"]},
-        {"ifindex": 8, "device": None, "snat_address": None, "mtu": 1500, "flags": []},
-    ]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from ebpflb.cli.columns import COLUMNS, cells, headers
+from ebpflb.cli.node_maps import NODE_MAPS
 from ebpflb.cli.service_maps import SERVICE_MAPS
 from ebpflb.cli.show import print_document, print_table, table_lines
 from ebpflb.datapath.layout import MAP_NAMES
@@ -97,4 +98,5 @@ def test_flows_and_affinity_as_cells() -> None:
 
 
 def table(name: str) -> list[list[str]]:
-    return cells(name, SERVICE_MAPS[name](tables(), None))
+    rows = NODE_MAPS[name](tables()) if name in NODE_MAPS else SERVICE_MAPS[name](tables(), None)
+    return cells(name, rows)
