@@ -4,6 +4,8 @@ import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,12 @@ import pytest
 
 from ebpflb.bench.agents import READY_SECONDS
 from ebpflb.bench.namespaces import namespace_path
-from ebpflb.bench.topology import Lab, Node
+from ebpflb.bench.topology import Lab, Node, Place
 from ebpflb.core.abi import Family
-from ebpflb.host.http_server import open_socket
+from ebpflb.host.http_server import MOST_CONNECTIONS, open_socket
 from ebpflb.host.namespaces import in_each
 from ebpflb.reconcile.status import HealthPort
-from tests.netns.health_helpers import CHECK_PORT, HEALTHZ, LOCAL, Answer, a_node, balanced, fetch
+from tests.netns.health_helpers import CHECK_PORT, HEALTHZ, LOCAL, SECONDS, Answer, a_node, balanced, fetch
 from tests.netns.life_helpers import SOON_S, LifeAgent, agent_on, slice_of, tcp_service, until, write_objects
 
 pytestmark = pytest.mark.root
@@ -74,6 +76,12 @@ def until_code(code: int, ask: Callable[[], Answer]) -> Answer:
 def hold(node: Node, port: int) -> socket.socket:
     """Take a port of a node as a foreign process would."""
     return next(in_each([namespace_path(node.netns)], lambda: open_socket("0.0.0.0", port)))
+
+
+def dial(place: Place, address: str, port: int) -> socket.socket:
+    """Connect from the namespace of a place, and say nothing."""
+    connect = partial(socket.create_connection, (address, port), timeout=SECONDS)
+    return next(in_each([namespace_path(place.netns)], connect))
 
 
 def test_a_service_with_a_local_backend_is_200_and_counts_it(lab: Lab, agent: LifeAgent, folder: Path) -> None:
@@ -178,6 +186,18 @@ def test_healthz_and_livez(lab: Lab, agent: LifeAgent) -> None:
     head = fetch(node, LOCAL, HEALTHZ, "/healthz", "HEAD")
     assert (head.code, head.body) == (200, "")
     assert fetch(node, LOCAL, HEALTHZ, "/healthz", "POST").code == 200
+    assert agent.status().node.warnings == ()
+
+
+def test_who_holds_connections_open_keeps_no_probe_out(lab: Lab, agent: LifeAgent, folder: Path) -> None:
+    write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
+    until(lambda: check(lab).code == 200)
+    node, livez = lab.node(1), partial(fetch, lab.node(1), LOCAL, HEALTHZ, "/livez")
+    for port in (CHECK_PORT, HEALTHZ):
+        with ExitStack() as held:
+            for _ in range(MOST_CONNECTIONS + 50):
+                held.enter_context(dial(lab.client, node.address, port))
+            assert (livez().code, check(lab).code) == (200, 200)
     assert agent.status().node.warnings == ()
 
 

@@ -114,6 +114,13 @@ def test_both_servers_answer_and_probes_are_counted(config: AgentConfig) -> None
     assert (fetch(healthz, "/healthz"), fetch(scrapes, "/metrics")) == ("", "")
 
 
+def test_probes_of_the_proxy_of_services_and_scrapes_share_no_server(config: AgentConfig) -> None:
+    with monitoring(config, []) as each:
+        health = each._health
+        servers = {health._server, health._services._server, health._more["metrics"].server}
+        assert len(servers) == 3
+
+
 def test_a_taken_metrics_port_is_a_warning(config: AgentConfig) -> None:
     views: list[HealthView] = []
     stop = threading.Event()
