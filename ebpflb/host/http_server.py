@@ -9,6 +9,7 @@ Every connection carries one request: probes come every few seconds, and a port 
 """
 
 import asyncio
+import errno
 import logging
 import socket
 import threading
@@ -32,6 +33,8 @@ whoever holds connections open must not keep a probe out.
 """
 _LINGER_SECONDS: Final = 1.0
 """For a client to close; otherwise what it sent on could cost it our answer (RFC 9112, 9.6)."""
+_PAUSE_SECONDS: Final = 1.0
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _WORKERS: Final = 4
 _BACKLOG: Final = 256
 
@@ -67,11 +70,23 @@ class Listener:
     def _accept(self) -> None:
         try:
             connection, _ = self._bound.accept()
-        except OSError as error:  # the client has left again, or there are no descriptors: then it waits on
+        except OSError as error:  # the client has left again, or there is no room for it: then it waits on
             log.debug("http_accept_failed at=%s error=%r", self.address, error)
+            if error.errno in _NO_ROOM and not self._server.let_go():
+                self._pause()
         else:
             connection.setblocking(False)
             self._server.serve(connection, self._handler)
+
+    def _pause(self) -> None:
+        """Try again later: who waits in the backlog would call us at once, for ever."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._bound)
+        loop.call_later(_PAUSE_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        if self._bound.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._bound, self._accept)
 
 
 class HttpServer:
@@ -115,7 +130,7 @@ class HttpServer:
 
     def serve(self, connection: socket.socket, handler: Handler) -> None:
         """Answer a client; of too many, let go of who dawdles. To be called in the server's thread."""
-        if len(self._conversations) >= MOST_CONNECTIONS and not self._let_go():
+        if len(self._conversations) >= MOST_CONNECTIONS and not self.let_go():
             connection.close()
             return
         task = self._loop.create_task(self._answer(connection, handler))
@@ -123,8 +138,8 @@ class HttpServer:
         self._waiting[task] = None
         task.add_done_callback(lambda _: self._end(task, connection))
 
-    def _let_go(self) -> bool:
-        """Cut off who has been waited for longest; return whether there was one."""
+    def let_go(self) -> bool:
+        """Cut off who has been waited for longest; return whether there was one. In the server's thread."""
         dawdler = next(iter(self._waiting), None)
         if dawdler is None:
             return False

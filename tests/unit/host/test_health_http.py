@@ -1,12 +1,15 @@
 """The HTTP server: what it reads, what it refuses, and what it does to clients that dawdle."""
 
+import errno
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPMessage
+from typing import Any, ClassVar
 
 import pytest
 
@@ -192,6 +195,50 @@ def test_who_waits_for_us_is_never_cut_off(server: HttpServer, monkeypatch: pyte
         may_go.set()
         with first.makefile("rb") as file:
             assert file.read().endswith(b"\r\n\r\nfirst")
+
+
+class Exhausted(socket.socket):
+    """A socket of a process that has no descriptors left, as often as ``times`` says."""
+
+    times: ClassVar[int] = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if Exhausted.times:
+            Exhausted.times -= 1
+            raise OSError(errno.EMFILE, "too many open files")
+        return super().accept()
+
+
+@pytest.fixture(name="exhausted")
+def _exhausted(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> Listener:
+    monkeypatch.setattr(socket, "socket", Exhausted)
+    listener = server.listen("127.0.0.1", 0, echo)
+    monkeypatch.undo()
+    return listener
+
+
+def test_without_descriptors_it_tries_again_later(exhausted: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(Exhausted, "times", 2)
+    began = time.monotonic()
+    assert ask(exhausted).status == 200
+    assert time.monotonic() - began >= 0.2
+
+
+def test_without_descriptors_who_dawdles_makes_room(exhausted: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "_PAUSE_SECONDS", 3600)
+    with socket.create_connection(exhausted.address, timeout=10) as dawdler:
+        assert ask(exhausted).status == 200
+        monkeypatch.setattr(Exhausted, "times", 1)
+        assert ask(exhausted).status == 200
+        assert dawdler.recv(1) == b""
+
+
+def test_a_port_that_closes_while_it_pauses_stays_closed(listener: Listener) -> None:
+    listener.close()
+    listener._resume()  # of an open one, this is only possible in the server's thread
+    with pytest.raises(ConnectionRefusedError):
+        ask(listener)
 
 
 def test_a_handler_that_fails_is_an_internal_error(server: HttpServer, caplog: pytest.LogCaptureFixture) -> None:
