@@ -30,6 +30,8 @@ from tests.netns.life_helpers import (
 pytestmark = pytest.mark.root
 
 WEB = "10.96.0.10"
+START_S = 30.0
+"""Until an agent's first status: Python starts and programs are loaded while other tests have the CPUs, too."""
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +155,10 @@ def test_an_agent_that_starts_without_its_server_keeps_what_is_in_the_maps(
     tables = agent.tables()
     agent.kill()
     server.die()
+    path = status_path(agent.state, agent.instance)
+    path.unlink()  # the one of the run before
     agent.start()
-    until(lambda: status_path(agent.state, agent.instance).exists() and agent.status().source_error)
+    until(lambda: path.exists() and agent.status().source_error, START_S)
     document = json.loads(agent.ebpflb("status", "-o", "json").stdout)
     assert not document["healthy"]
     assert any("waiting for" in reason for reason in document["reasons"])
