@@ -243,7 +243,9 @@ def test_pages(metrics: Metrics) -> None:
     assert page("/healthz") == ("ok", "text/plain; charset=utf-8")
     assert page("/proxyMode") == ("ebpf", "text/plain; charset=utf-8")
     assert page("/configz") == ('{"kubeproxy.config.k8s.io": {"mode": ""}}', "application/json")
-    assert page("/metrics") == (page("/metrics")[0], "text/plain; version=0.0.4; charset=utf-8")
-    assert b"kubeproxy_sync_proxy_rules_duration_seconds_bucket" in bytes(page("/metrics")[0])  # type: ignore[arg-type]
+    text, content_type = page("/metrics")
+    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert isinstance(text, bytes)
+    assert b"kubeproxy_sync_proxy_rules_duration_seconds_bucket" in text
     assert page("/metrics/slis")[1] == "text/plain; version=0.0.4; charset=utf-8"
     assert handle(Request("/metrics/", "127.0.0.1")) == NOT_FOUND
