@@ -96,12 +96,7 @@ def _serve(
         guard = NodeGuard(inbox, config, restart)
         facts = HostFacts(inbox.host)
         board = Board(hooks, inbox.wake, (*warnings, *check_capacities(config)))
-        watcher = HostWatcher(
-            *(config.uplink_devices, config.pod_devices, facts.on_host, hooks.attach_device, hooks.detach_device),
-            on_view=board.on_view,
-            families=config.families,
-            xdp_devices=hooks.acceleration.devices,
-        )
+        watcher = _watcher(config, facts, hooks, board)
         monitoring = stack.enter_context(Monitoring(config, builds, events, inbox.view, board.on_health))
         meter = monitoring.meter
         sweeping = stack.enter_context(Sweeping(config, clock, meter.on_sweep))
@@ -134,6 +129,16 @@ def _serve(
                 **restart_parts(config, restart),
             },
         )
+
+
+def _watcher(config: AgentConfig, facts: HostFacts, hooks: Hooks, board: Board) -> HostWatcher:
+    """Return who follows the machine's devices and addresses, and has programs attached to the devices."""
+    return HostWatcher(
+        *(config.uplink_devices, config.pod_devices, facts.on_host, hooks.attach_device, hooks.detach_device),
+        on_view=board.on_view,
+        families=config.families,
+        xdp_devices=hooks.acceleration.devices,
+    )
 
 
 def forget_status(config: AgentConfig) -> None:
