@@ -343,6 +343,23 @@ def test_a_process_of_the_node_sees_the_client_and_answers_say_so(shop: list[str
     assert (kept["masquerade"], kept["reason"]) == (False, "every endpoint may serve")
 
 
+NOT_TO_ITSELF = "note          10.244.1.5:8080 is the source itself: towards it the source address is replaced"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "is_said"),
+    [("10.244.1.5", "10.96.0.10:80", True), ("10.244.1.9", "10.96.0.10:80", False)],
+)
+def test_one_backend_of_several_is_the_source(
+    shop: list[str], tmp_path: Path, source: str, target: str, is_said: bool
+) -> None:
+    manifests = tmp_path / "manifests.yaml"
+    manifests.write_text(manifests.read_text().replace("hints: {forZones: [{name: b}]}", ""))
+    found = text(shop, source, target).splitlines()
+    assert "FORWARD to 2 backends" in found[0]
+    assert (NOT_TO_ITSELF in found) is is_said
+
+
 @pytest.mark.parametrize("device", [[], ["--input-device", "eth0"], ["--input-device", "veth1"]])
 @pytest.mark.parametrize("mode", ["ClusterCIDR", "NodeCIDR"])
 def test_a_device_s_name_tells_nothing_where_networks_do(tmp_path: Path, mode: str, device: list[str]) -> None:
