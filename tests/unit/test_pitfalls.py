@@ -16,12 +16,13 @@ import pytest
 
 from ebpflb.core.abi import Family, FrontendKind
 from ebpflb.core.compile import Allocation, compile_tables
+from ebpflb.core.health import HealthChecks
 from ebpflb.core.model import ServiceType, parse_address
 from ebpflb.datapath.layout import MAP_NAMES, layout_of
 from ebpflb.host.inventory import Address, AddressKey, Inventory
 from ebpflb.host.links import Link, RolePatterns
 from ebpflb.reconcile.fake import FakeMapStore, Operation
-from tests.unit.core.factories import NODE_HTTP, ROOMY, dialled, endpoint, endpoint_slice, service, snapshot
+from tests.unit.core.factories import HERE, NODE_HTTP, ROOMY, dialled, endpoint, endpoint_slice, service, snapshot
 from tests.unit.reconcile.world import WEB, WEB_SCALED, Agent, pods
 
 REPOSITORY = Path(__file__).parents[2]
@@ -103,6 +104,20 @@ def test_pitfall_02_write_that_failed_is_forgotten() -> None:
     agent.loop.step()
     assert pods(agent) == [2, 3]
     assert agent.status.healthy
+
+
+def test_pitfall_15_health_check_counts_what_is_going() -> None:
+    """A balancer shall turn away from a node before its last backend is gone, though that one still serves."""
+    balanced = service(type=ServiceType.LOAD_BALANCER, external_local=True, health_check_node_port=32000)
+    checks = HealthChecks(HERE)
+    leaving = endpoint("10.0.0.1", HERE, ready=False, terminating=True)
+    for listed, count in (
+        ([endpoint("10.0.0.1", HERE), endpoint("10.0.0.2")], 1),
+        ([leaving, endpoint("10.0.0.2")], 0),
+        ([leaving], 0),
+    ):
+        checks.take(snapshot(balanced, endpoint_slice(*listed)))
+        assert checks.current[balanced.key].count(Family.IPV4) == count
 
 
 @pytest.mark.parametrize("family", Family)
