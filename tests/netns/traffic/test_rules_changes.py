@@ -1,13 +1,17 @@
 """Services that change their type, labels and affinity: new connections follow, those that stand are never touched."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ebpflb.bench.plan import DUAL_STACK
+from ebpflb.core.abi import Family
 from tests.netns.services import Spec
-from tests.netns.traffic.callers import conversation_with
+from tests.netns.traffic.callers import Conversation, conversation_with
 from tests.netns.traffic.rules import SILENCE
 from tests.netns.traffic.world import DETECTOR, World
 
@@ -41,6 +45,11 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 """What ends a Service's load-balancer IP for new connections from outside."""
 
 
+def in_turns(names: Iterable[str]) -> list[tuple[str, Family]]:
+    """Return each name with a family: a Service has both, and what changes changes for both."""
+    return list(zip(names, itertools.cycle(DUAL_STACK), strict=False))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _configured(rules_world: World) -> None:
     rules_world.configure(*DETECTOR)
@@ -53,7 +62,7 @@ def serves(world: World, caller: str, spec: Spec, destination: str, count: int =
     return {outcome.backend for outcome in outcomes} - {""}
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("path", "family"), in_turns(PATHS), indirect=["family"])
 def test_a_service_changes_its_type(rules: World, path: str) -> None:
     first, *others = (Spec("changing", 62, (rules.local,), kind=kind) for kind in PATHS[path])
     with rules.service(first):
@@ -68,12 +77,12 @@ def assert_reached_as(world: World, spec: Spec) -> None:
     for destination in SERVED["LoadBalancer"]:
         expected = {world.local.name} if destination in SERVED[spec.kind] else set()
         # Who meets silence has to wait for it.
-        callers = CALLERS if expected or destination == "NodePort of node-1" else ("covered", "outside")
+        callers = CALLERS if expected or destination == "NodePort of node-1" else ("outside",)
         answers = {caller: serves(world, caller, spec, destination) for caller in callers}
         assert answers == dict.fromkeys(callers, expected)
 
 
-@pytest.mark.parametrize("label", [PROXY_NAME, HEADLESS])
+@pytest.mark.parametrize(("label", "family"), in_turns([PROXY_NAME, HEADLESS]), indirect=["family"])
 def test_a_label_takes_a_service_away_and_gives_it_back(rules: World, label: str) -> None:
     spec = Spec("labelled", 63, (rules.local, rules.remote[0]))
     with rules.service(spec):
@@ -82,8 +91,9 @@ def test_a_label_takes_a_service_away_and_gives_it_back(rules: World, label: str
                 assert serves(rules, caller, spec, "ClusterIP", EVERYWHERE) == {pod.name for pod in spec.backends}
             rules.put(replace(spec, labels={label: "anything"}))
             for caller in CALLERS:
-                assert serves(rules, caller, spec, "ClusterIP") == set()
                 assert serves(rules, caller, spec, "NodePort of node-1") == set()
+            for caller in ("covered", "outside"):  # who meets silence has to wait for it
+                assert serves(rules, caller, spec, "ClusterIP") == set()
             rules.put(spec)
 
 
@@ -100,35 +110,45 @@ def test_affinity_switched_on_and_off(rules: World, caller: str, destination: st
             rules.put(loose)
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("caller", CALLERS)
-def test_no_change_touches_a_connection_that_stands(rules: World, caller: str, change: str) -> None:
+@contextmanager
+def conversations(world: World, dialled: str, backend: str) -> Iterator[list[Conversation]]:
+    """Have a connection to a backend from every caller."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(conversation_with(world.caller(caller), "tcp", dialled, backend)) for caller in CALLERS
+        ]
+
+
+@pytest.mark.parametrize(("change", "family"), in_turns(CHANGES), indirect=["family"])
+def test_no_change_touches_a_connection_that_stands(rules: World, change: str) -> None:
     """Its backends are other Services', too, so they are never gone."""
     spec = Spec("standing", 65, rules.remote)
+    pod = rules.remote[0].name
     with rules.service(spec):
-        dialled = rules.target(spec, "balancer IP", "tcp")
-        with conversation_with(rules.caller(caller), "tcp", dialled, rules.remote[0].name) as conversation:
+        with conversations(rules, rules.target(spec, "balancer IP", "tcp"), pod) as standing:
             rules.put(replace(spec, **CHANGES[change]))
-            outcomes = [conversation.ask() for _ in range(3)]
-            assert {(outcome.backend, outcome.error) for outcome in outcomes} == {(rules.remote[0].name, "")}
+            for conversation in standing * 3:
+                outcome = conversation.ask()
+                assert (outcome.backend, outcome.error) == (pod, "")
             assert serves(rules, "outside", spec, "balancer IP") == set()
         rules.put(spec)
         assert serves(rules, "outside", spec, "balancer IP")
 
 
-@pytest.mark.parametrize("caller", CALLERS)
-def test_a_connection_drains(rules: World, caller: str) -> None:
+def test_a_connection_drains(rules: World) -> None:
     """Its backend terminates: nobody new comes, who is there stays, also when the Service turns to others."""
     leaving, staying = rules.remote
     spec = Spec("draining", 66, rules.remote)
-    with rules.service(spec):
-        dialled = rules.target(spec, "NodePort of node-1", "tcp")
-        with conversation_with(rules.caller(caller), "tcp", dialled, leaving.name) as conversation:
-            for drained in (
-                replace(spec, backends=(staying,), draining=(leaving,)),
-                replace(spec, backends=(rules.local,), draining=(leaving, staying), external_local=True),
-            ):
-                rules.put(drained)
-                assert [conversation.ask().backend for _ in range(3)] == [leaving.name] * 3
+    with (
+        rules.service(spec),
+        conversations(rules, rules.target(spec, "NodePort of node-1", "tcp"), leaving.name) as draining,
+    ):
+        for drained in (
+            replace(spec, backends=(staying,), draining=(leaving,)),
+            replace(spec, backends=(rules.local,), draining=(leaving, staying), external_local=True),
+        ):
+            rules.put(drained)
+            assert {conversation.ask().backend for conversation in draining * 3} == {leaving.name}
+            for caller in CALLERS:
                 new = serves(rules, caller, spec, "NodePort of node-1", EVERYWHERE // 4)
                 assert new == {pod.name for pod in drained.backends}

@@ -18,7 +18,7 @@ SPEAKERS = [
     ("outside", "udp-connected"),
 ]
 """Callers whose socket follows by itself: the socket hooks cannot change the peer of one that is connected."""
-DESTINATIONS = ("ClusterIP", "external IP", "balancer IP", "NodePort of node-1")
+DESTINATIONS = ("ClusterIP", "NodePort of node-1")
 SOON_S = 8.0
 """Less than the sweep's period of ten: what changes is swept when it changes."""
 

@@ -28,7 +28,6 @@ UNSEEN = ("uncovered", "uncovered host", "outside", "neighbour")
 """Whose calls the packet hooks answer."""
 TRIES = 3
 """A stall of the machine slows one attempt down, a lost refusal each of them."""
-CALLS = 3
 UNUSED = 200
 """Host number of an address in the network of the ClusterIPs that no Service has."""
 LOOPS = 10
@@ -94,13 +93,11 @@ def test_another_port_of_an_external_address_is_left_alone(rules: World, address
 
 
 def passages(world: World, caller: str, kind: str = "udp") -> tuple[int, int]:
-    """Call an unused address a few times; return how often its packets passed node-1's uplink, and how many of them
-    ended there by their TTL.
-    """
+    """Call an unused address; return how often packets to it passed node-1's uplink, and how many ended by TTL."""
     unused = host_in(CLUSTER_NETWORKS[world.family], UNUSED)
     with captured(world.lab.node(1), UPLINK) as packets:
-        outcomes = world.caller(caller).ask(kind, join_port(unused, CLOSED_PORT), count=CALLS, timeout=SILENCE)
-    assert {outcome.error for outcome in outcomes} <= {"timeout", "EHOSTUNREACH"}
+        (outcome,) = world.caller(caller).ask(kind, join_port(unused, CLOSED_PORT), timeout=SILENCE)
+    assert outcome.error in {"timeout", "EHOSTUNREACH"}
     expired = [each for each in packets if (each.protocol, each.first_byte) == TIME_EXCEEDED[world.family]]
     return sum(packet.destination == unused for packet in packets), len(expired)
 
@@ -108,7 +105,7 @@ def passages(world: World, caller: str, kind: str = "udp") -> tuple[int, int]:
 def test_without_service_cidrs_an_unused_address_goes_round(rules: World) -> None:
     """What the next test would not see if the lab did not do it: kube-proxy leaves such packets alone, too."""
     seen, expired = passages(rules, "neighbour")
-    assert seen > LOOPS * CALLS
+    assert seen > LOOPS
     assert expired > 0
 
 
@@ -124,9 +121,9 @@ def _known_cidrs(rules_world: World) -> Iterator[None]:
 def test_an_unused_address_is_dropped_and_counted(rules: World, caller: str, kind: str) -> None:
     before = rules.counters(1)[Counter.DROP_UNUSED_ADDRESS]
     seen, expired = passages(rules, caller, kind)
-    assert rules.counters(1)[Counter.DROP_UNUSED_ADDRESS] >= before + CALLS
-    # From outside they come in once; where the node sends them itself they never leave.
-    assert seen == (CALLS if caller in {"outside", "neighbour"} else 0)
+    assert rules.counters(1)[Counter.DROP_UNUSED_ADDRESS] > before
+    # From outside it comes in once; where the node sends it itself it never leaves.
+    assert seen == (1 if caller in {"outside", "neighbour"} else 0)
     assert expired == 0
 
 
