@@ -98,8 +98,11 @@ class OfflineWorld:
 
     @classmethod
     def read(cls, path: Path, node_name: str, addresses: Iterable[bytes], options: Options) -> Self:
-        """Read and compile. Raises ``UsageError`` if there is nothing to read."""
-        offline = read_offline(path, node_name, addresses)
+        """Read and compile. Raises ``UsageError`` if there is nothing to read.
+
+        What the configuration calls the node's address (``bindAddress``) is one, whatever its Node object says.
+        """
+        offline = read_offline(path, node_name, (*addresses, *options.node_ips))
         indexed = {family: index_of(offline.snapshot, family, options) for family in Family}
         refusals = dict.fromkeys(refusal for each in indexed.values() for refusal in each.refused)
         remarks = (f"Service {each.service}: {each.field}: {each.reason}; {each.remedy}" for each in refusals)

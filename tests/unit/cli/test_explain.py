@@ -282,6 +282,13 @@ def test_no_flows_are_no_error(shop: list[str]) -> None:
     assert explain(*shop, "--flows", "-", flows="").exit_code == 0
 
 
+def test_the_bind_address_is_the_nodes_own_and_its_first(tmp_path: Path) -> None:
+    told = write_shop(tmp_path, bindAddress="192.0.2.77")
+    where = ("--from", "198.51.100.1", "--to")
+    assert "FORWARD" in explain(*told, *where, "192.0.2.77:30080/tcp").output
+    assert "PASS" in explain(*told, *where, "192.0.2.1:30080/tcp").output
+
+
 def test_a_further_address_of_the_node(shop: list[str], tmp_path: Path) -> None:
     everywhere = write_shop(tmp_path, nodePortAddresses=["0.0.0.0/0"])
     flow = ["--from", "10.244.1.9", "--to", "192.0.2.200:30080"]
