@@ -80,6 +80,10 @@ def map_ids(spec: BuildSpec) -> dict[str, int]:
     return ids
 
 
+LENGTH = "\tu32 length = lb_longest_segment(ctx, packet) + extra;\n"
+"""A line of bpf/lb/fib.h that stands there once, where tc is served."""
+
+
 def pinned(spec: BuildSpec) -> set[str]:
     return {path.name for path in spec.progs.iterdir()}
 
@@ -153,7 +157,7 @@ def test_a_build_that_is_not_whole_is_made_again(spec: BuildSpec) -> None:
 def test_a_compile_error_names_the_real_file_and_line(
     spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    line = broken_sources(monkeypatch, tmp_path, "lb/fib.h", "\tlong result;\n", "\tlong result = nonsense;\n")
+    line = broken_sources(monkeypatch, tmp_path, "lb/fib.h", LENGTH, "\tu32 length = nonsense;\n")
     with pytest.raises(BuildError, match=rf"bpf/lb/fib\.h:{line}:\d+: error: .*nonsense") as caught:
         build_programs(spec)
     assert f"the {spec.family.name} programs cannot be built" in str(caught.value)
@@ -188,7 +192,7 @@ def test_a_failed_build_leaves_the_last_one_alone(
 ) -> None:
     good = build_programs(spec)
     programs = program_ids(good)
-    broken_sources(monkeypatch, tmp_path, "lb/fib.h", "\tlong result;\n", "\tlong result = nonsense;\n")
+    broken_sources(monkeypatch, tmp_path, "lb/fib.h", LENGTH, "\tu32 length = nonsense;\n")
     with pytest.raises(BuildError):
         build_programs(spec)
     assert pinned(spec) == {good.key}
@@ -218,6 +222,6 @@ def test_the_compilers_warnings_would_be_errors(
     spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(build, "_DIALECT", (*build._DIALECT, *WARNINGS))
-    line = broken_sources(monkeypatch, tmp_path, "lb/fib.h", "\tlong result;\n", "\tlong result, unused;\n")
+    line = broken_sources(monkeypatch, tmp_path, "lb/fib.h", LENGTH, "\tlong unused;\n" + LENGTH)
     with pytest.raises(BuildError, match=rf"bpf/lb/fib\.h:{line}:\d+: error: unused variable 'unused'"):
         build_programs(spec)
