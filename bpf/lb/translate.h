@@ -42,10 +42,8 @@ static __always_inline enum lb_verdict lb_follow(lb_ctx *ctx, const struct lb_pa
 static __always_inline enum lb_verdict lb_step_aside(struct lb_packet *packet, enum lb_side side,
 						     struct lb_flow *flow)
 {
-	/* Where the new flow acts, and which replies are in its way: those that are restored where its own
-	 * would be. */
 	u8 flags = side == LB_FROM_NODE ? LB_FLOW_AT_EGRESS | LB_FLOW_SNAT : LB_FLOW_SNAT;
-	u8 in_the_way = side == LB_FROM_NODE ? LB_FLOW_FORWARD : LB_FLOW_AT_EGRESS;
+	bool at_egress = side != LB_FROM_NODE; /* where its replies would be restored */
 	struct lb_tuple reply_key;
 	struct lb_found other;
 
@@ -62,7 +60,8 @@ static __always_inline enum lb_verdict lb_step_aside(struct lb_packet *packet, e
 	};
 	reply_key = lb_flow_partner_key(flow, packet->tuple.protocol);
 	other = lb_flow_find(&reply_key);
-	if (!other.flow || !(other.flow->flags & LB_FLOW_REPLY) || !(other.flow->flags & in_the_way))
+	if (!other.flow || !(other.flow->flags & LB_FLOW_REPLY) ||
+	    at_egress != !!(other.flow->flags & LB_FLOW_AT_EGRESS)) /* they pass each other by */
 		return LB_PASS;
 	flow->backend_id = other.flow->backend_id;
 	flow->generation = other.flow->generation;

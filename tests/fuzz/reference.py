@@ -187,13 +187,13 @@ class Reference:
     def _step_aside(self, work: Work, found: Found | None) -> Decision:
         packet = work.packet
         if work.hook is Hook.POD_IN and packet.opens:
-            flags, in_the_way = SNAT, AT_EGRESS
+            flags, restored_at = SNAT, AT_EGRESS
         elif work.hook is Hook.OUT and (packet.opens or packet.protocol == _UDP):
-            flags, in_the_way = AT_EGRESS | SNAT, FORWARD
+            flags, restored_at = AT_EGRESS | SNAT, 0
         else:
             return Decision(Act.PASS, work)
         other = find(work, reverse(packet.ends) + packet.key[-1:])
-        if other is None or not other.flow.flags & REPLY or not other.flow.flags & in_the_way:
+        if other is None or not other.flow.flags & REPLY or other.flow.flags & AT_EGRESS != restored_at:
             return Decision(Act.PASS, work)
         if found is not None:  # it has done so before
             return Decision(Act.DELIVER, work, found.flow)

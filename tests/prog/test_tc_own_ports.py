@@ -61,6 +61,20 @@ def test_the_nodes_own_packet_steps_aside(lab: Lab) -> None:
     assert answer.frame == lab.frame(Wire("remote:8080", "node:4000", flags="SA"))
 
 
+def test_a_socket_that_has_the_port_of_one_that_stepped_aside_does_so_too(lab: Lab) -> None:
+    """Else its answers would go to the other one, for as long as that one's flow rests."""
+    lab.load(REMOTE)
+    lab.run(Hook.UPLINK_IN, Wire("client:4000", "cluster:80"))
+    lab.datapath.run(Hook.OUT, lab.frame(Wire("node:4000", "remote:8080")), came_in_by=NODES_OWN)
+    taken = port_of(lab, "node:4000", "remote:8080")
+    outcome = lab.datapath.run(Hook.OUT, lab.frame(Wire(f"node:{taken}", "remote:8080")), came_in_by=NODES_OWN)
+    port = port_of(lab, f"node:{taken}", "remote:8080")
+    assert port not in {taken, 4000}
+    assert outcome.frame == lab.frame(Wire(f"node:{port}", "remote:8080"))
+    answer = lab.run(Hook.UPLINK_IN, Wire("remote:8080", f"node:{port}", flags="SA"))
+    assert answer.frame == lab.frame(Wire("remote:8080", f"node:{taken}", flags="SA"))
+
+
 def test_the_masqueraded_flow_keeps_its_port(lab: Lab) -> None:
     lab.load(REMOTE)
     lab.run(Hook.UPLINK_IN, Wire("client:4000", "cluster:80"))
