@@ -35,6 +35,21 @@ static __always_inline enum lb_verdict lb_follow(lb_ctx *ctx, const struct lb_pa
 }
 
 /*
+ * Would the replies of a packet from `side` be taken for those of `other`, a reply's entry? They are if both are
+ * restored at the same place: the node's where packets come in, a pod's where they leave. What the node sent to a
+ * Service's address, and what may just pass here again, translated and on the way to its device, kept its source:
+ * its own entry is not in its way.
+ */
+static __always_inline bool lb_is_in_the_way(const struct lb_flow *other, enum lb_side side)
+{
+	if (!(other->flags & LB_FLOW_REPLY))
+		return false;
+	if (side == LB_FROM_NODE)
+		return !(other->flags & LB_FLOW_AT_EGRESS) && (other->partner_flags & LB_FLOW_SNAT);
+	return other->flags & LB_FLOW_AT_EGRESS;
+}
+
+/*
  * A packet that no Service claims, whose replies would go to a client of a flow, since that flow has its
  * port: the packet takes another port from here on. A connection that stands is never in the way: no flow is
  * given the port of a socket. Fills the flow that is to be created.
@@ -43,7 +58,6 @@ static __always_inline enum lb_verdict lb_step_aside(struct lb_packet *packet, e
 						     struct lb_flow *flow)
 {
 	u8 flags = side == LB_FROM_NODE ? LB_FLOW_AT_EGRESS | LB_FLOW_SNAT : LB_FLOW_SNAT;
-	bool at_egress = side != LB_FROM_NODE; /* where its replies would be restored */
 	struct lb_tuple reply_key;
 	struct lb_found other;
 
@@ -60,8 +74,7 @@ static __always_inline enum lb_verdict lb_step_aside(struct lb_packet *packet, e
 	};
 	reply_key = lb_flow_partner_key(flow, packet->tuple.protocol);
 	other = lb_flow_find(&reply_key);
-	if (!other.flow || !(other.flow->flags & LB_FLOW_REPLY) ||
-	    at_egress != !!(other.flow->flags & LB_FLOW_AT_EGRESS)) /* they pass each other by */
+	if (!other.flow || !lb_is_in_the_way(other.flow, side))
 		return LB_PASS;
 	flow->backend_id = other.flow->backend_id;
 	flow->generation = other.flow->generation;

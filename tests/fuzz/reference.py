@@ -33,6 +33,15 @@ from tests.fuzz.rows import Backend, Flow, Frontend, Hook, World, lies_in, rever
 _TCP, _UDP = int(Protocol.TCP), int(Protocol.UDP)
 
 
+def _is_in_the_way(other: Flow, hook: Hook) -> bool:
+    """Say whether replies of what passes `hook` would be taken for those of `other`."""
+    if not other.flags & REPLY:
+        return False
+    if hook is Hook.OUT:
+        return not other.flags & AT_EGRESS and bool(other.partner_flags & SNAT)
+    return bool(other.flags & AT_EGRESS)
+
+
 class Reference:
     """One world's answers."""
 
@@ -187,13 +196,13 @@ class Reference:
     def _step_aside(self, work: Work, found: Found | None) -> Decision:
         packet = work.packet
         if work.hook is Hook.POD_IN and packet.opens:
-            flags, restored_at = SNAT, AT_EGRESS
+            flags = SNAT
         elif work.hook is Hook.OUT and (packet.opens or packet.protocol == _UDP):
-            flags, restored_at = AT_EGRESS | SNAT, 0
+            flags = AT_EGRESS | SNAT
         else:
             return Decision(Act.PASS, work)
         other = find(work, reverse(packet.ends) + packet.key[-1:])
-        if other is None or not other.flow.flags & REPLY or other.flow.flags & AT_EGRESS != restored_at:
+        if other is None or not _is_in_the_way(other.flow, work.hook):
             return Decision(Act.PASS, work)
         if found is not None:  # it has done so before
             return Decision(Act.DELIVER, work, found.flow)

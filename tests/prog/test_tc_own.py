@@ -32,6 +32,17 @@ def test_a_request_is_sent_to_the_backends_device_and_its_reply_restored(
     assert restored == Outcome(Verdict.NEXT, lab.frame(Wire("cluster:80", "node:4000", flags="SA")))
 
 
+@pytest.mark.parametrize(("backend", "device"), [("remote", Device.UPLINK), ("pod", Device.POD)])
+def test_what_was_translated_is_left_alone_by_the_device_it_is_sent_to(lab: Lab, backend: str, device: Device) -> None:
+    """It passes a second hook there: that its replies are restored is no reason to take another port."""
+    lab.load(Service("cluster:80", (backend,), FrontendKind.CLUSTER_IP))
+    translated = sends(lab, REQUEST).frame
+    flows = lab.datapath.flows()
+    again = lab.datapath.run(Hook.OUT, translated, device, came_in_by=NODES_OWN)
+    assert again == Outcome(Verdict.NEXT, translated)
+    assert lab.datapath.flows().keys() == flows.keys()
+
+
 def test_a_backend_on_the_node_itself_is_a_hairpin(lab: Lab) -> None:
     lab.load(Service("cluster:80", ("node",), FrontendKind.CLUSTER_IP))
     there = sends(lab, REQUEST)
