@@ -31,7 +31,7 @@ def test_what_was_not_measured_is_not_met() -> None:
 
 
 def test_figures_are_chosen_by_number() -> None:
-    assert [figure.id for figure in select("p9, P3")] == ["P3", "P9", "P9b"]
+    assert [figure.id for figure in select("p9, P3")] == ["P3", "P9", "P9b", "P9c"]
     assert select("") == FIGURES
     with pytest.raises(ValueError, match="P16"):
         select("P16")
