@@ -37,6 +37,7 @@ PATHS: Final = {
     "pod_devices": "ebpflb.podDevices",
     "acceleration": "ebpflb.acceleration",
     "forwarding": "ebpflb.forwarding",
+    "masquerade_local_pods": "ebpflb.masqueradeLocalPods",
     "cgroup": "ebpflb.cgroup",
     "socket_opt_outs": "ebpflb.socketOptOuts",
     "opt_out_runtime_classes": "ebpflb.optOutRuntimeClasses",
@@ -89,6 +90,13 @@ _OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
         help="Which way replies go to clients outside: back through the node that they dialled (snat), or directly "
         "from the backend's node (dsr; hybrid: TCP only), which all nodes must be told, and the network must let "
         "pass. The annotation ebpflb.io/forwarding of a Service comes first.",
+    ),
+    click.option(
+        "--masquerade-local-pods/--no-masquerade-local-pods",
+        default=_DEFAULTS.masquerade_local_pods,
+        show_default=True,
+        help="Masquerade also what goes to pods of this node, redirected past netfilter's FORWARD chain. Switch it off "
+        "where network policies are enforced there (Calico's iptables data plane, kube-router).",
     ),
     cgroup_option,
     socket_opt_out_option,

@@ -65,7 +65,8 @@ def _device_row(device: Device, node: Node, host: Host, family: Family, options:
         flags |= DeviceFlag.POD_SOURCE
     sources = [address for address in device.addresses if len(address) == family.address_bytes]
     if device.serves_pods:
-        flags |= DeviceFlag.PODS
+        if options.masquerade_local_pods:
+            flags |= DeviceFlag.PODS
         sources += [each for each in primary_addresses(node, family, options) if each in host.addresses]
         sources += _uplink_sources(host, family)
     return DeviceRow(next(iter(sources), bytes(family.address_bytes)), device.mtu, flags)

@@ -44,6 +44,8 @@ class Options:
     forwarding: Forwarding = Forwarding.SNAT
     masquerade_all: bool = False
     """Masquerade all traffic to ClusterIPs, also that of pods."""
+    masquerade_local_pods: bool = True
+    """Masquerade also what goes to pods of this node. It is redirected past netfilter's FORWARD chain then."""
     detect_local: DetectLocal = DetectLocal.CLUSTER_CIDR
     cluster_cidrs: tuple[str, ...] = ()
     """Prefixes of the cluster's pods, at most one per family."""

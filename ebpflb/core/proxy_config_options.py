@@ -37,6 +37,7 @@ def options_of(config: KubeProxyConfiguration) -> Options:
     return Options(
         forwarding=Forwarding(config.ebpflb.forwarding),
         masquerade_all=_masquerades_all(config),
+        masquerade_local_pods=config.ebpflb.masquerade_local_pods,
         detect_local=detect_local,
         cluster_cidrs=tuple(_prefix(text) for text in config.cluster_cidr.split(",") if text),
         pod_interface=interfaces.get(detect_local, ""),

@@ -53,6 +53,14 @@ class EbpflbSection(Struct, frozen=True, kw_only=True, rename="camel", forbid_un
             "`ebpflb.io/forwarding` of a Service comes first."
         ),
     ] = "snat"
+    masquerade_local_pods: Annotated[
+        bool,
+        about(
+            "Masquerade also what goes to pods of this node, as kube-proxy does. Such packets are redirected past "
+            "netfilter's FORWARD chain: where network policies are enforced there (Calico's iptables data plane, "
+            "kube-router), switch this off. Pods of the dialled node see the client's own address then."
+        ),
+    ] = True
     cgroup: Annotated[
         str,
         about("Folder of the cgroup v2 tree whose sockets are served. Empty: its root, from the mount table."),

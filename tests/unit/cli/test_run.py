@@ -90,7 +90,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
         ),
         *("--instance", "blue-2", "--state-dir", tmp_path / "state", "--ip-family", "ipv6"),
         *("--map-size", "flows=2048", "--map-size", "slots=64", "--no-protect-node-ports", "--forwarding", "hybrid"),
-        *("--close-tcp-sockets", "draining", "--no-answer-ping"),
+        *("--close-tcp-sockets", "draining", "--no-answer-ping", "--no-masquerade-local-pods"),
     )
     assert (result.exit_code, result.stderr) == (0, "")
     expected = told(
@@ -100,7 +100,7 @@ def test_every_flag(agent: Agent, tmp_path: Path) -> None:
             uplink_devices=("eth*", "ens3", "bond0"),
             pod_devices=("veth*",),
             acceleration=Acceleration.GENERIC,
-            options=Options(Forwarding.HYBRID),
+            options=Options(Forwarding.HYBRID, masquerade_local_pods=False),
             cgroup=tmp_path,
             bpffs=Path("/bpf"),
             instance="blue-2",

@@ -236,6 +236,11 @@ def test_without_any_address_nothing_is_masqueraded_to_pods() -> None:
     assert rows(world(node=Node(HERE), host=host)).devices[9] == DeviceRow(bytes(4), 1500, DeviceFlag.PODS)
 
 
+def test_local_pods_see_their_clients_if_told_so() -> None:
+    host = Host(HOST.addresses, (UPLINK, replace(UPLINK, ifindex=9, serves_pods=True)))
+    assert rows(world(host=host), masquerade_local_pods=False).devices[9].flags == DeviceFlag(0)
+
+
 # -- where ClusterIPs are --------------------------------------------------------------------------------------------
 
 

@@ -249,6 +249,7 @@ def test_manifests_stand_in_for_the_files_api_server() -> None:
     ("fields", "options"),
     [
         ({}, Options()),
+        ({"ebpflb": {"masqueradeLocalPods": False}}, Options(masquerade_local_pods=False)),
         ({"iptables": {"masqueradeAll": True}}, Options(masquerade_all=True)),
         ({"iptables": {"masqueradeAll": True}, "mode": "ipvs"}, Options(masquerade_all=True)),
         ({"iptables": {"masqueradeAll": True}, "mode": "nftables"}, Options()),
