@@ -6,16 +6,15 @@ syscalls or of time. Never raises for what a snapshot contains: what does not fi
     Snapshot, Allocation, Options --compile_tables--> Tables, Allocation', Refusals --> diff, reconcile loop
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from ebpflb.core.abi import Family
-from ebpflb.core.draft import Draft, Member
+from ebpflb.core.draft import Draft
 from ebpflb.core.expand import (
     Exposure,
     expand_service,
-    merge_candidates,
     settle_claims,
     slices_by_service,
 )
@@ -23,14 +22,14 @@ from ebpflb.core.forwarding import unknown_forwarding
 from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.kept import services_of
-from ebpflb.core.model import EndpointSlice, Node, Service, Snapshot
+from ebpflb.core.model import Service, Snapshot
 from ebpflb.core.node_rows import node_rows
 from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal
+from ebpflb.core.service_rows import member_of
 from ebpflb.core.source_ranges import SourceRanges
 from ebpflb.core.tables import Tables
-from ebpflb.core.topology import select
 
 __all__ = ["Allocation", "Compiled", "Limits", "Refusal", "compile_tables"]
 
@@ -71,7 +70,7 @@ def compile_tables(
     refused += sorted(misread, key=lambda refusal: (refusal.service, refusal.field))
     for group in _by_service(exposures, previous):
         listed = slices.get(group[0].service.key, ())
-        refusal = draft.add_service([_member(exposure, listed, family, node) for exposure in group])
+        refusal = draft.add_service([member_of(exposure, listed, family, node) for exposure in group])
         if refusal is not None:
             refused.append(refusal)
     tables, allocation = draft.finish()
@@ -106,8 +105,3 @@ def _by_service(exposures: Iterable[Exposure], previous: Allocation) -> list[lis
     groups = [list(group) for _, group in groupby(in_order, key=lambda exposure: exposure.service.key)]
     groups.sort(key=lambda group: not any(exposure.name in previous.services for exposure in group))
     return groups
-
-
-def _member(exposure: Exposure, slices: Sequence[EndpointSlice], family: Family, node: Node) -> Member:
-    candidates = merge_candidates(exposure.port, slices, family, node.name)
-    return Member(exposure, candidates, select(candidates, node.name, node.zone))

@@ -10,33 +10,21 @@ The node's own tables are not made here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
-from ebpflb.core.abi import Algorithm, BackendFlag, BackendState, Family
+from ebpflb.core.abi import BackendFlag, BackendState, Family
 from ebpflb.core.addresses import address_rows, addresses_of
-from ebpflb.core.choice import Needs, algorithm_of, contents_for, flags_of, needs_of, union_of
 from ebpflb.core.expand import Exposure
-from ebpflb.core.forwarding import here, local_backend_rows
+from ebpflb.core.forwarding import here
 from ebpflb.core.holdings import FullError, Holdings, Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.kept import carried_over
-from ebpflb.core.members import has_members, member_rows, most_members
 from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal, service_text
-from ebpflb.core.room import Need, Room
-from ebpflb.core.source_ranges import source_range_rows
+from ebpflb.core.room import COUNTED, Need, Room
+from ebpflb.core.service_rows import Member, frontend_rows, naming_rows, need_of
 from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, Range, TableName, Tables
-from ebpflb.core.topology import Candidate, Selection
-
-
-class Member(NamedTuple):
-    """One service port with the endpoints behind it."""
-
-    exposure: Exposure
-    candidates: Sequence[Candidate]
-    selection: Selection
 
 
 class Draft:
@@ -72,7 +60,7 @@ class Draft:
             else:
                 self._owners[key] = kept.services[frontend.service_id]
         addresses = addresses_of((key, row.kind) for key, row in self._frontends.items())
-        self._room.take(Need({table: len(kept.rows(table)) for table in _COUNTED}, addresses))
+        self._room.take(Need({table: len(kept.rows(table)) for table in COUNTED}, addresses))
         self._leaving += [backend.key for backend in kept.backends.values()]
         self._local.update(backend.key for backend in kept.backends.values() if backend.flags & BackendFlag.LOCAL)
         return dict(self._owners)
@@ -81,9 +69,9 @@ class Draft:
         """Add all ports of one Service, or none and say why."""
         self._holdings.begin()
         try:
-            need = self._need(members)
+            need = need_of(members, self._placement)
             self._room.check(need)
-            rows = [self._rows(member) for member in members]
+            rows = [frontend_rows(member, self._holdings) for member in members]
         except FullError as full:
             self._holdings.undo()
             return _refusal(members[0].exposure, full)
@@ -107,60 +95,6 @@ class Draft:
             slots=self._holdings.contents,
         )
         return tables, allocation
-
-    def _need(self, members: Sequence[Member]) -> Need:
-        """Return how many rows a Service needs at most, before it is known which backends have rows."""
-        rows = dict.fromkeys(_COUNTED, 0)
-        addresses: set[bytes] = set()
-        for exposure, candidates, _ in members:
-            rows[TableName.FRONTENDS] += len(exposure.claims)
-            rows[TableName.MEMBERS] += most_members(exposure, candidates)
-            addresses |= addresses_of(exposure.claims)
-            if exposure.has_direct:
-                rows[TableName.LOCAL_BACKENDS] += len({each.key.address for each in self._here(candidates)})
-            if exposure.has_restricted:
-                rows[TableName.SOURCE_RANGES] += len(exposure.sources.prefixes)
-        return Need(rows, frozenset(addresses))
-
-    def _here(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        return here(candidates, self._placement.is_here)
-
-    def _rows(self, member: Member) -> dict[FrontendKey, Frontend]:
-        """Return the frontends of one service port; ids and ranges are taken on the way."""
-        exposure, _, selection = member
-        service_id = self._holdings.service_id(exposure.name)
-        needs = {kind: needs_of(exposure, kind) for _, kind in exposure.claims}
-        flags = {kind: flags_of(exposure, kind, has_any=selection.has_any) for kind in needs}
-        algorithms = {kind: algorithm_of(exposure, kind) for kind in needs}
-        ranges = {
-            algorithm: self._ranges(
-                algorithm, selection, union_of(needs[kind] for kind in needs if algorithms[kind] is algorithm)
-            )
-            for algorithm in algorithms.values()
-        }
-        rows = {}
-        for key, kind in exposure.claims:
-            cluster, local = ranges[algorithms[kind]]
-            rows[key] = Frontend(
-                service_id=service_id,
-                kind=kind,
-                algorithm=algorithms[kind],
-                flags=flags[kind],
-                affinity_timeout_s=exposure.service.affinity_timeout_s,
-                cluster=cluster if needs[kind].cluster else EMPTY_RANGE,
-                local=local if needs[kind].local else EMPTY_RANGE,
-            )
-        return rows
-
-    def _ranges(self, algorithm: Algorithm, selection: Selection, needs: Needs) -> tuple[Range, Range]:
-        """Return the ranges of the cluster and the local set; a local prefix lies within the cluster's."""
-        named = (selection.cluster if needs.cluster else ()) + (selection.local if needs.local else ())
-        ids = {candidate.key: self._holdings.backend_id(candidate.key) for candidate in named}
-        contents = contents_for(algorithm, selection, needs, ids)
-        cluster = self._holdings.place(contents.cluster)
-        if contents.local_prefix:
-            return cluster, Range(cluster.offset, contents.local_prefix)
-        return cluster, self._holdings.place(contents.local)
 
     def _kept_frontend(self, frontend: Frontend) -> Frontend:
         """Return the row with present ids and ranges. Raises ``KeyError`` if it names what is not there."""
@@ -195,22 +129,19 @@ class Draft:
         self._leaving += [candidate.key for candidate in selection.draining]
         if exposure.has_direct:
             # Other nodes choose by their own hints and policies: what they send here needs a row.
-            self._leaving += [candidate.key for candidate in self._here(candidates)]
+            self._leaving += [candidate.key for candidate in here(candidates, self._placement.is_here)]
         self._added.append(member)
 
     def _naming_rows(self, allocation: Allocation) -> Tables:
         """Return the rows that name service ports, and backends of theirs."""
         kept = carried_over(self._kept, allocation)
-        members, local_backends, source_ranges = dict(kept.members), dict(kept.local_backends), dict(kept.source_ranges)
-        for exposure, candidates, selection in self._added:
-            service_id = allocation.services[exposure.name]
-            if has_members(exposure):
-                members |= member_rows(service_id, exposure, candidates, selection, allocation.backends)
-            if exposure.has_direct:
-                local_backends |= local_backend_rows(service_id, self._here(candidates), allocation.backends)
-            if exposure.has_restricted:
-                source_ranges |= source_range_rows(service_id, exposure.sources.prefixes)
-        return Tables(self._family, members=members, local_backends=local_backends, source_ranges=source_ranges)
+        own = naming_rows(self._added, allocation.services, allocation.backends, self._placement)
+        return Tables(
+            self._family,
+            members={**kept.members, **own.members},
+            local_backends={**kept.local_backends, **own.local_backends},
+            source_ranges={**kept.source_ranges, **own.source_ranges},
+        )
 
     def _backend_rows(self) -> dict[int, Backend]:
         holdings = ((self._holdings.active, BackendState.ACTIVE), (self._holdings.draining, BackendState.DRAINING))
@@ -225,7 +156,6 @@ class Draft:
         return BackendFlag.LOCAL if is_here else BackendFlag(0)
 
 
-_COUNTED = (TableName.FRONTENDS, TableName.MEMBERS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES)
 _FIELDS = {
     TableName.FRONTENDS: "spec.ports",
     TableName.SERVICES: "spec.ports",

@@ -11,6 +11,9 @@ from typing import NamedTuple
 from ebpflb.core.holdings import FullError, Limits
 from ebpflb.core.tables import TableName
 
+COUNTED = (TableName.FRONTENDS, TableName.MEMBERS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES)
+"""The maps that are counted here."""
+
 
 class Need(NamedTuple):
     """How many rows at most; a frontend's address has a row, too, which all frontends at it share."""
