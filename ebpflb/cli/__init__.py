@@ -20,6 +20,7 @@ _VERBS = {
     "status": Verb("status", "Show whether the agent runs and is healthy, and what it refused."),
     "cleanup": Verb("cleanup", "Remove every pin, filter, program and state file of an instance."),
     "doctor": Verb("doctor", "Check this machine: kernel, bcc, bpffs, cgroup v2, other proxies."),
+    "bench": Verb("bench", "Measure this machine against iptables, nftables and bare connections."),
     "version": Verb("version", "Show the version."),
 }
 
@@ -29,8 +30,8 @@ _VERBS = {
     cls=Verbs,
     verbs=_VERBS,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 failed or unhealthy, 2 usage, 3 something is missing on this machine, "
-    "4 an agent runs this instance.",
+    epilog="Exit codes: 0 done, 1 failed or unhealthy, 2 usage, 3 something is missing on this machine "
+    "or a target of bench was missed, 4 an agent runs this instance.",
 )
 @click.version_option(version("ebpflb"), message="ebpflb %(version)s")
 def main() -> None:

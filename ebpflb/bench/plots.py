@@ -1,0 +1,192 @@
+"""Draws one Series as one picture: curves with their spreads, or bars. Decides the look only.
+
+    Series --draw--> SVG text
+
+Colours are Okabe and Ito's, which colour-blind eyes tell apart; a contender has the same one in every plot, and a
+marker of its own, so that a plot can be read in grey as well. Axes that are not logarithmic begin at zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from itertools import cycle
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from ebpflb.bench.measure import Point, Series
+from ebpflb.bench.wording import number, plain
+
+_INCHES: Final = (8.4, 4.4)
+_BAR_INCHES: Final = 0.55
+_GREY: Final = "#5f6368"
+_COLOURS: Final[Mapping[str, str]] = {
+    "direct": "#000000",
+    "iptables-legacy": "#E69F00",
+    "iptables-nft": "#D55E00",
+    "nftables": "#CC79A7",
+    "ipvs": "#8a7400",
+}
+"""Of contenders that are in many plots, by how their names begin."""
+_OURS: Final = ("#0072B2", "#009E73", "#56B4E9", "#004c78")
+_OTHERS: Final = ("#5f6368", "#a6761d", "#7570b3", "#9e9e9e")
+_MARKERS: Final = "osD^vPX*<>"
+_MOST_BARS_WITH_VALUES: Final = 24
+_WIDTH: Final = 0.8
+_PLAIN: Final = FuncFormatter(lambda value, _: plain(round(value, 12)))
+_STYLE: Final = {
+    "svg.hashsalt": "ebpflb",
+    "svg.fonttype": "path",
+    "font.size": 10,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.axisbelow": True,
+    "grid.color": "#dadce0",
+}
+
+
+def draw(series: Series) -> str:
+    """Return the picture of a series as SVG. The same series gives the same text."""
+    with mpl.rc_context(_STYLE):
+        canvas = Canvas(figsize=_size(series), layout="constrained")
+        axes = canvas.add_subplot()
+        if series.labels and not _is_log(series.is_log_y, _values(series, 1)):
+            _bars(axes, series)
+        else:
+            _curves(axes, series)
+        lies_down = _lies_down(series)
+        axes.set(
+            title=series.title,
+            **dict(zip(("ylabel", "xlabel") if lies_down else ("xlabel", "ylabel"), (series.x, series.y), strict=True)),
+        )
+        axes.grid(visible=True, axis="both" if not series.labels else "x" if lies_down else "y")
+        if len(series.points) > 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
+        text = StringIO()
+        canvas.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each contender: ours are blue and green, whoever is in many plots has the same in all."""
+    ours, others = cycle(_OURS), cycle(_OTHERS)
+    return {name: _known(name) or next(ours if _is_ours(name) else others) for name in names}
+
+
+def _known(name: str) -> str:
+    return next((colour for start, colour in _COLOURS.items() if name.lower().startswith(start)), "")
+
+
+def _is_ours(name: str) -> bool:
+    return name.lower().startswith(("ebpflb", "ours"))
+
+
+def _size(series: Series) -> tuple[float, float]:
+    """Return the inches of a picture; many bars lie down and need height."""
+    width, height = _INCHES
+    bars = len(series.labels) * len(series.points)
+    return width, max(height, _BAR_INCHES * bars) if _lies_down(series) else height
+
+
+def _lies_down(series: Series) -> bool:
+    """Say whether bars are drawn from left to right: where labels are too long to stand beside each other."""
+    return len(series.points) == 1 and max(map(len, series.labels), default=0) > 10  # noqa: PLR2004 - letters
+
+
+def _curves(axes: Any, series: Series) -> None:
+    order = sorted(series.points, key=lambda name: -_last(series.points[name]))
+    colour = colours(list(series.points))
+    markers = dict(zip(series.points, cycle(_MARKERS), strict=False))
+    for name in order:
+        points = sorted(series.points[name])
+        axes.errorbar(
+            [point.x for point in points],
+            [point.y for point in points],
+            yerr=[point.spread for point in points] if any(point.spread for point in points) else None,
+            label=name,
+            color=colour[name],
+            marker=markers[name],
+            markersize=6 if not series.labels else 9,
+            linewidth=2.2 if _is_ours(name) else 1.5,
+            linestyle="none" if series.labels else "--" if _known(name) == _COLOURS["direct"] else "-",
+            capsize=3,
+        )
+    _scale(axes, series)
+
+
+def _last(points: Sequence[Point]) -> float:
+    """Return a curve's value at its right end: the legend stands in this order."""
+    return max(points).y if points else 0.0
+
+
+def _scale(axes: Any, series: Series) -> None:
+    if series.labels:
+        axes.set_xticks(range(len(series.labels)), series.labels)
+        axes.margins(x=0.1)
+    elif _is_log(series.is_log_x, _values(series, 0)):
+        axes.set_xscale("log")
+        _plain_numbers(axes.xaxis, _values(series, 0))
+    else:
+        axes.xaxis.set_major_formatter(_PLAIN)
+    if _is_log(series.is_log_y, _values(series, 1)):
+        axes.set_yscale("log", nonpositive="clip")
+        _plain_numbers(axes.yaxis, _values(series, 1))
+    else:
+        axes.yaxis.set_major_formatter(_PLAIN)
+        axes.set_ylim(bottom=min([0.0, *_values(series, 1)]))
+
+
+def _plain_numbers(axis: Any, values: Sequence[float]) -> None:
+    """Label a logarithmic axis with numbers rather than powers, and between the powers where there are few."""
+    axis.set_major_formatter(_PLAIN)
+    if max(values) / min(values) < 300:  # noqa: PLR2004 - two powers of ten and a half
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.set_minor_formatter(_PLAIN)
+    else:
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _bars(axes: Any, series: Series) -> None:
+    lies_down = _lies_down(series)
+    draw_bars, thickness = (axes.barh, "height") if lies_down else (axes.bar, "width")
+    share = _WIDTH / len(series.points)
+    by_label = colours(series.labels)
+    has_values = len(series.labels) * len(series.points) <= _MOST_BARS_WITH_VALUES
+    for place, (name, colour) in enumerate(colours(list(series.points)).items()):
+        points = series.points[name]
+        drawn = draw_bars(
+            [point.x + (place - (len(series.points) - 1) / 2) * share for point in points],
+            [point.y for point in points],
+            label=name,
+            color=[by_label[series.labels[int(point.x)]] for point in points] if lies_down else colour,
+            **{thickness: share * 0.94, ("xerr" if lies_down else "yerr"): [point.spread for point in points]},
+            error_kw={"ecolor": _GREY, "capsize": 3},
+        )
+        if has_values:
+            axes.bar_label(drawn, [number(point.y) for point in points], padding=3, fontsize=9)
+    _bar_axes(axes, series, lies_down=lies_down)
+
+
+def _bar_axes(axes: Any, series: Series, *, lies_down: bool) -> None:
+    positions = range(len(series.labels))
+    along = axes.xaxis if lies_down else axes.yaxis
+    along.set_major_formatter(_PLAIN)
+    if lies_down:
+        axes.set_yticks(positions, series.labels)
+        axes.invert_yaxis()
+    else:
+        axes.set_xticks(positions, series.labels)
+
+
+def _values(series: Series, coordinate: int) -> list[float]:
+    return [point[coordinate] for points in series.points.values() for point in points]
+
+
+def _is_log(is_asked_for: bool, values: Sequence[float]) -> bool:
+    """Say whether an axis can be logarithmic: zero is on none."""
+    return is_asked_for and bool(values) and min(values) > 0
