@@ -7,11 +7,22 @@ on each run, since the kernel gives a frame's page back as the receiver left it.
 """
 
 import struct
-import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
+from ebpflb.bench.bpf_code import (
+    ADD,
+    AND,
+    DOUBLE,
+    EXIT,
+    LOAD,
+    REDIRECT,
+    REGISTER,
+    RIGHT_SHIFT,
+    STORE_REGISTER,
+    Code,
+)
 from ebpflb.core.abi import Family, Protocol
 
 SENDERS: Final = {Family.IPV4: "198.18.0.0", Family.IPV6: "2001:2::"}
@@ -27,6 +38,7 @@ _PAYLOAD: Final = b"flood of datagrams"
 _TCP_SYN: Final = 0x02
 _MSS_OPTION: Final = struct.pack("!BBH", 2, 4, 1440)
 _TTL: Final = 64
+_XDP_DROP: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,50 +108,37 @@ def generator_code(kind: FrameKind, counter: int, ifindex: int) -> bytes:
     r8: start of the frame.
     """
     frame = template(kind)
-    code = _Code()
-    code.move(6, 1)
-    code.emit(_ST | _W, dst=10, off=-4)
-    code.move(2, 10)
-    code.alu(_ADD, 2, imm=-4)
-    code.emit(_LD_IMM64, dst=1, src=_PSEUDO_MAP_FD, imm=counter)
-    code.emit(0)
-    code.call(_MAP_LOOKUP)
-    code.drop_if(_JEQ, 0, imm=0)
-    code.emit(_LDX | _DW, dst=7, src=0)
+    code = Code()
+    code.open_frame(len(frame))
+    code.look_up(counter)
+    code.emit(LOAD | DOUBLE, dst=7, src=0)
     code.move(1, 7)
-    code.alu(_ADD, 1, imm=1)
-    code.emit(_STX | _DW, dst=0, src=1)
-    code.emit(_LDX | _W, dst=8, src=6, off=0)
-    code.emit(_LDX | _W, dst=9, src=6, off=4)
-    code.move(1, 8)
-    code.alu(_ADD, 1, imm=len(frame))
-    code.drop_if(_JGT_REGISTER, 1, src=9)
-    for offset in range(0, len(frame), 4):
-        word = int.from_bytes(frame[offset : offset + 4], sys.byteorder, signed=True)
-        code.emit(_ST | _W, dst=8, off=offset, imm=word)
+    code.alu(ADD, 1, imm=1)
+    code.emit(STORE_REGISTER | DOUBLE, dst=0, src=1)
+    code.write(frame)
     _write_sender(code, kind, frame)
     code.load(1, ifindex)
     code.load(2, 0)
-    code.call(_REDIRECT)
-    code.emit(_EXIT)
-    return code.finish()
+    code.call(REDIRECT)
+    code.emit(EXIT)
+    return code.finish(_XDP_DROP)
 
 
-def _write_sender(code: "_Code", kind: FrameKind, frame: bytes) -> None:
+def _write_sender(code: Code, kind: FrameKind, frame: bytes) -> None:
     """Put address and port of sender r7 into the frame, then the checksums. r1, r2: halves of the address, r3: port."""
     high, low = struct.unpack_from("!HH", frame, kind.sender_offset)
     code.move(1, 7)
-    code.alu(_RSH, 1, imm=16)
-    code.alu(_AND, 1, imm=(1 << ADDRESS_BITS - 16) - 1)
-    code.alu(_ADD, 1, imm=high)
+    code.alu(RIGHT_SHIFT, 1, imm=16)
+    code.alu(AND, 1, imm=(1 << ADDRESS_BITS - 16) - 1)
+    code.alu(ADD, 1, imm=high)
     code.move(2, 7)
-    code.alu(_AND, 2, imm=0xFFFF)
-    code.alu(_ADD, 2, imm=low)
+    code.alu(AND, 2, imm=0xFFFF)
+    code.alu(ADD, 2, imm=low)
     code.move(3, 7)
-    code.alu(_RSH, 3, imm=ADDRESS_BITS)
-    code.alu(_ADD | _REGISTER, 3, src=7)
-    code.alu(_AND, 3, imm=(1 << PORT_BITS) - 1)
-    code.alu(_ADD, 3, imm=FIRST_PORT)
+    code.alu(RIGHT_SHIFT, 3, imm=ADDRESS_BITS)
+    code.alu(ADD | REGISTER, 3, src=7)
+    code.alu(AND, 3, imm=(1 << PORT_BITS) - 1)
+    code.alu(ADD, 3, imm=FIRST_PORT)
     for register, offset in ((1, kind.sender_offset), (2, kind.sender_offset + 2), (3, kind.l4_offset)):
         code.move(4, register)
         code.store_be16(4, offset)
@@ -147,10 +146,10 @@ def _write_sender(code: "_Code", kind: FrameKind, frame: bytes) -> None:
     sums.append((kind.checksum_offset, _sum_of_segment(kind, frame), True))
     for offset, constant, with_port in sums:
         code.load(4, constant - high - low)
-        code.alu(_ADD | _REGISTER, 4, src=1)
-        code.alu(_ADD | _REGISTER, 4, src=2)
+        code.alu(ADD | REGISTER, 4, src=1)
+        code.alu(ADD | REGISTER, 4, src=2)
         if with_port:
-            code.alu(_ADD | _REGISTER, 4, src=3)
+            code.alu(ADD | REGISTER, 4, src=3)
         code.complement(4, scratch=5)
         code.store_be16(4, offset)
 
@@ -166,70 +165,3 @@ def _sum_of_segment(kind: FrameKind, frame: bytes) -> int:
     end = kind.l4_offset + len(_segment(kind))
     words: tuple[int, ...] = struct.unpack_from(f"!{(end - addresses) // 2}H", frame, addresses)
     return sum(words) + kind.protocol + end - kind.l4_offset
-
-
-_W, _H, _DW = 0x00, 0x08, 0x18
-_ST, _STX, _LDX, _LD_IMM64 = 0x62, 0x63, 0x61, 0x18
-_ADD, _AND, _RSH, _XOR, _MOV = 0x07, 0x57, 0x77, 0xA7, 0xB7
-_REGISTER: Final = 0x08
-"""Added to the opcode of arithmetic: the operand is a register."""
-_TO_BIG_ENDIAN, _CALL, _EXIT = 0xDC, 0x85, 0x95
-_JEQ, _JNE, _JGT_REGISTER = 0x15, 0x55, 0x2D
-_PSEUDO_MAP_FD, _MAP_LOOKUP, _REDIRECT = 1, 1, 23
-_XDP_DROP: Final = 1
-
-
-class _Code:
-    """BPF instructions as they are put one after the other; jumps lead to the drop at the end alone."""
-
-    def __init__(self) -> None:
-        self._instructions: list[bytes] = []
-        self._jumps: list[tuple[int, int, int, int, int]] = []
-
-    def emit(self, opcode: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> None:
-        self._instructions.append(struct.pack("=BBhi", opcode, _registers(dst, src), off, imm))
-
-    def move(self, dst: int, src: int) -> None:
-        self.emit(_MOV | _REGISTER, dst, src)
-
-    def load(self, dst: int, value: int) -> None:
-        self.emit(_MOV, dst, imm=value)
-
-    def alu(self, opcode: int, dst: int, *, src: int = 0, imm: int = 0) -> None:
-        self.emit(opcode, dst, src, imm=imm)
-
-    def call(self, helper: int) -> None:
-        self.emit(_CALL, imm=helper)
-
-    def drop_if(self, opcode: int, dst: int, *, src: int = 0, imm: int = 0) -> None:
-        self._jumps.append((len(self._instructions), opcode, dst, src, imm))
-        self.emit(0)
-
-    def store_be16(self, register: int, offset: int) -> None:
-        """Store a register's low half at an offset of the frame; the register is lost."""
-        self.emit(_TO_BIG_ENDIAN, register, imm=16)
-        self.emit(_STX | _H, 8, register, off=offset)
-
-    def complement(self, register: int, *, scratch: int) -> None:
-        """Turn a sum into an Internet checksum; zero, which UDP has for none, becomes its other form."""
-        for _ in range(2):
-            self.move(scratch, register)
-            self.alu(_RSH, scratch, imm=16)
-            self.alu(_AND, register, imm=0xFFFF)
-            self.alu(_ADD | _REGISTER, register, src=scratch)
-        self.alu(_XOR, register, imm=0xFFFF)
-        self.emit(_JNE, register, off=1)
-        self.load(register, 0xFFFF)
-
-    def finish(self) -> bytes:
-        """Put the drop at the end, and lead the jumps to it."""
-        end = len(self._instructions)
-        self.load(0, _XDP_DROP)
-        self.emit(_EXIT)
-        for place, opcode, dst, src, imm in self._jumps:
-            self._instructions[place] = struct.pack("=BBhi", opcode, _registers(dst, src), end - place - 1, imm)
-        return b"".join(self._instructions)
-
-
-def _registers(dst: int, src: int) -> int:
-    return src << 4 | dst if sys.byteorder == "little" else dst << 4 | src
