@@ -6,8 +6,9 @@ syscalls or of time. Never raises for what a snapshot contains: what does not fi
     Snapshot, Allocation, Options --compile_tables--> Tables, Allocation', Refusals --> diff, reconcile loop
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ebpflb.core.abi import Family
@@ -18,20 +19,32 @@ from ebpflb.core.expand import (
     settle_claims,
     slices_by_service,
 )
-from ebpflb.core.forwarding import unknown_forwarding
 from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.kept import services_of
-from ebpflb.core.model import Service, Snapshot
-from ebpflb.core.node_rows import node_rows
+from ebpflb.core.misread import in_order, misread
+from ebpflb.core.model import Snapshot
+from ebpflb.core.node_rows import bounds_of, node_rows
 from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal
-from ebpflb.core.service_rows import member_of
-from ebpflb.core.source_ranges import SourceRanges
-from ebpflb.core.tables import Tables
+from ebpflb.core.service_rows import Member, member_of
+from ebpflb.core.tables import FrontendKey, TableName, Tables
 
-__all__ = ["Allocation", "Compiled", "Limits", "Refusal", "compile_tables"]
+__all__ = ["Allocation", "Basis", "Compiled", "Limits", "Refusal", "compile_tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a ``Ledger`` counts from: all Services are in the tables, but for claims that others have."""
+
+    members: Sequence[Member]
+    """Of all Services, one after the other."""
+    used: Mapping[TableName, int]
+    """How many rows of the maps without ids are taken, those of addresses left out."""
+    claimed_twice: tuple[Refusal, ...]
+    contested: frozenset[FrontendKey]
+    """The frontends that more than one service port asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,8 @@ class Compiled:
     allocation: Allocation
     """Goes into the next compilation, whether or not the plan could be applied in full."""
     refused: tuple[Refusal, ...]
+    basis: Basis | None = field(default=None, compare=False)
+    """What later changes can be compiled from, one by one; ``None``: not from this."""
 
 
 def compile_tables(
@@ -64,17 +79,17 @@ def compile_tables(
     node = snapshot.node
     draft = Draft(family, previous, limits, Placement.of(node, snapshot.host, family))
     taken = draft.keep(kept)
-    expanded = (exposure for service in services for exposure in expand_service(service, family, node, options))
-    exposures, refused = settle_claims(expanded, previous.owners, taken)
-    misread = (refusal for service in services for refusal in _misread(service, family, options))
-    refused += sorted(misread, key=lambda refusal: (refusal.service, refusal.field))
+    expanded = [exposure for service in services for exposure in expand_service(service, family, node, options)]
+    exposures, claimed_twice = settle_claims(expanded, previous.owners, taken)
+    odd = [refusal for service in services for refusal in misread(service, family, options)]
+    full = []
     for group in _by_service(exposures, previous):
         listed = slices.get(group[0].service.key, ())
         refusal = draft.add_service([member_of(exposure, listed, family, node) for exposure in group])
         if refusal is not None:
-            refused.append(refusal)
+            full.append(refusal)
     tables, allocation = draft.finish()
-    own = node_rows(snapshot, family, tables.frontends, options)
+    own = node_rows(snapshot, family, bounds_of(tables.frontends), options)
     tables = replace(
         tables,
         node_addrs=own.node_addrs,
@@ -83,25 +98,19 @@ def compile_tables(
         service_cidrs=own.service_cidrs,
         config=own.config,
     )
-    return Compiled(tables, allocation, tuple(refused))
+    is_whole = not aside and not kept.backends and not full
+    basis = Basis(draft.added, draft.used, tuple(claimed_twice), _contested(expanded) if claimed_twice else frozenset())
+    return Compiled(tables, allocation, (*claimed_twice, *in_order(odd), *full), basis if is_whole else None)
 
 
-def _misread(service: Service, family: Family, options: Options) -> Iterator[Refusal]:
-    """Yield what a Service says and nobody understands; the rest of it is served all the same."""
-    if not _has_address(service.cluster_ips, family):
-        return
-    yield from unknown_forwarding(service, options)
-    if _has_address(service.load_balancer_ips, family):
-        yield from SourceRanges.of(service, family, ()).refusals(service)
-
-
-def _has_address(addresses: Iterable[bytes], family: Family) -> bool:
-    return any(len(address) == family.address_bytes for address in addresses)
+def _contested(exposures: Iterable[Exposure]) -> frozenset[FrontendKey]:
+    counts = Counter(claim.key for exposure in exposures for claim in exposure.claims)
+    return frozenset(key for key, count in counts.items() if count > 1)
 
 
 def _by_service(exposures: Iterable[Exposure], previous: Allocation) -> list[list[Exposure]]:
     """Group the exposures by Service; Services already programmed come first, so that they fit first."""
-    in_order = sorted(exposures, key=lambda exposure: exposure.service.key)
-    groups = [list(group) for _, group in groupby(in_order, key=lambda exposure: exposure.service.key)]
+    ordered = sorted(exposures, key=lambda exposure: exposure.service.key)
+    groups = [list(group) for _, group in groupby(ordered, key=lambda exposure: exposure.service.key)]
     groups.sort(key=lambda group: not any(exposure.name in previous.services for exposure in group))
     return groups

@@ -4,6 +4,7 @@ Knows rows and the order that keeps every frontend whole; knows nothing of what 
 syscalls or of failures.
 
     Tables (desired), Tables (actual) --diff--> Plan --> reconcile/apply
+    Delta (of those Services alone that changed) --plan_of--^
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ebpflb.core.abi import BackendState
+from ebpflb.core.delta import Delta
 from ebpflb.core.tables import Backend, Delete, Plan, Put, Range, Slots, Step, TableName, Tables, WriteSlots
 
 _PUT_FIRST = (
@@ -43,31 +45,42 @@ _DELETE_LAST = (
 def diff(desired: Tables, actual: Tables) -> Plan:
     """Return the steps that turn ``actual`` into ``desired``, in the order of ``Plan``.
 
-    A backend that goes from active to draining is put after the frontends, with the removals: until then some
-    frontend may still send it new flows. Contents of ranges that no frontend names any more are left as they are.
+    Contents of ranges that no frontend names any more are left as they are.
     """
-    return Plan(tuple(step for step in _steps(desired, actual) if not _is_empty(step)))
+    return plan_of(
+        Delta(
+            {table: _changed(desired.rows(table), actual.rows(table)) for table in TableName},
+            {table: _gone(desired.rows(table), actual.rows(table)) for table in TableName},
+            _unwritten(desired.slots, actual.slots),
+        ),
+        actual.backends,
+    )
 
 
-def _steps(desired: Tables, actual: Tables) -> Iterator[Step]:
-    changed = {table: _changed(desired.rows(table), actual.rows(table)) for table in TableName}
-    gone = {table: _gone(desired.rows(table), actual.rows(table)) for table in TableName}
-    closing = {
-        backend_id: backend
-        for backend_id, backend in changed[TableName.BACKENDS].items()
-        if _is_closing(backend, actual.backends.get(backend_id))
-    }
-    for backend_id in closing:
-        del changed[TableName.BACKENDS][backend_id]
+def plan_of(delta: Delta, backends: Mapping[int, Backend]) -> Plan:
+    """Return the steps that make a change in maps that hold ``backends``, in the order of ``Plan``.
 
-    yield Delete(TableName.FRONTENDS, gone[TableName.FRONTENDS])
+    A backend that goes from active to draining is put after the frontends, with the removals: until then some
+    frontend may still send it new flows.
+    """
+    return Plan(tuple(step for step in _steps(delta, backends) if not _is_empty(step)))
+
+
+def _steps(delta: Delta, backends: Mapping[int, Backend]) -> Iterator[Step]:
+    changed, gone = dict(delta.changed), delta.gone
+    rows = changed.get(TableName.BACKENDS, {})
+    closing = {number: row for number, row in rows.items() if _is_closing(row, backends.get(number))}
+    if closing:
+        changed[TableName.BACKENDS] = {number: row for number, row in rows.items() if number not in closing}
+
+    yield Delete(TableName.FRONTENDS, tuple(gone.get(TableName.FRONTENDS, ())))
     for table in _PUT_FIRST:
-        yield Put(table, changed[table])
-    yield WriteSlots(_unwritten(desired.slots, actual.slots))
-    yield Put(TableName.FRONTENDS, changed[TableName.FRONTENDS])
+        yield Put(table, changed.get(table, {}))
+    yield WriteSlots(delta.written)
+    yield Put(TableName.FRONTENDS, changed.get(TableName.FRONTENDS, {}))
     yield Put(TableName.BACKENDS, closing)
     for table in _DELETE_LAST:
-        yield Delete(table, gone[table])
+        yield Delete(table, tuple(gone.get(table, ())))
 
 
 def _changed(desired: Mapping[Any, Any], actual: Mapping[Any, Any]) -> dict[Any, Any]:

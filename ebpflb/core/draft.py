@@ -40,7 +40,8 @@ class Draft:
         self._owners: dict[FrontendKey, str] = {}
         self._leaving: list[BackendKey] = []
         self._local: set[BackendKey] = set()
-        self._added: list[Member] = []
+        self.added: list[Member] = []
+        """All ports of the Services that were added."""
         self._kept = Tables(family)
 
     def keep(self, kept: Tables) -> Mapping[FrontendKey, str]:
@@ -81,6 +82,11 @@ class Draft:
             self._owners.update(dict.fromkeys(frontends, member.exposure.name))
             self._note(member)
         return None
+
+    @property
+    def used(self) -> Mapping[TableName, int]:
+        """How many rows are taken of the maps whose rows have no id of their own, those of addresses left out."""
+        return self._room.used
 
     def finish(self) -> tuple[Tables, Allocation]:
         """Return the rows, and the allocation with everything retired that is not used any more."""
@@ -130,12 +136,12 @@ class Draft:
         if exposure.has_direct:
             # Other nodes choose by their own hints and policies: what they send here needs a row.
             self._leaving += [candidate.key for candidate in here(candidates, self._placement.is_here)]
-        self._added.append(member)
+        self.added.append(member)
 
     def _naming_rows(self, allocation: Allocation) -> Tables:
         """Return the rows that name service ports, and backends of theirs."""
         kept = carried_over(self._kept, allocation)
-        own = naming_rows(self._added, allocation.services, allocation.backends, self._placement)
+        own = naming_rows(self.added, allocation.services, allocation.backends, self._placement)
         return Tables(
             self._family,
             members={**kept.members, **own.members},

@@ -2,7 +2,7 @@
 
 Knows netlink's facts, the Node object and the configuration; of Services only where their ClusterIPs are.
 
-    Snapshot, Options, frontends --node_rows--> node_addrs, devices, opt_outs, service_cidrs, config
+    Snapshot, Options, bounds of the ClusterIPs --node_rows--> node_addrs, devices, opt_outs, service_cidrs, config
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,15 +12,34 @@ from ebpflb.core.model import Device, Host, Node, Snapshot, family_of
 from ebpflb.core.options import PRIMARY, DetectLocal, Options
 from ebpflb.core.primary import primary_addresses
 from ebpflb.core.source_ranges import parse_prefix
-from ebpflb.core.tables import CONFIG_KEY, ConfigRow, DeviceRow, Frontend, FrontendKey, Prefix, Tables
+from ebpflb.core.tables import CONFIG_KEY, ConfigRow, DeviceRow, Frontend, FrontendKey, Prefix, TableName, Tables
 
 _LOOPBACK = {Family.IPV4: Prefix(bytes([127, 0, 0, 0]), 8), Family.IPV6: Prefix(bytes(15) + b"\1", 128)}
 
 
-def node_rows(
-    snapshot: Snapshot, family: Family, frontends: Mapping[FrontendKey, Frontend], options: Options
-) -> Tables:
-    """Return tables that hold the node's own rows and nothing else."""
+NODE_TABLES = (
+    *(TableName.NODE_ADDRS, TableName.DEVICES, TableName.OPT_OUTS, TableName.SERVICE_CIDRS, TableName.CONFIG),
+)
+
+Bounds = tuple[bytes, bytes] | None
+"""The lowest and the highest ClusterIP; ``None``: there is none."""
+
+
+def bounds_of(frontends: Mapping[FrontendKey, Frontend]) -> Bounds:
+    """Return between which addresses the ClusterIPs lie."""
+    addresses = [key.address for key, row in frontends.items() if row.kind is FrontendKind.CLUSTER_IP]
+    return (min(addresses), max(addresses)) if addresses else None
+
+
+def wider(one: Bounds, other: Bounds) -> Bounds:
+    """Return what covers both."""
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), max(one[1], other[1])
+
+
+def node_rows(snapshot: Snapshot, family: Family, bounds: Bounds, options: Options) -> Tables:
+    """Return tables that hold the node's own rows and nothing else. ``bounds``: of the ClusterIPs."""
     node, host = snapshot.node, snapshot.host
     cidrs = [cidr for each in snapshot.service_cidrs.values() for cidr in _of_family(each.cidrs, family)]
     return Tables(
@@ -29,7 +48,7 @@ def node_rows(
         devices={each.ifindex: _device_row(each, node, host, family, options) for each in host.devices},
         opt_outs=dict.fromkeys(sorted(host.opt_outs), 0),
         service_cidrs=dict.fromkeys(sorted(set(cidrs)), 0),
-        config={CONFIG_KEY: _config(node, family, _guard(family, frontends, cidrs), options)},
+        config={CONFIG_KEY: _config(node, family, _guard(family, bounds, cidrs), options)},
     )
 
 
@@ -115,11 +134,11 @@ def _loopback_has_node_ports(family: Family, options: Options) -> bool:
     return not prefixes or any(each.contains(loopback.address) or loopback.contains(each.address) for each in prefixes)
 
 
-def _guard(family: Family, frontends: Mapping[FrontendKey, Frontend], cidrs: Iterable[Prefix]) -> Prefix:
+def _guard(family: Family, cluster_ips: Bounds, cidrs: Iterable[Prefix]) -> Prefix:
     """Return the longest prefix that covers every ClusterIP and every ServiceCIDR; one that nobody has if there is
     none.
     """
-    bounds = [key.address for key, row in frontends.items() if row.kind is FrontendKind.CLUSTER_IP]
+    bounds = [*(cluster_ips or ())]
     for cidr in cidrs:
         bounds += [cidr.address, _last(cidr)]
     bits = 8 * family.address_bytes

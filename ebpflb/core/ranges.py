@@ -63,7 +63,7 @@ class Arena:
         self._held = held
         self._retired = retired
         self._revivable = {row.digest: where for where, row in retired.items() if row.digest}
-        self._gaps = _gaps((*held.values(), *retired), limit // SLOTS_PER_LINE)
+        self._gaps = gaps_between((*held.values(), *retired), limit // SLOTS_PER_LINE)
         self._first_fit: dict[int, int] = {}
         self._placed: list[bytes] = []
         self._cuts: list[tuple[int, int]] = []
@@ -110,7 +110,7 @@ class Arena:
 
     def _cut(self, slots: int) -> Range | None:
         """Take a new range from the front of a gap."""
-        lines = _lines(slots)
+        lines = lines_of(slots)
         gap = self._find_gap(lines)
         if gap == len(self._gaps):
             return None
@@ -132,11 +132,12 @@ class Arena:
         return gap
 
 
-def _lines(slots: int) -> int:
+def lines_of(slots: int) -> int:
+    """Return how many lines so many slots take."""
     return -(-slots // SLOTS_PER_LINE)
 
 
-def _gaps(occupied: Iterable[Range], end: int) -> list[list[int]]:
+def gaps_between(occupied: Iterable[Range], end: int) -> list[list[int]]:
     """Return the free stretches as [first line, lines], in order, adjoining ones as one."""
     gaps: list[list[int]] = []
     free_from = 1
@@ -145,7 +146,7 @@ def _gaps(occupied: Iterable[Range], end: int) -> list[list[int]]:
         stop = min(line, end)
         if stop > free_from:
             gaps.append([free_from, stop - free_from])
-        free_from = max(free_from, line + _lines(where.length))
+        free_from = max(free_from, line + lines_of(where.length))
     if end > free_from:
         gaps.append([free_from, end - free_from])
     return gaps

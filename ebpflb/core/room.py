@@ -15,6 +15,16 @@ COUNTED = (TableName.FRONTENDS, TableName.MEMBERS, TableName.LOCAL_BACKENDS, Tab
 """The maps that are counted here."""
 
 
+def limits_by_table(limits: Limits) -> Mapping[TableName, int]:
+    """Return how much the counted maps hold."""
+    return {
+        TableName.FRONTENDS: limits.frontends,
+        TableName.MEMBERS: limits.members,
+        TableName.LOCAL_BACKENDS: limits.local_backends,
+        TableName.SOURCE_RANGES: limits.source_ranges,
+    }
+
+
 class Need(NamedTuple):
     """How many rows at most; a frontend's address has a row, too, which all frontends at it share."""
 
@@ -26,14 +36,14 @@ class Room:
     """What the Services of a compilation have taken so far."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = {
-            TableName.FRONTENDS: limits.frontends,
-            TableName.MEMBERS: limits.members,
-            TableName.LOCAL_BACKENDS: limits.local_backends,
-            TableName.SOURCE_RANGES: limits.source_ranges,
-        }
+        self._limits = limits_by_table(limits)
         self._used = dict.fromkeys(self._limits, 0)
         self._addresses: set[bytes] = set()
+
+    @property
+    def used(self) -> Mapping[TableName, int]:
+        """How many rows are taken; the rows of addresses left out."""
+        return {**self._used, TableName.FRONTENDS: self._used[TableName.FRONTENDS] - len(self._addresses)}
 
     def check(self, need: Need) -> None:
         """Raise ``FullError`` unless everything fits."""

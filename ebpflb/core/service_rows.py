@@ -138,6 +138,11 @@ def naming_rows(
     return Naming(named, local_backends, source_ranges)
 
 
+def is_named(exposure: Exposure) -> bool:
+    """Return whether a service port may have rows beside its frontends."""
+    return has_members(exposure) or exposure.has_direct or exposure.has_restricted
+
+
 def names_backends(member: Member) -> bool:
     """Return whether rows beside the frontends name backends of the service port, whoever else has these."""
     return has_members(member.exposure) or member.exposure.has_direct
