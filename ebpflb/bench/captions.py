@@ -3,10 +3,13 @@
 Series --caption--> "us, at 10,000 Services: direct 16.5, ebpflb socket 16.6 (1.01x), iptables-nft 149 (9.03x). ..."
 """
 
+from collections.abc import Iterator
+
 from ebpflb.bench.measure import Series
+from ebpflb.bench.palette import are_modes
 from ebpflb.bench.wording import number, plain
 
-_MOST = 8
+_MOST = 9
 """Contenders that a sentence names."""
 
 
@@ -15,15 +18,14 @@ def caption(series: Series) -> str:
     if not any(series.points.values()):
         return "Nothing could be measured."
     if series.labels:
-        said = [text for place in range(len(series.labels)) if (text := _at(series, float(place)))]
-        if len(series.points) == 1:
-            said = [_bars_by_size(series)]
+        by_mode = are_modes(series.labels)
+        said = list(_by_contender(series)) if by_mode else [_at(series, float(at)) for at in range(len(series.labels))]
     else:
         shared = set.intersection(*({point.x for point in points} for points in series.points.values() if points))
         last = max(shared) if shared else max(point.x for points in series.points.values() for point in points)
         said = [_at(series, last), *_growth(series)]
     bars = " Whiskers are half the distance between the quartiles of the rounds." if _has_spread(series) else ""
-    return f"{series.y}, {' '.join(said)}{bars}"
+    return f"{series.y}, {' '.join(filter(None, said))}{bars}"
 
 
 def _at(series: Series, x: float) -> str:
@@ -33,9 +35,12 @@ def _at(series: Series, x: float) -> str:
     return f"{where}: {_ranked(found)}." if found else ""
 
 
-def _bars_by_size(series: Series) -> str:
-    (points,) = series.points.values()
-    return f"from the lowest: {_ranked([(point.y, series.labels[int(point.x)]) for point in points])}."
+def _by_contender(series: Series) -> Iterator[str]:
+    """Yield the modes that are labels, the lowest first, for each group of bars."""
+    for name, points in series.points.items():
+        group = f"{name}: " if len(series.points) > 1 else ""
+        if points:
+            yield f"{group}{_ranked([(point.y, series.labels[int(point.x)]) for point in points])}."
 
 
 def _ranked(found: list[tuple[float, str]]) -> str:

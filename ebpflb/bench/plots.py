@@ -2,13 +2,14 @@
 
     Series --draw--> SVG text
 
-Colours are Okabe and Ito's, which colour-blind eyes tell apart; a contender has the same one in every plot, and a
-marker of its own, so that a plot can be read in grey as well. Axes that are not logarithmic begin at zero.
+A contender has a colour (``palette.py``) and a marker of its own, so that a plot can be read in grey as well. Axes that
+are not logarithmic begin at zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import StringIO
 from itertools import cycle
+from textwrap import fill
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -16,21 +17,15 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ebpflb.bench.measure import Point, Series
+from ebpflb.bench.palette import DIRECT, colours, is_ours
 from ebpflb.bench.wording import number, plain
 
 _INCHES: Final = (8.4, 4.4)
-_BAR_INCHES: Final = 0.55
+_BAR_INCHES: Final = 0.3
+_LETTERS: Final = 60
+"""Of all labels that fit side by side."""
 _GREY: Final = "#5f6368"
-_COLOURS: Final[Mapping[str, str]] = {
-    "direct": "#000000",
-    "iptables-legacy": "#E69F00",
-    "iptables-nft": "#D55E00",
-    "nftables": "#CC79A7",
-    "ipvs": "#8a7400",
-}
-"""Of contenders that are in many plots, by how their names begin."""
-_OURS: Final = ("#0072B2", "#009E73", "#56B4E9", "#004c78")
-_OTHERS: Final = ("#5f6368", "#a6761d", "#7570b3", "#9e9e9e")
+_TITLE_LETTERS: Final = 64
 _MARKERS: Final = "osD^vPX*<>"
 _MOST_BARS_WITH_VALUES: Final = 24
 _WIDTH: Final = 0.8
@@ -61,7 +56,7 @@ def draw(series: Series) -> str:
             _curves(axes, series)
         lies_down = _lies_down(series)
         axes.set(
-            title=series.title,
+            title=fill(series.title, _TITLE_LETTERS),
             **dict(zip(("ylabel", "xlabel") if lies_down else ("xlabel", "ylabel"), (series.x, series.y), strict=True)),
         )
         axes.grid(visible=True, axis="both" if not series.labels else "x" if lies_down else "y")
@@ -72,30 +67,16 @@ def draw(series: Series) -> str:
     return text.getvalue()
 
 
-def colours(names: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each contender: ours are blue and green, whoever is in many plots has the same in all."""
-    ours, others = cycle(_OURS), cycle(_OTHERS)
-    return {name: _known(name) or next(ours if _is_ours(name) else others) for name in names}
-
-
-def _known(name: str) -> str:
-    return next((colour for start, colour in _COLOURS.items() if name.lower().startswith(start)), "")
-
-
-def _is_ours(name: str) -> bool:
-    return name.lower().startswith(("ebpflb", "ours"))
-
-
 def _size(series: Series) -> tuple[float, float]:
-    """Return the inches of a picture; many bars lie down and need height."""
+    """Return the inches of a picture; bars that lie down need height."""
     width, height = _INCHES
     bars = len(series.labels) * len(series.points)
-    return width, max(height, _BAR_INCHES * bars) if _lies_down(series) else height
+    return width, max(height, 1 + _BAR_INCHES * bars) if _lies_down(series) else height
 
 
 def _lies_down(series: Series) -> bool:
-    """Say whether bars are drawn from left to right: where labels are too long to stand beside each other."""
-    return len(series.points) == 1 and max(map(len, series.labels), default=0) > 10  # noqa: PLR2004 - letters
+    """Say whether bars are drawn from left to right: where their labels do not fit beside each other."""
+    return sum(len(label) + 2 for label in series.labels) > _LETTERS or len(series.points) == 1 < len(series.labels)
 
 
 def _curves(axes: Any, series: Series) -> None:
@@ -107,16 +88,21 @@ def _curves(axes: Any, series: Series) -> None:
         axes.errorbar(
             [point.x for point in points],
             [point.y for point in points],
-            yerr=[point.spread for point in points] if any(point.spread for point in points) else None,
+            yerr=_spreads(points),
             label=name,
             color=colour[name],
             marker=markers[name],
             markersize=6 if not series.labels else 9,
-            linewidth=2.2 if _is_ours(name) else 1.5,
-            linestyle="none" if series.labels else "--" if _known(name) == _COLOURS["direct"] else "-",
+            linewidth=2.2 if is_ours(name) else 1.5,
+            linestyle="none" if series.labels else "--" if colour[name] == DIRECT else "-",
             capsize=3,
         )
     _scale(axes, series)
+
+
+def _spreads(points: Sequence[Point]) -> list[float] | None:
+    """Return the whiskers' lengths; ``None`` where nothing was taken in rounds."""
+    return [point.spread for point in points] if any(point.spread for point in points) else None
 
 
 def _last(points: Sequence[Point]) -> float:
@@ -155,7 +141,7 @@ def _bars(axes: Any, series: Series) -> None:
     lies_down = _lies_down(series)
     draw_bars, thickness = (axes.barh, "height") if lies_down else (axes.bar, "width")
     share = _WIDTH / len(series.points)
-    by_label = colours(series.labels)
+    by_label = colours(series.labels) if len(series.points) == 1 else {}
     has_values = len(series.labels) * len(series.points) <= _MOST_BARS_WITH_VALUES
     for place, (name, colour) in enumerate(colours(list(series.points)).items()):
         points = series.points[name]
@@ -163,8 +149,8 @@ def _bars(axes: Any, series: Series) -> None:
             [point.x + (place - (len(series.points) - 1) / 2) * share for point in points],
             [point.y for point in points],
             label=name,
-            color=[by_label[series.labels[int(point.x)]] for point in points] if lies_down else colour,
-            **{thickness: share * 0.94, ("xerr" if lies_down else "yerr"): [point.spread for point in points]},
+            color=[by_label[series.labels[int(point.x)]] for point in points] if by_label else colour,
+            **{thickness: share * 0.94, ("xerr" if lies_down else "yerr"): _spreads(points)},
             error_kw={"ecolor": _GREY, "capsize": 3},
         )
         if has_values:

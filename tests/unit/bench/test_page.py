@@ -11,7 +11,8 @@ import pytest
 from ebpflb.bench.captions import caption
 from ebpflb.bench.measure import Point, Series
 from ebpflb.bench.page import write_page
-from ebpflb.bench.plots import colours, draw
+from ebpflb.bench.palette import colours
+from ebpflb.bench.plots import draw
 from tests.unit.bench.runs import LATENCY, MACHINE, PROGRAMMING, RATES, RUN
 
 VOID = {"meta", "img"}
@@ -106,6 +107,7 @@ def test_a_contender_has_its_own_colour_and_the_same_in_every_plot() -> None:
     all_of_them = colours(names)
     assert len(set(all_of_them.values())) == len(names)
     assert colours(["nftables"])["nftables"] == all_of_them["nftables"]
+    assert len(set(colours(["local", "remote", "stack"]).values())) == 3
 
 
 def test_a_caption_says_what_the_points_say() -> None:
@@ -118,7 +120,11 @@ def test_a_caption_says_what_the_points_say() -> None:
         "s, 1,000: ebpflb 0.0400, nftables 0.300 (7.50x). 10,000: ebpflb 0.300, nftables 19.0 (63.3x)."
     )
     assert caption(replace(RATES, points={"a": [Point(0, 1.0), Point(2, 3.0)]})) == (
-        "Mpps, from the lowest: iptables-legacy 1.00, ebpflb XDP 3.00 (3.00x)."
+        "Mpps, iptables-legacy 1.00, ebpflb XDP 3.00 (3.00x)."
+    )
+    by_way = {"tc": [Point(0, 1.0), Point(1, 2.0)], "XDP": [Point(2, 3.0)], "none": []}
+    assert caption(replace(RATES, points=by_way)) == (
+        "Mpps, tc: iptables-legacy 1.00, ebpflb tc 2.00 (2.00x). XDP: ebpflb XDP 3.00."
     )
     assert caption(Series("hollow", "Hollow", "x", "y", {"a": []})) == "Nothing could be measured."
 
