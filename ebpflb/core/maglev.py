@@ -3,21 +3,25 @@
 Knows identities, weights and a seed, the same on every node; knows nothing of backend ids, addresses or services.
 
     identities, weights, size, seed --maglev_table--> for each slot, the index of an identity
+    many sets of identities --maglev_tables--> the same for each, computed together
 
 Each backend prefers the slots in an order of its own: from ``offset`` in steps of ``skip``, both hashed from its
 identity. Backends take turns; at its turn a backend takes the slot it likes best of those still free. The result
-is the paper's, exactly. Most of the paper's work is the last few turns of a table, which search long for a free
-slot: for these numpy computes beforehand, for all backends at once, which free slots each of them likes best.
+is the paper's, exactly, whichever way it is computed (ADR 29): turn by turn (``maglev_walk.py``) where there is
+little to do, else by numpy for all backends at once (``maglev_claims.py``).
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from hashlib import blake2b
-from math import log
-from typing import NamedTuple
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
+
+from ebpflb.core.maglev_claims import Steps, first_turns, last_turns
+from ebpflb.core.maglev_walk import Walks, last_slots, slots_by_turn
 
 Indexes = npt.NDArray[np.uint32]
 _Ints = npt.NDArray[np.int64]
@@ -29,31 +33,22 @@ SIZES = (251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65537, 131071, 262139, 
 """Primes: any skip then visits every slot."""
 
 _SLOTS_PER_BACKEND = 100
-_SEARCH_PART = 16
-"""The last 1/16 of the turns is searched for by numpy: they take about three quarters of all probes."""
+_DIGEST_BYTES = 24
+"""Three words, big-endian: a backend's place in the order of turns, its offset, its skip."""
 
-_SEARCH_FROM = 2039
-"""Smaller tables are done before numpy has warmed up."""
+_LARGE = 400
+"""From so many backends on, one table alone keeps numpy busy."""
+_LARGE_LEFT = 16
+"""1/16 of the turns of a large table is searched for turn by turn: claims would mostly fail."""
 
-_SPARE = 1.25
-"""How much longer than on average needed a search is: few backends then have to search on by themselves."""
-
-
-class _Walks(NamedTuple):
-    """The backends that take part, in their order of turns, and how each walks through the slots."""
-
-    indexes: list[int]
-    weights: list[int]
-    at: list[int]
-    """The slot from which a backend's search goes on: its offset, then the slot it took last."""
-    skips: list[int]
-
-
-class _Search(NamedTuple):
-    """Free slots that numpy found for the turns up to ``end``, best first, by backend."""
-
-    end: int
-    favourites: dict[int, Iterator[int]]
+_TOGETHER = 64
+"""From so many tables of one shape on, numpy is faster than a loop for each."""
+_TOGETHER_LEFT = 12
+"""1/12 of the turns is left to ``last_turns``."""
+_MOST_BACKENDS = 1 << 14
+"""Of all tables that are computed together: their state stays in the cache."""
+_MOST_CHOICES = 1 << 22
+"""Backends times slots that ``last_turns`` weighs at a time: 16 MB."""
 
 
 def table_size(backends: int) -> int:
@@ -67,25 +62,63 @@ def maglev_table(identities: Sequence[bytes], weights: Sequence[int], size: int,
     ``size`` is a prime. Backends with weight 0 are left out. The order of the input does not matter: it only
     determines what the indexes mean.
     """
-    walks = _walks(identities, weights, size, seed)
-    if not walks.indexes:
-        return np.empty(0, dtype=np.uint32)
-    owners = _populate(walks, _turns(walks.weights, size), size)
-    return np.array(walks.indexes, dtype=np.uint32)[owners]
-
-
-def _walks(identities: Sequence[bytes], weights: Sequence[int], size: int, seed: bytes) -> _Walks:
-    rows = []
-    for index, (identity, weight) in enumerate(zip(identities, weights, strict=True)):
-        if weight > 0:
-            digest = blake2b(identity, key=seed, digest_size=24).digest()
-            offset = int.from_bytes(digest[8:16], "big") % size
-            skip = int.from_bytes(digest[16:], "big") % (size - 1) + 1
-            rows.append((digest[:8], identity, index, weight, offset, skip))
-    rows.sort()
-    return _Walks(
-        [row[2] for row in rows], [row[3] for row in rows], [row[4] for row in rows], [row[5] for row in rows]
+    ranked = sorted(
+        (blake2b(identity, key=seed, digest_size=_DIGEST_BYTES).digest(), identity, index, weight)
+        for index, (identity, weight) in enumerate(zip(identities, weights, strict=True))
+        if weight > 0
     )
+    if not ranked:
+        return np.empty(0, dtype=np.uint32)
+    digests, _, indexes, shares = zip(*ranked, strict=True)
+    steps = _steps(digests, 1, size)
+    turns = _turns(shares, size)
+    is_large = _LARGE <= len(ranked) <= size // 2 and min(shares) == max(shares)
+    owners = _large(steps, turns) if is_large else _small(steps, turns)
+    return np.array(indexes, dtype=np.uint32)[owners]
+
+
+def maglev_tables(sets: Sequence[Sequence[bytes]], size: int, seed: bytes = SEED) -> list[Indexes]:
+    """Return ``maglev_table(identities, [1, 1, ...], size, seed)`` of each set, for many sets in less time.
+
+    Sets with equally many identities are computed together, if there are at least 64 of them.
+    """
+    tables: list[Indexes] = [np.empty(0, dtype=np.uint32)] * len(sets)
+    by_count: dict[int, list[int]] = defaultdict(list)
+    for position, identities in enumerate(sets):
+        by_count[len(identities)].append(position)
+    for count, positions in by_count.items():
+        most = _most_together(count, size)
+        while count > 1 and min(len(positions), most) >= _TOGETHER:
+            chosen, positions = positions[:most], positions[most:]  # noqa: PLW2901 - what is left of the group
+            for position, table in zip(chosen, _together([sets[each] for each in chosen], size, seed), strict=True):
+                tables[position] = table
+        for position in positions:
+            tables[position] = maglev_table(sets[position], [1] * count, size, seed)
+    return tables
+
+
+def _most_together(count: int, size: int) -> int:
+    return min(_MOST_BACKENDS, _MOST_CHOICES // (size // _TOGETHER_LEFT + count)) // max(count, 1)
+
+
+def _together(sets: Sequence[Sequence[bytes]], size: int, seed: bytes) -> Indexes:
+    """Return the tables of sets of equal length, shape (sets, slots)."""
+    tables, count = len(sets), len(sets[0])
+    digests = [blake2b(each, key=seed, digest_size=_DIGEST_BYTES).digest() for each in chain.from_iterable(sets)]
+    firsts = np.frombuffer(b"".join(digests), dtype=">u8")[::3].reshape(tables, count)
+    order = np.argsort(firsts, axis=1, kind="stable")
+    ranks = (order + np.arange(tables)[:, None] * count).ravel().tolist()
+    steps = _steps([digests[rank] for rank in ranks], tables, size)
+    turns = (size - size // _TOGETHER_LEFT) // count * count
+    owners = first_turns(steps, turns)
+    last_turns(steps, owners, turns)
+    return np.take_along_axis(order.astype(np.uint32), owners % count, axis=1)
+
+
+def _steps(digests: Sequence[bytes], tables: int, size: int) -> Steps:
+    words = np.frombuffer(b"".join(digests), dtype=">u8").reshape(tables, -1, 3)
+    offsets = (words[:, :, 1] % np.uint64(size)).astype(np.int64)
+    return Steps(offsets, (words[:, :, 2] % np.uint64(size - 1)).astype(np.int64) + 1, size)
 
 
 def _turns(weights: Sequence[int], size: int) -> _Ints:
@@ -96,7 +129,7 @@ def _turns(weights: Sequence[int], size: int) -> _Ints:
     """
     count, heaviest = len(weights), max(weights)
     if min(weights) == heaviest:
-        return np.arange(size, dtype=np.int64) % count
+        return np.resize(np.arange(count, dtype=np.int64), size)
     rounds = -(-size * heaviest // sum(weights))
     while sum(rounds * weight // heaviest for weight in weights) < size:
         rounds += 1
@@ -108,81 +141,24 @@ def _turns(weights: Sequence[int], size: int) -> _Ints:
     return backend[np.lexsort((backend, in_round))][:size]
 
 
-def _populate(walks: _Walks, turns: _Ints, size: int) -> _Ints:
-    """Return the backend of each slot, as its position in ``walks``."""
-    _, _, at, skips = walks
-    free = bytearray(b"\1") * size  # the fastest sequence to probe; numpy reads it in place
-    is_free = np.frombuffer(free, dtype=np.bool_)
-    taken: list[int] = []
-    begin = size - size // _SEARCH_PART if size >= _SEARCH_FROM else size
-    for backend in turns[:begin].tolist():
-        slot, skip = at[backend], skips[backend]
-        while not free[slot]:
-            slot = (slot + skip) % size
-        free[slot] = 0
-        at[backend] = slot
-        taken.append(slot)
-    while begin < size:
-        end, favourites = _search(walks, turns, begin, is_free)
-        for backend in turns[begin:end].tolist():
-            for slot in favourites[backend]:
-                if free[slot]:
-                    break
-            else:
-                slot = at[backend]
-                while not free[slot]:
-                    slot = (slot + skips[backend]) % size
-            free[slot] = 0
-            at[backend] = slot
-            taken.append(slot)
-        begin = end
-    table = np.empty(size, dtype=np.int64)
-    table[taken] = turns
-    return table
+def _small(steps: Steps, turns: _Ints) -> _Ints:
+    """Return the backend of each slot of one table, as its place in the order of turns."""
+    owners = np.empty(steps.size, dtype=np.int64)
+    walks = Walks(steps.offsets[0].tolist(), steps.skips[0].tolist())
+    owners[slots_by_turn(walks, turns, bytearray(b"\1") * steps.size)] = turns
+    return owners
 
 
-def _search(walks: _Walks, turns: _Ints, begin: int, is_free: npt.NDArray[np.bool_]) -> _Search:
-    """Find free slots for the backends of the next turns, best first; return also the turn that they reach to.
-
-    While many slots are left, each backend's walk is followed for as far as its turns among half of them will
-    probably need; a backend whose list ends goes on by itself. In the end all free slots are put in its order.
-    """
-    left = len(turns) - begin
-    if left * min(left, len(walks.at)) <= len(turns):
-        backends = np.unique(turns[begin:])
-        return _Search(len(turns), _ranked(walks, backends, is_free))
-    end = begin + left // 2
-    backends, counts = np.unique(turns[begin:end], return_counts=True)
-    widths = (counts * (_SPARE * 2 * log(2) * len(turns) / left)).astype(np.int64) + 1
-    return _Search(end, _followed(walks, backends, widths, is_free))
-
-
-def _followed(
-    walks: _Walks, backends: _Ints, widths: _Ints, is_free: npt.NDArray[np.bool_]
-) -> dict[int, Iterator[int]]:
-    """Return the free ones among the next ``widths`` slots of each backend's walk."""
-    skips = np.array(walks.skips)[backends]
-    ends = np.cumsum(widths)
-    slots = np.arange(ends[-1]) * np.repeat(skips, widths)
-    slots += np.repeat(np.array(walks.at)[backends] - (ends - widths) * skips, widths)
-    slots -= slots // len(is_free) * len(is_free)
-    kept = is_free[slots]
-    return _split(backends, slots[kept].tolist(), np.cumsum(kept)[ends - 1])
-
-
-def _ranked(walks: _Walks, backends: _Ints, is_free: npt.NDArray[np.bool_]) -> dict[int, Iterator[int]]:
-    """Return all free slots in the order of each backend's walk: a slot's place in it is distance / skip, mod size."""
-    size = len(is_free)
-    free = np.flatnonzero(is_free)
-    inverses = np.array([pow(walks.skips[backend], -1, size) for backend in backends.tolist()])
-    places = (free - np.array(walks.at)[backends, None]) % size * inverses[:, None] % size
-    slots = free[np.argsort(places, axis=1)]
-    return _split(backends, slots.ravel().tolist(), len(free) * np.arange(1, len(backends) + 1))
-
-
-def _split(backends: _Ints, slots: list[int], ends: _Ints) -> dict[int, Iterator[int]]:
-    lists, start = {}, 0
-    for backend, end in zip(backends.tolist(), ends.tolist(), strict=True):
-        lists[backend] = iter(slots[start:end])
-        start = end
-    return lists
+def _large(steps: Steps, turns: _Ints) -> _Ints:
+    """Return the same for a table of many backends of equal weight."""
+    size, count = steps.size, steps.offsets.shape[1]
+    begin = (size - size // _LARGE_LEFT) // count * count
+    turn_of = first_turns(steps, begin)[0]
+    slots = np.empty(size, dtype=np.int64)
+    taken = np.flatnonzero(turn_of < begin)
+    slots[turn_of[taken]] = taken
+    walks = Walks(slots[begin - count : begin].tolist(), steps.skips[0].tolist())
+    slots[begin:] = last_slots(walks, turns[begin:], bytearray(turn_of == begin))
+    owners = np.empty(size, dtype=np.int64)
+    owners[slots] = turns
+    return owners

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ebpflb.core import maglev
-from ebpflb.core.maglev import SEED, SIZES, maglev_table, table_size
+from ebpflb.core import maglev, maglev_walk
+from ebpflb.core.maglev import SEED, SIZES, maglev_table, maglev_tables, table_size
 from tests.unit.core.paper import populate
 
 
@@ -49,9 +49,45 @@ def test_the_result_does_not_depend_on_what_numpy_searched_for(monkeypatch: pyte
     names = identities(300)
     expected = maglev_table(names, [1] * 300, 32749)
     for part, spare in ((1, 1.25), (3, 0.1), (16, 0.0), (64, 3.0)):
-        monkeypatch.setattr(maglev, "_SEARCH_PART", part)
-        monkeypatch.setattr(maglev, "_SPARE", spare)
+        monkeypatch.setattr(maglev_walk, "_SEARCH_PART", part)
+        monkeypatch.setattr(maglev_walk, "_SPARE", spare)
         assert np.array_equal(maglev_table(names, [1] * 300, 32749), expected), (part, spare)
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(400, 65537), (1000, 65537), (1000, 2003), (401, 809), (600, 1021), (500, 7)]
+)
+def test_a_large_table_is_the_paper_s(count: int, size: int) -> None:
+    names = identities(count)
+    assert maglev_table(names, [1] * count, size).tolist() == populate(names, [1] * count, size, SEED)
+
+
+@pytest.mark.parametrize(
+    ("tables", "count", "size"),
+    [(70, 10, 1021), (64, 2, 251), (70, 1, 251), (66, 5, 509), (64, 20, 2039), (65, 12, 7), (3, 4, 509), (70, 0, 251)],
+)
+def test_tables_computed_together_are_those_computed_alone(tables: int, count: int, size: int) -> None:
+    sets = [[b"10.%d.0.%d" % (table, number) for number in range(count)] for table in range(tables)]
+    together = maglev_tables(sets, size)
+    assert [table.tolist() for table in together] == [populate(names, [1] * count, size, SEED) for names in sets]
+    assert all(table.dtype == np.uint32 for table in together)
+
+
+def test_sets_of_many_sizes_may_be_mixed() -> None:
+    sets = [[b"10.%d.0.%d" % (table, number) for number in range(table % 4)] for table in range(330)]
+    for names, table in zip(sets, maglev_tables(sets, 509, b"other"), strict=True):
+        assert np.array_equal(table, maglev_table(names, [1] * len(names), 509, b"other"))
+
+
+def test_more_tables_than_are_computed_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maglev, "_MOST_BACKENDS", 200)
+    sets = [[b"%d.%d" % (table, number) for number in range(3)] for table in range(150)]
+    for names, table in zip(sets, maglev_tables(sets, 509), strict=True):
+        assert table.tolist() == populate(names, [1] * 3, 509, SEED)
+
+
+def test_without_sets_there_are_no_tables() -> None:
+    assert maglev_tables([], 251) == []
 
 
 def test_equal_weights_get_equal_counts() -> None:
