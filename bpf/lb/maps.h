@@ -15,9 +15,10 @@ BPF_TABLE_PINNED("array", u32, struct lb_slot_line, slots, LB_MAX_SLOT_LINES, LB
 BPF_TABLE_PINNED("array", u32, struct lb_backend, backends, LB_MAX_BACKENDS, LB_PIN_DIR "/backends");
 BPF_TABLE_PINNED("hash", struct lb_member_key, struct lb_member, members, LB_MAX_MEMBERS,
 		 LB_PIN_DIR "/members", BPF_F_NO_PREALLOC);
-BPF_TABLE_PINNED("hash", addr_t, struct lb_node_addr, node_addrs, LB_MAX_NODE_ADDRS,
-		 LB_PIN_DIR "/node_addrs");
-BPF_TABLE_PINNED("hash", u32, struct lb_device, devices, LB_MAX_DEVICES, LB_PIN_DIR "/devices");
+BPF_TABLE_PINNED("hash", addr_t, struct lb_node_addr, node_addrs, LB_MAX_NODE_ADDRS, LB_PIN_DIR "/node_addrs",
+		 BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("hash", u32, struct lb_device, devices, LB_MAX_DEVICES, LB_PIN_DIR "/devices",
+		 BPF_F_NO_PREALLOC);
 
 BPF_TABLE_PINNED("hash", struct lb_local_backend_key, u32, local_backends, LB_MAX_LOCAL_BACKENDS,
 		 LB_PIN_DIR "/local_backends", BPF_F_NO_PREALLOC);
@@ -26,7 +27,7 @@ BPF_TABLE_PINNED("lpm_trie", struct lb_source_range_key, u32, source_ranges, LB_
 BPF_TABLE_PINNED("lpm_trie", struct lb_service_cidr_key, u32, service_cidrs, LB_MAX_SERVICE_CIDRS,
 		 LB_PIN_DIR "/service_cidrs", BPF_F_NO_PREALLOC);
 BPF_TABLE_PINNED("array", u32, struct lb_config, config, 1, LB_PIN_DIR "/config");
-BPF_TABLE_PINNED("hash", u64, u32, opt_outs, LB_MAX_OPT_OUTS, LB_PIN_DIR "/opt_outs");
+BPF_TABLE_PINNED("hash", u64, u32, opt_outs, LB_MAX_OPT_OUTS, LB_PIN_DIR "/opt_outs", BPF_F_NO_PREALLOC);
 
 /* Written and read by Python only: names for people and for the restoration of ids. */
 BPF_TABLE_PINNED("hash", u32, struct lb_service, services, LB_MAX_SERVICES, LB_PIN_DIR "/services",

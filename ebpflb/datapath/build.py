@@ -41,9 +41,9 @@ class MapSizes:
     frontends: int = 65_536
     backends: int = 131_072
     services: int = 65_536
-    members: int = 262_144
-    slots: int = 4_194_304
-    """u32 slots; 16 of them are one map entry of 64 bytes."""
+    members: int = 131_072
+    slots: int = 1_048_576
+    """u32 slots; 16 of them are one map entry of 64 bytes, and the least that a service port takes (ADR 29)."""
     flows: int = 524_288
     """Entries; a flow takes two. Memory is taken as flows come (BPF_F_NO_PREALLOC)."""
     affinity: int = 65_536

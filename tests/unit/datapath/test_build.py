@@ -63,7 +63,7 @@ def test_flags_carry_their_values() -> None:
         "-DLB_HOST_NETNS_COOKIE=1099511627776ULL",
         "-DLB_HAVE_SET_RETVAL=1",
         "-DLB_MAX_FLOWS=524288",
-        "-DLB_MAX_SLOT_LINES=262144",
+        "-DLB_MAX_SLOT_LINES=65536",
     }
 
 
