@@ -17,7 +17,10 @@
 #include "lb/translate.h"
 #include "lb/nat.h"
 #include "lb/dsr.h"
+#include "lb/shortcut.h"
 #include "lb/work.h"
+
+#define LB_XDP_GO_ON (-1) /* not an action: the long way decides */
 
 static __always_inline int lb_send(lb_ctx *ctx, const struct lb_next_hop *hop)
 {
@@ -55,20 +58,67 @@ static __always_inline int lb_act(lb_ctx *ctx, const struct lb_packet *packet,
 	return XDP_PASS;
 }
 
-int LB_NAME(lb_xdp_in)(lb_ctx *ctx)
+/* The way of most packets: of strangers, and of flows that have been here a moment ago. */
+static __always_inline int lb_take_shortcut(lb_ctx *ctx)
+{
+	const struct lb_shortcut *shortcut;
+	struct lb_glance at;
+	u32 *macs;
+
+	if (!lb_glance_at(ctx, &at))
+		return LB_XDP_GO_ON;
+	if (lb_is_a_strangers(&at))
+		return XDP_PASS;
+	shortcut = at.is_established ? lb_shortcut_find(&at) : NULL;
+	if (!shortcut)
+		return LB_XDP_GO_ON;
+	lb_shortcut_rewrite(&at, shortcut);
+	if (!shortcut->ifindex) {
+		lb_count(LB_COUNTER_DELIVERED);
+		return XDP_PASS;
+	}
+	macs = (u32 *)((void *)at.ip - ETH_HLEN);
+	macs[0] = shortcut->macs[0];
+	macs[1] = shortcut->macs[1];
+	macs[2] = shortcut->macs[2];
+	lb_count(LB_COUNTER_FORWARDED);
+	return shortcut->ifindex == ctx->ingress_ifindex ? XDP_TX : bpf_redirect(shortcut->ifindex, 0);
+}
+
+/* Does the flow's next packet need nothing that this one needed? In `pending` each packet is noted. */
+static __always_inline bool lb_is_worth_a_shortcut(const struct lb_work *item, const struct lb_found *found)
+{
+	return !found->is_pending && item->packet.seen == LB_SEEN_DATA &&
+	       !(item->translation.flow.flags & LB_FLOW_DSR);
+}
+
+static __always_inline int lb_take_long_way(lb_ctx *ctx)
 {
 	struct lb_work *item = lb_work_begin();
+	u32 changes = lb_changes(); /* before anything is asked that may change */
 	struct lb_found found = {};
 	enum lb_verdict verdict;
+	bool is_recalled;
 
 	if (!item)
 		return XDP_PASS;
 	verdict = lb_parse(ctx, ETH_HLEN, &item->packet, true);
 	if (verdict == LB_CONTINUE)
 		verdict = lb_recall(&item->packet, LB_FROM_UPLINK, false, &found, &item->translation.flow);
+	is_recalled = verdict == LB_CONTINUE;
 	if (verdict == LB_UNKNOWN)
 		verdict = lb_claim(ctx, &item->packet, LB_FROM_UPLINK, found, &item->translation);
 	if (verdict == LB_CONTINUE)
 		verdict = lb_follow(ctx, &item->packet, &item->translation);
+	if (is_recalled && (verdict == LB_FORWARD || verdict == LB_DELIVER) &&
+	    lb_is_worth_a_shortcut(item, &found))
+		lb_shortcut_draw(&item->packet, &item->translation, verdict == LB_FORWARD, changes);
 	return lb_act(ctx, &item->packet, &item->translation, verdict);
+}
+
+int LB_NAME(lb_xdp_in)(lb_ctx *ctx)
+{
+	int action = lb_take_shortcut(ctx);
+
+	return action == LB_XDP_GO_ON ? lb_take_long_way(ctx) : action;
 }

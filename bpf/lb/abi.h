@@ -195,6 +195,17 @@ struct lb_config {
 	u32 flags; /* enum lb_config_flag */
 };
 
+/* The bits of `marks`: lb/marks.h says which one is an address's. */
+#define LB_MARK_BITS   20
+#define LB_MARK_WORDS  (1 << (LB_MARK_BITS - 6))
+#define LB_MARK_FACTOR 0x9e3779b1u
+
+/* How often something has changed that established flows rest on. Each half has one writer, and wraps. */
+struct lb_changes {
+	u32 taken_back; /* flows, by programs */
+	u32 written;	/* rows of backends and devices, by Python */
+};
+
 /* A range that ClusterIPs are taken from. */
 struct lb_service_cidr_key {
 	u32 prefix_length;

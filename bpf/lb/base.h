@@ -49,6 +49,24 @@ static __always_inline u32 lb_age(u32 stamp)
 	return age < 0 ? 0 : age;
 }
 
+/* How often something has changed that translations rest on: whoever has kept one must ask again. */
+static __always_inline u32 lb_changes(void)
+{
+	u32 zero = 0;
+	volatile struct lb_changes *row = changes.lookup(&zero);
+
+	return row ? row->taken_back + row->written : 0;
+}
+
+static __always_inline void lb_note_taken_back(void)
+{
+	u32 zero = 0;
+	struct lb_changes *row = changes.lookup(&zero);
+
+	if (row)
+		__sync_fetch_and_add(&row->taken_back, 1);
+}
+
 /* clang would make a mask of a bit that decides about a pointer, and the verifier forbids that. */
 static __always_inline bool lb_is_set(u32 bits)
 {

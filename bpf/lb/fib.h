@@ -13,7 +13,7 @@
 
 struct lb_next_hop {
 	u32 ifindex;
-	u32 mtu; /* of LB_TOO_BIG */
+	u32 mtu; /* of LB_TOO_BIG; at XDP: what fits, or is known to fit */
 #ifdef LB_XDP
 	u8 macs[2 * ETH_ALEN]; /* destination, source */
 #else
@@ -83,6 +83,8 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 	    bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
 		return lb_leave_to_tc();
 	hop->ifindex = fib.ifindex;
+	hop->mtu =
+		fib.tot_len; /* since 5.12 the route's MTU; before, this packet's length: longer ones ask anew */
 	device = devices.lookup(&hop->ifindex);
 	if (!device || !(device->flags & LB_DEVICE_XDP))
 		return lb_leave_to_tc();

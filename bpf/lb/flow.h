@@ -236,6 +236,7 @@ static __always_inline void lb_flow_remove(struct lb_tuple *key, const struct lb
 	}
 	flows.delete(key);
 	pending.delete(key);
+	lb_note_taken_back();
 }
 
 #endif

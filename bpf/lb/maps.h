@@ -51,6 +51,8 @@ BPF_TABLE_PINNED("lru_hash", struct lb_sock_key, struct lb_sock_origin, sock_ori
 		 LB_PIN_DIR "/sock_origins");
 BPF_TABLE_PINNED("lru_hash", struct lb_sock_key, struct lb_sock_choice, sock_choices, LB_MAX_SOCKETS,
 		 LB_PIN_DIR "/sock_choices");
+BPF_TABLE_PINNED("array", u32, u64, marks, LB_MARK_WORDS, LB_PIN_DIR "/marks", BPF_F_MMAPABLE);
+BPF_TABLE_PINNED("array", u32, struct lb_changes, changes, 1, LB_PIN_DIR "/changes", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("percpu_array", u32, u64, counters, LB_COUNTER_MAX, LB_PIN_DIR "/counters");
 
 #endif

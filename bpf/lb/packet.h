@@ -22,11 +22,13 @@ typedef struct ipv6hdr lb_iphdr;
 
 #ifdef LB_XDP
 /* XDP leaves all that is unusual to tc: offsets are constants there. */
-#define LB_L3_OFFSET(packet) ((void)(packet), (u32)ETH_HLEN)
-#define LB_L4_OFFSET(packet) ((void)(packet), (u32)(ETH_HLEN + sizeof(lb_iphdr)))
+#define LB_L3_OFFSET(packet)	((void)(packet), (u32)ETH_HLEN)
+#define LB_L4_OFFSET(packet)	((void)(packet), (u32)(ETH_HLEN + sizeof(lb_iphdr)))
+#define LB_OUTER_LENGTH(packet) ((void)(packet), 0u)
 #else
-#define LB_L3_OFFSET(packet) ((packet)->l3_offset)
-#define LB_L4_OFFSET(packet) ((packet)->l4_offset)
+#define LB_L3_OFFSET(packet)	((packet)->l3_offset)
+#define LB_L4_OFFSET(packet)	((packet)->l4_offset)
+#define LB_OUTER_LENGTH(packet) ((packet)->outer_bytes)
 #endif
 
 enum lb_packet_kind {

@@ -114,7 +114,7 @@ static __always_inline enum lb_verdict lb_parse(lb_ctx *ctx, u32 l3_offset, stru
 	verdict = lb_parse_l3(ctx, packet, plain);
 	if (verdict != LB_CONTINUE || packet->kind == LB_LATER_FRAGMENT)
 		return verdict;
-	return lb_parse_l4(ctx, LB_L4_OFFSET(packet) + packet->outer_bytes, packet, plain);
+	return lb_parse_l4(ctx, LB_L4_OFFSET(packet) + LB_OUTER_LENGTH(packet), packet, plain);
 }
 
 #endif

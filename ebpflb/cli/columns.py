@@ -138,6 +138,8 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     "datagrams": (*_DATAGRAM, _maybe("source_port"), _maybe("destination_port"), _field("waiting"), _AGE),
     "held_fragments": (*_DATAGRAM, _field("number"), _field("length")),
     "counters": (_field("counter"), _field("value")),
+    "marks": (_field("bit"),),
+    "changes": (_field("taken_back"), _field("written")),
 }
 """By the map's name."""
 

@@ -32,7 +32,7 @@ def command(maps: tuple[str, ...], service: str | None, output: str, instance: s
 
     Without a MAP, all: frontends, backends, slots, services, members, affinity, flows, pending, sock_origins,
     sock_choices, node_addrs, devices, local_backends, source_ranges, opt_outs, service_cidrs, config, datagrams,
-    held_fragments, counters.
+    held_fragments, counters, marks, changes.
     Devices have the names that they have in the current network namespace.
     """
     _check(maps, service)

@@ -1,4 +1,4 @@
-"""Decodes the maps that the programs write: flows, affinity, sockets, datagrams in fragments, counters.
+"""Decodes the maps that the programs write: flows, affinity, sockets, datagrams in fragments, counters; and marks.
 
 Pure: arrays of map entries in, plain rows out. Must not know how maps are read, nor what time it is: ages are counted
 from the jiffies that the caller read.
@@ -231,6 +231,22 @@ def decode_counters(context: FlowContext, keys: Rows, values: Rows) -> list[Row]
     ]
 
 
+def decode_marks(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:
+    """Return the bits that are set, by number: each stands for the addresses that hash to it."""
+    del context
+    words = ((number, bits) for number, bits in zip(keys.tolist(), values.tolist(), strict=True) if bits)
+    return [{"bit": 64 * number + place} for number, bits in words for place in range(64) if bits >> place & 1]
+
+
+def decode_changes(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:
+    """Return how often what flows rest on has changed."""
+    del context, keys
+    return [
+        {"taken_back": taken_back, "written": written}
+        for taken_back, written in zip(values["taken_back"].tolist(), values["written"].tolist(), strict=True)
+    ]
+
+
 Decoder = Callable[[FlowContext, Rows, Rows], list[Row]]
 
 FLOW_MAPS: Mapping[str, Decoder] = {
@@ -242,5 +258,7 @@ FLOW_MAPS: Mapping[str, Decoder] = {
     "sock_origins": decode_sock_origins,
     "sock_choices": decode_sock_choices,
     "counters": decode_counters,
+    "marks": decode_marks,
+    "changes": decode_changes,
 }
 """By the map's name."""

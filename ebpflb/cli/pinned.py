@@ -21,7 +21,7 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import PinnedMapStore, open_map
 from ebpflb.errors import EbpflbError
 
-OF_THE_NODE = frozenset({*NODE_MAPS, "datagrams", "held_fragments", "counters"})
+OF_THE_NODE = frozenset({*NODE_MAPS, "datagrams", "held_fragments", "counters", "marks", "changes"})
 """They belong to the node, not to a service."""
 
 

@@ -174,3 +174,9 @@ SERVICE_NAME_BYTES = 200
 
 HELD_BYTES = 2040
 """Length of ``lb_held_fragment.frame``."""
+
+MARK_BITS = 20
+"""Bits of the map ``marks``, as a power of two (``LB_MARK_BITS``)."""
+
+MARK_FACTOR = 0x9E3779B1
+"""By which an address becomes the number of its bit (``LB_MARK_FACTOR``)."""

@@ -85,6 +85,8 @@ _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
     "datagrams": (_DATAGRAM, "sport:be16 dport:be16 is_known:u32 held:u32 released:u32 last_seen:u32"),
     "held_fragments": ("datagram:datagram number:u32", f"length:u32 pad:u32 frame:u8*{HELD_BYTES}"),
     "counters": ("u32", "u64"),
+    "marks": ("u32", "u64"),
+    "changes": ("u32", "taken_back:u32 written:u32"),
 }
 
 MAP_NAMES = tuple(_SCHEMA)

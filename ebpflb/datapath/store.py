@@ -20,6 +20,7 @@ from ebpflb.datapath import libbpf
 from ebpflb.datapath.codec import pack_keys, pack_values, unpack
 from ebpflb.datapath.layout import check_layout
 from ebpflb.datapath.maps import BpfMap, RowError, Rows
+from ebpflb.datapath.marks import Marks
 from ebpflb.datapath.pins import Pins
 from ebpflb.errors import MapError
 from ebpflb.reconcile.describe import describe_key
@@ -52,6 +53,9 @@ class PinnedMapStore:
             slots = stack.enter_context(open_map(pins, family, "slots"))
             self._slot_capacity = slots.info.max_entries * SLOTS_PER_LINE
             self._memory = stack.enter_context(_mapped(slots, self._slot_capacity * _SLOT_BYTES))
+            marks, changes = (stack.enter_context(open_map(pins, family, name)) for name in ("marks", "changes"))
+            self._marks = Marks(marks, changes, family)
+            stack.callback(self._marks.close)
             self._resources = stack.pop_all()
         self._slots: Slots = np.frombuffer(self._memory, np.uint32)
 
@@ -89,7 +93,10 @@ class PinnedMapStore:
 
     def read(self) -> Tables:
         """Read all rows, and the contents of every range inside the map that a frontend names."""
-        rows = {table.value: unpack(table, *self._maps[table].read()) for table in TableName}
+        packed = {table: self._maps[table].read() for table in TableName}
+        for table in TableName:  # rows that were written by a version that set no marks
+            self._marks.mark(table, *packed[table])
+        rows = {table.value: unpack(table, *packed[table]) for table in TableName}
         frontends = rows[TableName.FRONTENDS.value].values()
         spans = {span for frontend in frontends for span in (frontend.cluster, frontend.local) if span.length}
         slots = {span: self._slice(span).copy() for span in spans if self._holds(span)}
@@ -125,13 +132,18 @@ class PinnedMapStore:
 
     def _update(self, table: TableName, keys: Sequence[Any], values: Collection[Any]) -> list[RowFailure]:
         packed = pack_keys(table, self._family, keys), pack_values(table, self._family, values)
-        return _failures("put", table, keys, self._maps[table].update(*packed))
+        self._marks.mark(table, *packed)
+        errors = self._maps[table].update(*packed)
+        self._marks.note_change(table)
+        return _failures("put", table, keys, errors)
 
     def _remove(self, table: TableName, keys: Sequence[Any]) -> list[RowFailure]:
         packed = pack_keys(table, self._family, keys)
-        if table not in _ARRAYS:
-            return _failures("delete", table, keys, self._maps[table].delete(packed))
-        errors = self._maps[table].update(packed, self._cleared(table, packed))
+        if table in _ARRAYS:
+            errors = self._maps[table].update(packed, self._cleared(table, packed))
+        else:
+            errors = self._maps[table].delete(packed)
+        self._marks.note_change(table)
         return _failures("delete", table, keys, errors)
 
     def _cleared(self, table: TableName, keys: Rows) -> Rows:

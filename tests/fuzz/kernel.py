@@ -35,6 +35,7 @@ _XDP_MD = struct.Struct("=IIIIII")
 _XDP_DATA_END = 4
 _SIZES = MapSizes(256, 256, 64, 256, 4096, 4096, 4096, 64, 64, 64)
 _ANY = 0
+_ALL_MARKED = b"\xff" * 8
 
 
 def link_addresses() -> dict[int, bytes]:
@@ -56,18 +57,21 @@ class Maps:
         }
         lib = libbpf.library()
         self._look_up, self._next = lib.bpf_map_lookup_elem, lib.bpf_map_get_next_key
+        self._mark_everything()
 
     def put(self, name: str, key: bytes, value: bytes) -> None:
         """Insert or replace a row."""
         info = self._info[name]
         assert (len(key), len(value)) == (info.key_size, info.value_size), f"{name}: {len(key)}, {len(value)}, {info}"
-        self._checked(name, libbpf.call("bpf_map_update_elem", self._handles[name].fileno(), key, value, _ANY))
+        self._write(name, key, value)
+        self._note_change()
 
     def delete(self, name: str, key: bytes) -> None:
         """Remove a row; one that is not there is no error."""
         result = libbpf.call("bpf_map_delete_elem", self._handles[name].fileno(), key)
         if result != -errno.ENOENT:
             self._checked(name, result)
+        self._note_change()
 
     def get(self, name: str, key: bytes) -> bytes | None:
         """Return a row's value."""
@@ -97,6 +101,20 @@ class Maps:
             self._checked(name, self._look_up(self._handles[name].fileno(), key, buffer))
             totals.append(sum(struct.unpack(f"={cpus}Q", buffer.raw)))
         return totals
+
+    def _write(self, name: str, key: bytes, value: bytes) -> None:
+        self._checked(name, libbpf.call("bpf_map_update_elem", self._handles[name].fileno(), key, value, _ANY))
+
+    def _mark_everything(self) -> None:
+        """Have XDP look at every packet: what has no mark it leaves to tc, which the reference knows nothing of."""
+        for index in range(self._info["marks"].max_entries):
+            self._write("marks", _U32.pack(index), _ALL_MARKED)
+
+    def _note_change(self) -> None:
+        """Have XDP forget what it has kept of flows, as it must whenever a writer like this one was there."""
+        key = _U32.pack(0)
+        taken_back, written = _TWO.unpack(self.get("changes", key) or bytes(_TWO.size))
+        self._write("changes", key, _TWO.pack(taken_back, (written + 1) & 0xFFFFFFFF))
 
     def _keys(self, name: str) -> Iterator[bytes]:
         fd, size = self._handles[name].fileno(), self._info[name].key_size

@@ -179,6 +179,11 @@ class Datapath:
         """Forget every flow, every affinity and every fragment."""
         for name in (*_FLOW_MAPS, "affinity", "datagrams", "held_fragments"):
             assert not self._maps[name].delete(self._maps[name].read()[0])
+        self._forget_shortcuts()
+
+    def _forget_shortcuts(self) -> None:
+        """Have programs ask for what they have kept of flows: a write of no devices counts as one, too."""
+        assert not self._store.put(TableName.DEVICES, {})
 
     def run(
         self, hook: Hook, frame: bytes, device: Device = Device.UPLINK, *, came_in_by: int = Device.UPLINK
@@ -235,6 +240,7 @@ class Datapath:
             for name, column in zip(names, zip(*source, strict=True), strict=True):
                 array[name] = pack_addresses(column) if name.endswith("addr") else column
         assert not self._maps[table].update(keys, values)
+        self._forget_shortcuts()
 
     def held_fragments(self) -> int:
         """Return how many fragments wait."""
@@ -280,6 +286,7 @@ class Datapath:
         keys, values = self._maps[name].read()
         values[field] = (self.clock.now_jiffies() - jiffies) & 0xFFFFFFFF
         assert not self._maps[name].update(keys, values)
+        self._forget_shortcuts()
 
     def ages(self, stamps: Any) -> Any:
         """Return how many jiffies ago each stamp was taken."""

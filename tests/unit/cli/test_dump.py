@@ -90,6 +90,8 @@ def test_maps_are_read_in_the_order_of_the_schema() -> None:
         "datagrams",
         "held_fragments",
         "counters",
+        "marks",
+        "changes",
     }
     assert set(MAP_NAMES) - set(maps_to_read([], of_service=True)) == of_node
 

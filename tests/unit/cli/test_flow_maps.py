@@ -8,10 +8,12 @@ from ebpflb.cli.flow_maps import (
     FLOW_MAPS,
     FlowContext,
     decode_affinity,
+    decode_changes,
     decode_counters,
     decode_datagrams,
     decode_flows,
     decode_held_fragments,
+    decode_marks,
     decode_sock_choices,
     decode_sock_origins,
 )
@@ -210,6 +212,16 @@ def test_counters_are_named_and_summed(context: FlowContext) -> None:
         {"counter": "forwarded", "value": 6},
         {"counter": "counter_4000", "value": 1 << 40},
     ]
+
+
+def test_marks_are_listed_by_their_numbers(context: FlowContext) -> None:
+    keys, values = np.array([0, 2, 3], np.uint32), np.array([1, 0, 1 << 63 | 2], np.uint64)
+    assert decode_marks(context, keys, values) == [{"bit": 0}, {"bit": 193}, {"bit": 255}]
+
+
+def test_changes_are_one_row(context: FlowContext) -> None:
+    values = np.array([(3, 4)], layout_of("changes", Family.IPV4).value)
+    assert decode_changes(context, np.zeros(1, np.uint32), values) == [{"taken_back": 3, "written": 4}]
 
 
 @pytest.mark.parametrize("name", sorted(FLOW_MAPS.keys() - {"counters"}))

@@ -55,5 +55,10 @@ def test_array_lengths_are_the_header_s() -> None:
     assert f"#define LB_HELD_BYTES {abi.HELD_BYTES}" in HEADER
 
 
+def test_marks_are_the_header_s() -> None:
+    assert re.search(rf"#define LB_MARK_BITS\s+{abi.MARK_BITS}\n", HEADER)
+    assert re.search(rf"#define LB_MARK_FACTOR\s+{abi.MARK_FACTOR:#x}u\n", HEADER)
+
+
 def test_a_family_knows_the_length_of_its_addresses() -> None:
     assert (abi.Family.IPV4.address_bytes, abi.Family.IPV6.address_bytes) == (4, 16)

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The shortest way through XDP, for plain packets that open and end nothing: what became of a flow's last packet
+ * becomes of its next one, without a look-up in a hash and without a question to the kernel's routes.
+ *
+ * A shortcut holds for a few hundredths of a second, then the flow's next packet goes the long way and draws it
+ * anew: by that the flow is seen to live, and follows its route and its neighbour. It holds no longer at all when
+ * something that it rests on has changed (lb_change()). Each CPU has its own: nobody writes what another reads.
+ */
+#ifndef LB_SHORTCUT_H
+#define LB_SHORTCUT_H
+
+#include "lb/base.h"
+#include "lb/csum.h"
+#include "lb/fib.h"
+#include "lb/flow.h"
+#include "lb/marks.h"
+#include "lb/open.h"
+#include "lb/packet.h"
+#include "lb/policy.h"
+
+#define LB_SHORTCUT_BITS    10
+#define LB_SHORTCUT_JIFFIES (LB_HZ / 50 + 1)
+
+struct lb_shortcut {
+	addr_t saddr;
+	addr_t daddr;
+	u32 ports;
+	u32 protocol;
+	addr_t to_saddr;
+	addr_t to_daddr;
+	u32 to_ports;
+	u16 l3_difference; /* of the network header's checksum, TTL included */
+	u16 l4_difference;
+	u32 ifindex; /* 0: the stack delivers */
+	u32 macs[3]; /* destination, source */
+	u32 mtu;     /* of the way to the next hop */
+	u32 drawn;   /* jiffies, low 32 bits */
+	u32 changes; /* lb_changes() when it was drawn */
+};
+
+BPF_PERCPU_ARRAY(shortcuts, struct lb_shortcut, 1 << LB_SHORTCUT_BITS);
+
+/* What the shortest way reads of a frame. Its pointers are good until a helper changes the frame. */
+struct lb_glance {
+	lb_iphdr *ip;
+	u32 *ports; /* both as one word, as they lie in header and tuple */
+	__be16 *checksum;
+	u8 protocol;
+	bool is_established; /* says nothing of a connection's beginning or end */
+};
+
+#if FAMILY == 4
+
+#define LB_IP_PLAIN	 0x45 /* version 4, no options */
+#define LB_IP_FRAGMENTED bpf_htons(LB_IP_MORE_FRAGMENTS | LB_IP_FRAGMENT_OFFSET)
+#define LB_IP_TTL(ip)	 ((ip)->ttl)
+
+static __always_inline bool lb_is_plain(const lb_iphdr *ip)
+{
+	return *(const u8 *)ip == LB_IP_PLAIN && !(ip->frag_off & LB_IP_FRAGMENTED);
+}
+
+static __always_inline u8 lb_protocol_of(const lb_iphdr *ip)
+{
+	return ip->protocol;
+}
+
+static __always_inline u32 lb_length_of(const lb_iphdr *ip)
+{
+	return bpf_ntohs(ip->tot_len);
+}
+
+#else
+
+#define LB_IP_TTL(ip) ((ip)->hop_limit)
+
+static __always_inline bool lb_is_plain(const lb_iphdr *ip)
+{
+	return *(const u8 *)ip >> 4 == 6;
+}
+
+static __always_inline u8 lb_protocol_of(const lb_iphdr *ip)
+{
+	return ip->nexthdr;
+}
+
+static __always_inline u32 lb_length_of(const lb_iphdr *ip)
+{
+	return bpf_ntohs(ip->payload_len) + sizeof(*ip);
+}
+
+#endif
+
+#define LB_TCP_FLAGS	   13 /* offset in the header */
+#define LB_TCP_FIN_SYN_RST 0x07
+
+/* Returns false for what is not a whole packet of TCP or UDP with plain headers: the long way looks closer. */
+static __always_inline bool lb_glance_at(lb_ctx *ctx, struct lb_glance *at)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	lb_iphdr *ip = (void *)(long)ctx->data + ETH_HLEN;
+	struct udphdr *udp = (void *)(ip + 1);
+	struct tcphdr *tcp = (void *)(ip + 1);
+
+	if ((void *)(udp + 1) > data_end || !lb_is_plain(ip))
+		return false;
+	at->ip = ip;
+	at->ports = (u32 *)udp;
+	at->protocol = lb_protocol_of(ip);
+	at->checksum = &udp->check;
+	at->is_established = true;
+	if (at->protocol == IPPROTO_UDP)
+		return true;
+	if (at->protocol != IPPROTO_TCP || (void *)(tcp + 1) > data_end)
+		return false;
+	at->checksum = &tcp->check;
+	at->is_established = !(((u8 *)tcp)[LB_TCP_FLAGS] & LB_TCP_FIN_SYN_RST);
+	return true;
+}
+
+/* Where the packet goes is of no concern to us, on no account. */
+static __always_inline bool lb_is_a_strangers(const struct lb_glance *at)
+{
+	const addr_t *daddr = (const addr_t *)&at->ip->daddr;
+
+	return !lb_is_marked(daddr) && !lb_is_guarded(daddr);
+}
+
+static __always_inline struct lb_shortcut *lb_shortcut_slot(const addr_t *saddr, const addr_t *daddr,
+							    u32 ports)
+{
+	u32 hash = ports;
+	u32 index;
+
+#pragma unroll
+	for (int i = 0; i < LB_ADDR_WORDS; i++)
+		hash = (hash ^ saddr->word[i]) * LB_MARK_FACTOR + daddr->word[i];
+	index = hash * LB_MARK_FACTOR >> (32 - LB_SHORTCUT_BITS);
+	return shortcuts.lookup(&index);
+}
+
+static __always_inline bool lb_shortcut_holds(const struct lb_shortcut *shortcut)
+{
+	return lb_age(shortcut->drawn) < LB_SHORTCUT_JIFFIES && shortcut->changes == lb_changes();
+}
+
+/* The shortcut of the packet's flow, or NULL. */
+static __always_inline struct lb_shortcut *lb_shortcut_find(const struct lb_glance *at)
+{
+	const addr_t *saddr = (const addr_t *)&at->ip->saddr;
+	const addr_t *daddr = (const addr_t *)&at->ip->daddr;
+	struct lb_shortcut *shortcut = lb_shortcut_slot(saddr, daddr, *at->ports);
+
+	if (!shortcut || !lb_addr_equal(&shortcut->saddr, saddr) || !lb_addr_equal(&shortcut->daddr, daddr) ||
+	    shortcut->ports != *at->ports || shortcut->protocol != at->protocol)
+		return NULL;
+	if (shortcut->ifindex && (LB_IP_TTL(at->ip) <= 1 || lb_length_of(at->ip) > shortcut->mtu))
+		return NULL;
+	return lb_shortcut_holds(shortcut) ? shortcut : NULL;
+}
+
+/* RFC 1624, with the difference folded already: two words have one carry. */
+static __always_inline u16 lb_csum_carry(u16 checksum, u16 difference)
+{
+	u32 sum = (u16)~checksum + difference;
+
+	return ~(sum + (sum >> 16));
+}
+
+/* Zero means "no checksum" in UDP, and stays; no sum may become it. */
+static __always_inline void lb_shortcut_checksum(const struct lb_glance *at, u16 difference)
+{
+	u16 checksum = *at->checksum;
+
+	if (at->protocol == IPPROTO_UDP && !checksum)
+		return;
+	checksum = lb_csum_carry(checksum, difference);
+	*at->checksum = at->protocol == IPPROTO_UDP && !checksum ? 0xffff : checksum;
+}
+
+/* Makes the frame what the flow's last one became, but for the next hop's addresses. */
+static __always_inline void lb_shortcut_rewrite(const struct lb_glance *at,
+						const struct lb_shortcut *shortcut)
+{
+	lb_shortcut_checksum(at, shortcut->l4_difference);
+	*at->ports = shortcut->to_ports;
+#if FAMILY == 4
+	at->ip->check = lb_csum_carry(at->ip->check, shortcut->l3_difference);
+#endif
+	*(addr_t *)&at->ip->saddr = shortcut->to_saddr;
+	*(addr_t *)&at->ip->daddr = shortcut->to_daddr;
+	if (shortcut->ifindex)
+		LB_IP_TTL(at->ip)--;
+}
+
+/*
+ * Draws the shortcut of a packet that is about to be changed by its flow. `changes`: as they were before the flow
+ * was looked up. A slot that another flow holds stays with that one until its time is up: many flows that come in
+ * turns would else do nothing but draw.
+ */
+static __always_inline void lb_shortcut_draw(const struct lb_packet *packet,
+					     const struct lb_translation *translation, bool is_forwarded,
+					     u32 changes)
+{
+	const struct lb_tuple *tuple = &packet->tuple;
+	const struct lb_flow *flow = &translation->flow;
+	const addr_t to[2] = {flow->to_saddr, flow->to_daddr};
+	const __be16 to_ports[2] = {flow->to_sport, flow->to_dport};
+	const u32 hop_less[2] = {bpf_htonl(1 << 24), 0}; /* what a TTL of one less does to its word */
+	u64 addresses = lb_csum_difference(&tuple->saddr, to, 2 * LB_ADDR_WORDS);
+	u64 ports = lb_csum_difference(&tuple->sport, to_ports, 1);
+	u64 ttl = is_forwarded ? lb_csum_difference(&hop_less[0], &hop_less[1], 1) : 0;
+	struct lb_shortcut *slot =
+		lb_shortcut_slot(&tuple->saddr, &tuple->daddr, *(const u32 *)&tuple->sport);
+
+	if (!slot || lb_shortcut_holds(slot))
+		return;
+	slot->saddr = tuple->saddr;
+	slot->daddr = tuple->daddr;
+	slot->ports = *(const u32 *)&tuple->sport;
+	slot->protocol = tuple->protocol;
+	slot->to_saddr = flow->to_saddr;
+	slot->to_daddr = flow->to_daddr;
+	slot->to_ports = *(const u32 *)&flow->to_sport;
+	slot->l3_difference = lb_csum_fold(addresses + ttl);
+	slot->l4_difference = lb_csum_fold(addresses + ports);
+	slot->ifindex = is_forwarded ? translation->hop.ifindex : 0;
+	slot->mtu = translation->hop.mtu;
+	__builtin_memcpy(slot->macs, translation->hop.macs, sizeof(slot->macs));
+	slot->changes = changes;
+	slot->drawn = lb_now();
+}
+
+#endif
