@@ -18,9 +18,9 @@ from typing import Protocol
 
 from ebpflb import __version__
 from ebpflb.core.abi import Family
-from ebpflb.core.model import Node, Snapshot
+from ebpflb.core.model import Snapshot
 from ebpflb.core.report import changed_services, misplaced_addresses, service_lines
-from ebpflb.reconcile.inbox import Batch
+from ebpflb.reconcile.batch import Batch
 from ebpflb.reconcile.ports import Events
 from ebpflb.reconcile.rounds import Round
 from ebpflb.reconcile.status import RefusedObject, Status
@@ -67,7 +67,6 @@ class Reporter:
     def __init__(self, events: Events, families: Sequence[Family]) -> None:
         self._events = events
         self._families = tuple(families)
-        self._told = Snapshot(Node(""))
         self._refused: frozenset[RefusedObject] = frozenset()
 
     def on_batch(self, batch: Batch) -> None:
@@ -77,9 +76,9 @@ class Reporter:
         """Log what changed, and tell of addresses that a Service loses by their family."""
         if done.batch is None:
             return
-        before, self._told = self._told, done.batch.snapshot
-        self._log_changes(before, self._told)
-        for each in misplaced_addresses(before, self._told):
+        before, after = done.batch.changes.excerpts(done.batch.snapshot.node)
+        self._log_changes(before, after)
+        for each in misplaced_addresses(before, after):
             message = f"{each.address} in EndpointSlice {each.slice_name} has incorrect IP version"
             self._events.emit("Service", *each.service, reason=WRONG_FAMILY, message=message, warning=True)
 

@@ -26,7 +26,8 @@ from ebpflb.errors import PrerequisiteError
 from ebpflb.host.health import ProxyHealth, proxy_handler
 from ebpflb.host.http_ports import HttpPorts, Wanted, endpoints_of
 from ebpflb.host.http_server import HttpServer
-from ebpflb.reconcile.inbox import Batch, SourceView
+from ebpflb.reconcile.batch import Batch
+from ebpflb.reconcile.inbox import SourceView
 from ebpflb.reconcile.ports import Events
 from ebpflb.reconcile.rounds import Round
 from ebpflb.reconcile.status import HealthPort
@@ -96,7 +97,7 @@ class Health:
             self._updated_at_ns = self._now_ns()
         if done.batch is not None:
             self._is_eligible = done.batch.snapshot.node.is_eligible
-            changed = self._services.take(done.batch.snapshot)
+            changed = self._services.take(done.batch.snapshot, done.batch.changes)
             if changed:
                 self._show(changed)
 

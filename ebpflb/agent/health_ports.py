@@ -12,6 +12,7 @@ from functools import partial
 
 from ebpflb.agent.config import AgentConfig
 from ebpflb.core.abi import Family
+from ebpflb.core.changes import Changes
 from ebpflb.core.health import HealthCheck, HealthChecks, health_addresses
 from ebpflb.core.model import ObjectKey, Snapshot, format_address
 from ebpflb.host.health import service_handler
@@ -41,10 +42,10 @@ class ServicePorts:
         self._rows: dict[ObjectKey, HealthPort] = {}
         self._failed: frozenset[ObjectKey] = frozenset()
 
-    def take(self, snapshot: Snapshot) -> set[ObjectKey]:
+    def take(self, snapshot: Snapshot, changes: Changes) -> set[ObjectKey]:
         """Ask for the ports of the next snapshot; return the Services with another port, or another count."""
         before = self._checks.current
-        changed = self._checks.take(snapshot)
+        changed = self._checks.take(changes)
         current = self._checks.current
         addresses = {
             family: health_addresses(snapshot, family, self._config.options) for family in self._config.families

@@ -26,7 +26,6 @@ from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.sweeping import Sweep
 from ebpflb.core.abi import Counter, Family
 from ebpflb.core.health import WithoutLocal, count_without_local
-from ebpflb.core.model import Node, Snapshot
 from ebpflb.core.pending import PendingChanges
 from ebpflb.core.tables import Tables
 from ebpflb.datapath.build import Build
@@ -35,7 +34,8 @@ from ebpflb.datapath.store import open_map
 from ebpflb.errors import EbpflbError
 from ebpflb.host.metrics import Metrics
 from ebpflb.host.metrics_facts import Facts, FamilyFacts
-from ebpflb.reconcile.inbox import Batch, SourceView
+from ebpflb.reconcile.batch import Batch
+from ebpflb.reconcile.inbox import SourceView
 from ebpflb.reconcile.rounds import Round
 from ebpflb.reconcile.status import Status, Usage
 
@@ -60,7 +60,7 @@ class Meter:
         self._now_s = now_s
         self._started_at = datetime.fromtimestamp(now_s(), UTC)
         self._lock = threading.Lock()
-        self._pending = PendingChanges(config.families, Snapshot(Node(config.node_name)))
+        self._pending = PendingChanges(config.families)
         self._status: Status | None = None
         self._tables: dict[Family, Tables] = {}
         self._without_local: dict[Family, tuple[Tables, WithoutLocal]] = {}
@@ -97,7 +97,8 @@ class Meter:
                 *(sync.family, sync.seconds), is_full=sync.is_full, succeeded=sync.succeeded, at_s=at_s
             )
         if done.batch is not None:
-            changes = self._pending.take(done.batch.snapshot)
+            changes = done.batch.changes
+            self._pending.take(changes)
             self.metrics.on_changes(len(changes.services.keys()), len(changes.slices.keys()))
         self._settle(done)
 

@@ -3,19 +3,18 @@
 Load balancers ask at ``spec.healthCheckNodePort`` which nodes have backends of their own, and how many. Knows the
 snapshot and the options; must not know sockets, HTTP, nor whether the maps are up to date.
 
-    Snapshot, one after the other --HealthChecks.take--> HealthCheck by Service; whose is another one
+    Changes, one after the other --HealthChecks.take--> HealthCheck by Service; whose is another one
     Snapshot, Options --health_addresses--> addresses to listen on
     Tables --count_without_local--> how many service ports have backends, but none here
 """
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ebpflb.core.abi import Family, FrontendFlag, FrontendKind
-from ebpflb.core.changes import Difference, changes_between
+from ebpflb.core.changes import Changes, Present
 from ebpflb.core.expand import merge_candidates
-from ebpflb.core.model import EndpointSlice, Node, ObjectKey, Service, Snapshot, family_of
+from ebpflb.core.model import EndpointSlice, ObjectKey, Service, Snapshot, family_of
 from ebpflb.core.node_rows import node_port_prefixes
 from ebpflb.core.options import Options
 from ebpflb.core.tables import Tables
@@ -36,61 +35,39 @@ class HealthCheck:
 
 
 class HealthChecks:
-    """The health checks of all Services that want one, of one snapshot after the other.
+    """The health checks of all Services that want one, followed from one change to the next.
 
-    A snapshot may have thousands, of which one batch changes a few: only those are counted again.
+    There may be thousands, of which one batch changes a few: only those are counted again.
     """
 
     def __init__(self, node_name: str) -> None:
         self.current: Mapping[ObjectKey, HealthCheck] = {}
         """Replaced, never changed: who holds it may read on."""
         self._node_name = node_name
-        self._snapshot = Snapshot(Node(node_name))
-        self._slices: defaultdict[ObjectKey, dict[ObjectKey, EndpointSlice]] = defaultdict(dict)
-        """By Service, of all Services: one may come to want a check later."""
 
-    def take(self, snapshot: Snapshot) -> set[ObjectKey]:
-        """Take the next snapshot; return the Services whose check is new, different or gone."""
-        changes = changes_between(self._snapshot, snapshot)
-        self._snapshot = snapshot
-        touched = changes.services.keys() | self._sort_in(changes.slices)
-        found = {key: self._check(key) for key in touched}
+    def take(self, changes: Changes) -> set[ObjectKey]:
+        """Take what changed; return the Services whose check is new, different or gone."""
+        found = {key: self._check(key, changes.present) for key in changes.touched()}
         changed = {key for key, check in found.items() if check != self.current.get(key)}
         if changed:
             merged = {**self.current, **{key: found[key] for key in changed}}
             self.current = {key: check for key, check in merged.items() if check is not None}
         return changed
 
-    def _sort_in(self, slices: Difference[EndpointSlice]) -> set[ObjectKey]:
-        """Bring the slices by Service up to date; return the Services that lost or got one."""
-        for key, each in slices.before.items():
-            of = _service_of(each)
-            del self._slices[of][key]
-            if not self._slices[of]:
-                del self._slices[of]
-        for key, each in slices.after.items():
-            self._slices[_service_of(each)][key] = each
-        return {_service_of(each) for each in (*slices.before.values(), *slices.after.values())}
-
-    def _check(self, key: ObjectKey) -> HealthCheck | None:
-        service = self._snapshot.services.get(key)
+    def _check(self, key: ObjectKey, present: Present) -> HealthCheck | None:
+        service = present.services.get(key)
         if service is None or not service.health_check_node_port:
             return None
-        slices = [each for _, each in sorted(self._slices.get(key, {}).items())]
-        return _health_check(service, slices, self._node_name)
+        return _health_check(service, present.slices_of(key), self._node_name)
 
 
-def _service_of(endpoint_slice: EndpointSlice) -> ObjectKey:
-    return endpoint_slice.namespace, endpoint_slice.service_name
-
-
-def _health_check(service: Service, slices: list[EndpointSlice], node_name: str) -> HealthCheck:
+def _health_check(service: Service, slices: Sequence[EndpointSlice], node_name: str) -> HealthCheck:
     families = sorted({family_of(address) for address in service.cluster_ips})
     counts = {family: len(_ready_here(service, slices, family, node_name)) for family in families}
     return HealthCheck(service.key, service.health_check_node_port, counts)
 
 
-def _ready_here(service: Service, slices: list[EndpointSlice], family: Family, node_name: str) -> set[bytes]:
+def _ready_here(service: Service, slices: Sequence[EndpointSlice], family: Family, node_name: str) -> set[bytes]:
     """Return the addresses with a ready endpoint here. One that terminates counts no more, though it may still serve:
     the load balancer shall turn away before it is gone.
     """
@@ -124,7 +101,7 @@ def count_without_local(tables: Tables) -> WithoutLocal:
     """Count them in what the maps hold."""
     found: dict[bool, set[int]] = {False: set(), True: set()}
     without = FrontendFlag.LOCAL_POLICY | FrontendFlag.HAS_BACKENDS
-    for row in tables.frontends.values():
+    for row in list(tables.frontends.values()):  # at once: the loop goes on changing them
         if row.flags & without == without and not row.local.length:
             found[row.kind is not FrontendKind.CLUSTER_IP].add(row.service_id)
     return WithoutLocal(internal=len(found[False]), external=len(found[True]))

@@ -12,10 +12,10 @@ again from the objects as they were, and taken from the counts; what it is now i
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ebpflb.core.changes import Changes
+from ebpflb.core.changes import Changes, Present
 from ebpflb.core.compile import Basis, Compiled
 from ebpflb.core.delta import Delta, DeltaDraft
-from ebpflb.core.expand import expand_service, slices_by_service
+from ebpflb.core.expand import expand_service
 from ebpflb.core.holdings import FullError, Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.ledger_rows import LedgerRows, Touched
@@ -41,9 +41,6 @@ class Ledger:
         self._family, self._options = family, options
         self._node, self._host, self._cidrs = snapshot.node, snapshot.host, snapshot.service_cidrs
         self._outlook = Outlook.of(snapshot, family, options)
-        self._slices = {
-            key: tuple(listed) for key, listed in slices_by_service(snapshot.slices.values(), family).items()
-        }
         self._contested, self._claimed_twice = basis.contested, basis.claimed_twice
         self._misread: dict[ObjectKey, tuple[Refusal, ...]] = {}
         for key, service in snapshot.services.items():
@@ -79,45 +76,32 @@ class Ledger:
             Outlook.of(snapshot, self._family, self._options) != self._outlook
         ):
             raise NotLocalError
-        touched = [self._touch(key, changes, snapshot) for key in self._services_touched(changes)]
+        touched = [self._touch(key, changes) for key in changes.touched()]
         self._check_claims(touched)
         draft = DeltaDraft(tables)
         try:
-            self._rows.change(touched, draft, lambda key: self._members(snapshot.services[key], self._slices[key]))
+            self._rows.change(touched, draft, lambda key: self._members_now(key, changes.present))
         except FullError:
             raise NotLocalError from None
         for each in touched:
-            self._read(each.key, snapshot.services.get(each.key))
+            self._read(each.key, changes.present.services.get(each.key))
         self._change_node_rows(snapshot, draft)
         return draft.finish()
 
-    def _services_touched(self, changes: Changes) -> set[ObjectKey]:
-        slices = (*changes.slices.before.values(), *changes.slices.after.values())
-        return changes.services.keys() | {_service_of(each) for each in slices if each.family is self._family}
+    def _touch(self, key: ObjectKey, changes: Changes) -> Touched:
+        was, slices = changes.service_before(key), changes.slices_before(key)
+        return Touched(key, self._members(was, slices), self._members_now(key, changes.present))
 
-    def _touch(self, key: ObjectKey, changes: Changes, snapshot: Snapshot) -> Touched:
-        """Return what a Service was and is; from now on it is what it is now."""
-        now = snapshot.services.get(key)
-        is_changed = key in changes.services.before or key in changes.services.after
-        was = changes.services.before.get(key) if is_changed else now
-        old = self._slices.pop(key, ())
-        new = self._slices_now(key, old, changes)
-        if new:
-            self._slices[key] = new
-        return Touched(key, self._members(was, old), self._members(now, new))
-
-    def _slices_now(self, key: ObjectKey, old: Sequence[EndpointSlice], changes: Changes) -> tuple[EndpointSlice, ...]:
-        gone, news = changes.slices.before, changes.slices.after.values()
-        kept = [each for each in old if each.key not in gone]
-        kept += [each for each in news if each.family is self._family and _service_of(each) == key]
-        return tuple(sorted(kept, key=lambda each: each.name))
+    def _members_now(self, key: ObjectKey, present: Present) -> list[Member]:
+        return self._members(present.services.get(key), present.slices_of(key))
 
     def _members(self, service: Service | None, slices: Sequence[EndpointSlice]) -> list[Member]:
         if service is None:
             return []
         exposures = expand_service(service, self._family, self._node, self._options)
+        own = [each for each in slices if each.family is self._family]
         return [
-            member_of(exposure, slices, self._family, self._node)
+            member_of(exposure, own, self._family, self._node)
             for exposure in sorted(exposures, key=lambda exposure: exposure.name)
         ]
 
@@ -149,10 +133,6 @@ class Ledger:
             rows = node_rows(snapshot, self._family, bounds, self._options)
             for table in NODE_TABLES:
                 draft.replace(table, draft.tables.rows(table), rows.rows(table))
-
-
-def _service_of(endpoint_slice: EndpointSlice) -> ObjectKey:
-    return endpoint_slice.namespace, endpoint_slice.service_name
 
 
 def _claims(members: Iterable[Member]) -> Iterator[tuple[FrontendKey, str]]:

@@ -3,7 +3,7 @@
 An object that changed back, or came and went meanwhile, is no change: there are never more than there are objects. A
 family whose maps refuse a row has not taken its snapshot, and which rows it took all the same is not known here.
 
-    Snapshot --take--> Changes        families that are behind --settle--> when what the others took came true
+    Changes --take--> what waits      families that are behind --settle--> when what the others took came true
                                                               --counts--> how many Services and slices still wait
 """
 
@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ebpflb.core.abi import Family
-from ebpflb.core.changes import Changes, Difference, changes_between
-from ebpflb.core.model import EndpointSlice, ObjectKey, Service, Snapshot
+from ebpflb.core.changes import Changes, Difference
+from ebpflb.core.model import EndpointSlice, ObjectKey, Service
 
 
 class Counts(NamedTuple):
@@ -35,16 +35,13 @@ class _Arrears:
 
 
 class PendingChanges:
-    """Follows the snapshots, and what each family takes of them."""
+    """Follows the changes, and what each family takes of them."""
 
-    def __init__(self, families: Collection[Family], snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, families: Collection[Family]) -> None:
         self._arrears = {family: _Arrears() for family in families}
 
-    def take(self, snapshot: Snapshot) -> Changes:
-        """Take the next snapshot; return what it changes. No family has it yet."""
-        changes = changes_between(self._snapshot, snapshot)
-        self._snapshot = snapshot
+    def take(self, changes: Changes) -> None:
+        """Take what changed. No family has it yet."""
         gone = changes.slices.before.keys() - changes.slices.after.keys()
         for family, arrears in self._arrears.items():
             _follow(arrears.services, changes.services, changes.services.keys())
@@ -53,7 +50,6 @@ class PendingChanges:
                 arrears.triggered.pop(key, None)
             for key, moment in changes.trigger_times(family).items():
                 arrears.triggered.setdefault(key, moment)
-        return changes
 
     def settle(self, unsettled: Collection[Family]) -> Iterator[tuple[Family, datetime]]:
         """Hear that all other families have the snapshot; yield when what is new to them came true."""

@@ -5,12 +5,12 @@ Decides when that belief must be given up: when an apply ends early. Must not kn
     MapStore --read, compare, apply--> tables, Vanished
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ebpflb.core.diff import diff
-from ebpflb.core.tables import Backend, Delete, MemberKey, Plan, Put, TableName, Tables, WriteSlots
-from ebpflb.reconcile.apply import apply
+from ebpflb.core.tables import Backend, Delete, MemberKey, Plan, Put, Range, TableName, Tables, WriteSlots
+from ebpflb.reconcile.apply import apply, apply_in_place
 from ebpflb.reconcile.ports import MapStore, RowFailure
 
 _NAMING = frozenset({TableName.FRONTENDS, TableName.MEMBERS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES})
@@ -63,11 +63,29 @@ class Believed:
         self._take(read)
         return differing
 
-    def apply(self, plan: Plan) -> tuple[RowFailure, ...]:
-        """Perform a plan; return the rows that failed. If it raises, nothing is known any more."""
+    def apply(self, plan: Plan, desired: Tables) -> tuple[RowFailure, ...]:
+        """Perform a plan that leads to ``desired``; return the rows that failed.
+
+        Rows that all arrived are kept once, as desired and believed. If it raises, nothing is known any more.
+        """
         self.is_known = False
         applied = apply(plan, self._store, self.tables)
-        self._take(applied.actual, plan)
+        before = self._touched(plan)
+        self.tables = applied.actual if applied.failures else desired
+        self._note_vanished(*before)
+        self.is_known = True
+        return applied.failures
+
+    def change(self, plan: Plan, unnamed: Collection[Range]) -> tuple[RowFailure, ...]:
+        """Perform a plan that changes few rows, in place (``apply_in_place``); return the rows that failed.
+
+        ``tables`` is another value then, with the same mappings. If it raises, nothing is known any more.
+        """
+        self.is_known = False
+        before = self._touched(plan)
+        applied = apply_in_place(plan, self._store, self.tables, unnamed)
+        self.tables = applied.actual
+        self._note_vanished(*before)
         self.is_known = True
         return applied.failures
 
@@ -80,16 +98,24 @@ class Believed:
             for failure in failures
         )
 
-    def _take(self, tables: Tables, plan: Plan | None = None) -> None:
-        """Believe ``tables``; without the plan that led to them, anything may have changed."""
+    def _take(self, tables: Tables) -> None:
+        """Believe ``tables``, in which anything may have changed."""
         before, self.tables = self.tables, tables
-        backends: Iterable[int] = before.backends if plan is None else _keys_in(plan, TableName.BACKENDS)
-        members: Iterable[MemberKey] = before.members if plan is None else _keys_in(plan, TableName.MEMBERS)
-        for backend_id in backends:
-            was, now = before.backends.get(backend_id), tables.backends.get(backend_id)
-            if was is not None and (now is None or (was.key, was.generation) != (now.key, now.generation)):
+        self._note_vanished(before.backends, before.members)
+
+    def _touched(self, plan: Plan) -> tuple[Mapping[int, Backend], Collection[MemberKey]]:
+        """Return the backends and members that a plan may take away, as they are before it."""
+        backends, members = self.tables.backends, self.tables.members
+        touched = _keys_in(plan, TableName.BACKENDS) & backends.keys()
+        return {number: backends[number] for number in touched}, _keys_in(plan, TableName.MEMBERS) & members.keys()
+
+    def _note_vanished(self, backends: Mapping[int, Backend], members: Collection[MemberKey]) -> None:
+        """Take down which of these, that were there, are not there any more."""
+        for backend_id, was in backends.items():
+            now = self.tables.backends.get(backend_id)
+            if now is None or (was.key, was.generation) != (now.key, now.generation):
                 self._vanished_backends[backend_id] = was
-        self._vanished_members.update(key for key in members if key in before.members and key not in tables.members)
+        self._vanished_members.update(key for key in members if key not in self.tables.members)
 
 
 def _differing(repair: Plan, read: Tables) -> int:

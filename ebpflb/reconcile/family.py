@@ -4,6 +4,7 @@ Decides when to compile, compare, repair, retry and release. Must not know sourc
 store or a compilation raises, and leaves it to the loop to call ``broke``.
 
     Batch --compile--> desired --diff (actual)--> Plan --apply--> actual, failures --> retry, announcement, status
+    Batch --Following (what changed alone)--------^
 """
 
 import logging
@@ -19,10 +20,11 @@ from ebpflb.core.model import Snapshot
 from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.tables import TableName, Tables
 from ebpflb.reconcile.backoff import Backoff
+from ebpflb.reconcile.batch import Batch
 from ebpflb.reconcile.believed import Believed, Vanished
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.describe import describe_key
-from ebpflb.reconcile.inbox import Batch
+from ebpflb.reconcile.following import Following
 from ebpflb.reconcile.limits import limits_of
 from ebpflb.reconcile.ports import MapStore, RowFailure
 from ebpflb.reconcile.settings import Settings
@@ -42,6 +44,7 @@ class FamilyReconciler:
         self._options = options
         self._limits = limits_of(store)
         self._believed = Believed(store)
+        self._following = Following(self.family, self._limits, options)
         self._allocation = Allocation()
         self._is_adopted = False
         self._snapshot: Snapshot | None = None
@@ -100,7 +103,6 @@ class FamilyReconciler:
         """
         if batch is not None:
             self._snapshot, self._unread = batch.snapshot, batch.unread
-            self._desired = None
             self.has_taken = False
             if self._pending_since is None:
                 self._pending_since = batch.first_change_at
@@ -112,18 +114,28 @@ class FamilyReconciler:
         self.rounds += 1
         self._adopt()
         self._release(now)
-        if self._snapshot is None:
+        if batch is not None:
+            self._desired = None
+            if self._follow(batch, now):
+                return True
+        if self._snapshot is None or (self._following.is_ready and not self._is_comparison_due(now)):
             return True
         desired = self._compile(self._snapshot)
-        if self._compare_at is not None and now >= self._compare_at:
+        if self._is_comparison_due(now):
             self._compare()
         self._apply(desired, now)
         return True
+
+    def prepare(self) -> None:
+        """Get ready to follow the next changes, now that nobody waits."""
+        if self._snapshot is not None and self.is_healthy and self._following.begin(self._snapshot):
+            self._allocation = self._following.allocation
 
     def broke(self, error: Exception) -> None:
         """Record that a round ended early. What the maps hold is not known now: the next round reads them."""
         self._error = f"{type(error).__name__}: {error}"
         self._believed.is_known = False
+        self._following.stop()
         self._retry_later(self._clock.monotonic())
 
     def announcement(self) -> tuple[Tables, Vanished] | None:
@@ -178,7 +190,11 @@ class FamilyReconciler:
     def _release(self, now: float) -> None:
         """Free the ids and ranges whose grace period is over."""
         while self._releases and now >= self._releases[0][0]:
-            self._allocation = self._allocation.release(self._releases.popleft()[1])
+            epoch = self._releases.popleft()[1]
+            if self._following.is_ready:
+                self._allocation = self._following.release(epoch)
+                continue
+            self._allocation = self._allocation.release(epoch)
             if self._refused:
                 self._desired = None  # there may be room now
 
@@ -188,13 +204,41 @@ class FamilyReconciler:
             compiled = compile_tables(
                 *(snapshot, self.family, self._allocation, self._limits, self._kept), options=self._options
             )
-            for refusal in set(compiled.refused) - set(self._refused):
-                logger.warning(
-                    "refused family=%s service=%s field=%s reason=%r remedy=%r",
-                    *(self.family.name, refusal.service, refusal.field, refusal.reason, refusal.remedy),
-                )
-            self._desired, self._allocation, self._refused = compiled.tables, compiled.allocation, compiled.refused
+            self._following.prepare(compiled)
+            self._desired, self._allocation = compiled.tables, compiled.allocation
+            self._note_refusals(compiled.refused)
         return self._desired
+
+    def _note_refusals(self, refused: tuple[Refusal, ...]) -> None:
+        for refusal in set(refused) - set(self._refused):
+            logger.warning(
+                "refused family=%s service=%s field=%s reason=%r remedy=%r",
+                *(self.family.name, refusal.service, refusal.field, refusal.reason, refusal.remedy),
+            )
+        self._refused = refused
+
+    def _follow(self, batch: Batch, now: float) -> bool:
+        """Bring what changed into the maps, and it alone; return whether that could be done."""
+        if not self._following.is_ready:
+            return False
+        change = self._following.take(batch, self._believed.tables)
+        self._allocation = self._following.allocation
+        if change is None:
+            return False
+        self._note_refusals(self._following.refused)
+        failures = self._believed.change(change.plan, change.unnamed) if change.plan else ()
+        self._note_failures(failures, now)
+        if failures:
+            self._following.stop()  # and compile all at the next attempt, which also plans what can be released
+            return True
+        self._desired = self._believed.tables
+        self._pending_since = None
+        self._must_announce = self._must_announce or bool(change.plan)
+        self._plan_release(self._desired, now)
+        return True
+
+    def _is_comparison_due(self, now: float) -> bool:
+        return self._compare_at is not None and now >= self._compare_at
 
     def _keep(self, snapshot: Snapshot) -> None:
         """Let go of the adopted rows of Services that are known by now; a Service let go of is never kept again."""
@@ -213,9 +257,11 @@ class FamilyReconciler:
 
     def _apply(self, desired: Tables, now: float) -> None:
         plan = diff(desired, self._believed.tables)
-        failures = self._believed.apply(plan) if plan else ()
+        failures = self._believed.apply(plan, desired)
         self._note_failures(failures, now)
-        if not failures:
+        if failures:
+            self._following.stop()
+        else:
             self._pending_since = None
         if plan or self._compare_at is None:
             self._must_announce = True
@@ -249,5 +295,7 @@ class FamilyReconciler:
 
     def _slots_used(self) -> int:
         """Return the slots that are taken, retired ones and the padding to whole lines included."""
+        if self._following.is_ready:
+            return self._following.slots_used
         taken = (*self._allocation.ranges.values(), *self._allocation.retired_ranges)
         return sum(-(-span.length // SLOTS_PER_LINE) for span in taken) * SLOTS_PER_LINE

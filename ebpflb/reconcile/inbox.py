@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from ebpflb.core.changes import Changes, Present
 from ebpflb.core.kept import Unread
 from ebpflb.core.model import Host, Node, ObjectKey, Pod, Snapshot
 from ebpflb.errors import ObjectError
+from ebpflb.reconcile.batch import Batch, Followed, replace_all, takes_nothing_away
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.ports import Kind, ModelObject
 
-QUIET_S = 0.002
-"""A batch is complete when nothing has changed for so long: a Service and its slices arrive within this."""
+QUIET_S = 0.001
+"""A batch is complete when nothing has changed for so long: what a source says in one breath arrives within this."""
 MAX_DELAY_S = 0.050
 """A storm never holds a change back for longer."""
 
@@ -29,18 +31,6 @@ _UNAWAITED = (Kind.POD,)
 
 OnPods = Callable[[tuple[Pod, ...]], None]
 """Called with all Pods of this node whenever they have changed, and once when they are first listed. Must not block."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What a compilation is made of."""
-
-    snapshot: Snapshot
-    unread: Unread
-    """What is not in the snapshot, and may exist all the same."""
-    first_change_at: datetime
-    last_change_at: datetime
-    """When the oldest and the newest change in it arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +75,10 @@ class Inbox:
         self._condition = threading.Condition()
         self._objects: dict[Kind, dict[ObjectKey, Any]] = {kind: {} for kind in Kind}
         self._refused: dict[tuple[Kind, ObjectKey], ObjectError] = {}
+        self._followed = {kind: Followed(self._objects[kind]) for kind in (Kind.SERVICE, Kind.ENDPOINT_SLICE)}
+        """The kinds of which there are very many: a batch says which of them changed."""
+        self._present = Present(self._followed[Kind.SERVICE].taken)
+        self._is_urgent = False
         self._listed: set[Kind] = set()
         self._host: Host | None = None
         self._is_incomplete, self._source_error = False, ""
@@ -104,8 +98,9 @@ class Inbox:
             kept = {key: held[key] for key in errors if key in held and key not in listed}
             self._refused = {entry: error for entry, error in self._refused.items() if entry[0] is not kind}
             self._refused.update({(kind, key): error for key, error in errors.items()})
-            is_news = kind not in self._listed or held != listed | kept
-            self._objects[kind] = listed | kept
+            changed = replace_all(held, listed | kept)
+            is_news = kind not in self._listed or bool(changed)
+            self._touch(kind, changed)
             self._listed.add(kind)
             self._take_news(kind, is_news=is_news, is_unread_news=self._unread() != unread)
 
@@ -113,9 +108,13 @@ class Inbox:
         """Take one added or changed object."""
         with self._condition:
             self._refused.pop((kind, obj.key), None)
-            is_news = self._objects[kind].get(obj.key) != obj
+            known = self._objects[kind].get(obj.key)
+            if known == obj:
+                self._take_news(kind, is_news=False)
+                return
             self._objects[kind][obj.key] = obj
-            self._take_news(kind, is_news=is_news)
+            self._touch(kind, {obj.key})
+            self._take_news(kind, is_news=True, is_urgent=takes_nothing_away(known, obj))
 
     def delete(self, kind: Kind, key: ObjectKey) -> None:
         """Forget one object, and its refusal."""
@@ -123,6 +122,8 @@ class Inbox:
             unread = self._unread()
             self._refused.pop((kind, key), None)
             is_news = self._objects[kind].pop(key, None) is not None
+            if is_news:
+                self._touch(kind, {key})
             self._take_news(kind, is_news=is_news, is_unread_news=self._unread() != unread)
 
     def refuse(self, kind: Kind, key: ObjectKey, error: ObjectError) -> None:
@@ -159,8 +160,11 @@ class Inbox:
             delay, first, last = self._delay(), self._first_change, self._last_change
             if first is None or last is None or delay is None or delay > 0:
                 return None
-            self._first_change = self._last_change = None
-            return Batch(self._snapshot(), self._unread(), first.date, last.date)
+            self._first_change, self._is_urgent = None, False
+            services, slices = (followed.take() for followed in self._followed.values())
+            self._present.take(slices)
+            changes = Changes(services, slices, self._present)
+            return Batch(self._snapshot(), changes, self._unread(), first.date, last.date)
 
     def wait(self, timeout_s: float | None) -> None:
         """Return when a batch is complete, when ``status`` has news, when woken, or after ``timeout_s``.
@@ -197,18 +201,28 @@ class Inbox:
 
     # -- inside; the condition is held -------------------------------------------------------------------------------
 
-    def _take_news(self, kind: Kind, *, is_news: bool, is_unread_news: bool = False) -> None:
+    def _take_news(self, kind: Kind, *, is_news: bool, is_unread_news: bool = False, is_urgent: bool = False) -> None:
         """Hand Pods on: no row is made of them, so that they begin no batch. Whatever else changed does."""
         if kind is Kind.POD and is_news and self._on_pods is not None:
             self._on_pods(tuple(self._objects[kind].values()))
-        self._notify(is_change=is_unread_news or (is_news and kind is not Kind.POD))
+        self._notify(is_change=is_unread_news or (is_news and kind is not Kind.POD), is_urgent=is_urgent)
 
-    def _notify(self, *, is_change: bool) -> None:
-        """Wake the loop: for a change when the batch is complete, for news of ``status`` at once."""
+    def _touch(self, kind: Kind, keys: set[ObjectKey]) -> None:
+        if kind in self._followed:
+            self._followed[kind].touched |= keys
+
+    def _notify(self, *, is_change: bool, is_urgent: bool = False) -> None:
+        """Wake the loop: for a change when the batch is complete, for news of ``status`` at once.
+
+        An urgent change is no batch's first one for nothing if it comes alone: it goes at once. In a storm it waits.
+        """
         if is_change:
-            self._last_change = _Instant(self._clock.monotonic(), self._clock.today())
-            self._first_change = self._first_change or self._last_change
-            self._changed_at = self._last_change.date
+            before, now = self._last_change, _Instant(self._clock.monotonic(), self._clock.today())
+            if self._first_change is None:
+                is_lone = before is None or now.monotonic - before.monotonic >= self._quiet_s
+                self._first_change, self._is_urgent = now, is_urgent and is_lone
+            self._last_change = now
+            self._changed_at = now.date
         else:
             self._woken = True
         self._condition.notify_all()
@@ -217,6 +231,8 @@ class Inbox:
         """Return in how many seconds the batch is complete; ``None`` when there is nothing to take."""
         if self._first_change is None or self._last_change is None or self._missing():
             return None
+        if self._is_urgent:
+            return 0.0
         complete_at = min(self._last_change.monotonic + self._quiet_s, self._first_change.monotonic + self._max_delay_s)
         return complete_at - self._clock.monotonic()
 
@@ -242,8 +258,8 @@ class Inbox:
         objects = self._objects
         return Snapshot(
             objects[Kind.NODE].get(("", self._node_name)) or Node(name=self._node_name),
-            services=dict(objects[Kind.SERVICE]),
-            slices=dict(objects[Kind.ENDPOINT_SLICE]),
+            services=self._followed[Kind.SERVICE].taken,
+            slices=self._followed[Kind.ENDPOINT_SLICE].taken,
             host=self._host or Host(),
             service_cidrs=dict(objects[Kind.SERVICE_CIDR]),
         )

@@ -17,10 +17,11 @@ from ebpflb.core.abi import Family
 from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.tables import Tables
 from ebpflb.errors import EbpflbError
+from ebpflb.reconcile.batch import Batch
 from ebpflb.reconcile.believed import Vanished
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.family import FamilyReconciler
-from ebpflb.reconcile.inbox import Batch, Inbox
+from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.ports import MapStore
 from ebpflb.reconcile.rounds import Observer, Round, Sync
 from ebpflb.reconcile.settings import Settings
@@ -96,6 +97,8 @@ class ReconcileLoop:
             for observer in self._observers:
                 _guarded("tell of a round", partial(observer.on_round, done))
         _guarded("publish status", self._publish)
+        for family in self._families:
+            _guarded("prepare for changes", family.prepare)
 
     def idle_s(self) -> float | None:
         """Return in how many seconds the next round is due if no change comes before."""

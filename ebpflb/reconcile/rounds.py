@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ebpflb.core.abi import Family
 from ebpflb.core.tables import Tables
-from ebpflb.reconcile.inbox import Batch
+from ebpflb.reconcile.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)

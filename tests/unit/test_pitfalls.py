@@ -22,6 +22,7 @@ from ebpflb.datapath.layout import MAP_NAMES, layout_of
 from ebpflb.host.inventory import Address, AddressKey, Inventory
 from ebpflb.host.links import Link, RolePatterns
 from ebpflb.reconcile.fake import FakeMapStore, Operation
+from tests.story import Story
 from tests.unit.core.factories import HERE, NODE_HTTP, ROOMY, dialled, endpoint, endpoint_slice, service, snapshot
 from tests.unit.reconcile.world import WEB, WEB_SCALED, Agent, pods
 
@@ -109,14 +110,14 @@ def test_pitfall_02_write_that_failed_is_forgotten() -> None:
 def test_pitfall_15_health_check_counts_what_is_going() -> None:
     """A balancer shall turn away from a node before its last backend is gone, though that one still serves."""
     balanced = service(type=ServiceType.LOAD_BALANCER, external_local=True, health_check_node_port=32000)
-    checks = HealthChecks(HERE)
+    checks, story = HealthChecks(HERE), Story()
     leaving = endpoint("10.0.0.1", HERE, ready=False, terminating=True)
     for listed, count in (
         ([endpoint("10.0.0.1", HERE), endpoint("10.0.0.2")], 1),
         ([leaving, endpoint("10.0.0.2")], 0),
         ([leaving], 0),
     ):
-        checks.take(snapshot(balanced, endpoint_slice(*listed)))
+        checks.take(story.changes(snapshot(balanced, endpoint_slice(*listed))))
         assert checks.current[balanced.key].count(Family.IPV4) == count
 
 

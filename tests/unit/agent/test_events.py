@@ -15,12 +15,11 @@ from ebpflb.agent.cluster import make_events
 from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.events import LogEvents, Reporter, tell_of_start
 from ebpflb.core.abi import Family
-from ebpflb.core.kept import Unread
 from ebpflb.core.model import Endpoint, Snapshot
 from ebpflb.errors import UsageError
-from ebpflb.reconcile.inbox import Batch
 from ebpflb.reconcile.rounds import Round
 from ebpflb.reconcile.status import FamilyStatus, RefusedObject, Status
+from tests.story import Story
 from tests.unit.reconcile.world import NODE, endpoint_slice, service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -65,15 +64,24 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+TOLD: list[Story] = []
+"""The one of the test that runs."""
+
+
+@pytest.fixture(autouse=True)
+def _story() -> None:
+    TOLD[:] = [Story()]
+
+
 def after(*objects: Any, is_batch: bool = True) -> Round:
     slices = {each.key: each for each in objects if hasattr(each, "endpoints")}
     services = {each.key: each for each in objects if each.key not in slices}
-    batch = Batch(Snapshot(NODE, services, slices), Unread(), NOW, NOW)
-    return Round(batch if is_batch else None, (), NOW, {})
+    batch = TOLD[0].batch(Snapshot(NODE, services, slices), NOW) if is_batch else None
+    return Round(batch, (), NOW, {})
 
 
 def test_a_round_says_what_happened_to_service_ports(reporter: Reporter, logged: pytest.LogCaptureFixture) -> None:
-    reporter.on_batch(Batch(Snapshot(NODE), Unread(), NOW, NOW))
+    reporter.on_batch(TOLD[0].batch(Snapshot(NODE), NOW))
     web = service("web")
     reporter.on_round(after(web, endpoint_slice("web", [1, 2])))
     assert logged.messages == [

@@ -14,7 +14,6 @@ import pytest
 from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.health import Health, HealthView
 from ebpflb.core.abi import Family
-from ebpflb.core.kept import Unread
 from ebpflb.core.model import Host, Node, ServiceType, Snapshot, parse_address
 from ebpflb.core.options import Options
 from ebpflb.core.tables import Tables
@@ -22,9 +21,11 @@ from ebpflb.errors import PrerequisiteError
 from ebpflb.host.http_messages import Request
 from ebpflb.host.http_ports import Endpoint, HttpPorts, Wanted
 from ebpflb.host.http_server import HttpServer, open_socket
-from ebpflb.reconcile.inbox import Batch, SourceView
+from ebpflb.reconcile.batch import Batch
+from ebpflb.reconcile.inbox import SourceView
 from ebpflb.reconcile.rounds import Round, Sync
 from ebpflb.reconcile.status import HealthPort
+from tests.story import Story
 from tests.unit.core.factories import HERE, endpoint, endpoint_slice, service, snapshot
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -56,6 +57,7 @@ class World:
     shown: list[HealthView] = field(default_factory=list)
     answered: list[tuple[str, int]] = field(default_factory=list)
     server: HttpServer = field(default_factory=lambda: HttpServer("test"))
+    story: Story = field(default_factory=Story)
     health: Health = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +80,7 @@ class World:
         return self.health.is_healthy()
 
     def batch(self, given: Snapshot | None = None) -> Batch:
-        batch = Batch(given or snapshot(node=NODE, host=HOST), Unread(), self.now, self.now)
+        batch = self.story.batch(given or snapshot(node=NODE, host=HOST), self.now)
         self.health.on_batch(batch)
         return batch
 

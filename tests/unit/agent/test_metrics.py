@@ -18,16 +18,17 @@ from ebpflb.agent.sweeping import Sweep
 from ebpflb.core.abi import Counter, Family
 from ebpflb.core.compile import Allocation, compile_tables
 from ebpflb.core.health import WithoutLocal
-from ebpflb.core.kept import Unread
 from ebpflb.core.model import ServiceType, Snapshot
 from ebpflb.core.tables import Tables
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.expiry import FlowState
 from ebpflb.datapath.sweep import SweepResult
 from ebpflb.errors import MapError
-from ebpflb.reconcile.inbox import Batch, SourceView
+from ebpflb.reconcile.batch import Batch
+from ebpflb.reconcile.inbox import SourceView
 from ebpflb.reconcile.rounds import Round, Sync
 from ebpflb.reconcile.status import Usage
+from tests.story import Story
 from tests.unit.core.factories import HERE, NODE_HTTP, ROOMY, endpoint, endpoint_slice, service, snapshot
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -96,8 +97,17 @@ def _told(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
+TOLD: list[Story] = []
+"""The one of the test that runs."""
+
+
+@pytest.fixture(autouse=True)
+def _story() -> None:
+    TOLD[:] = [Story()]
+
+
 def batch(given: Snapshot) -> Batch:
-    return Batch(given, Unread(), START, START)
+    return TOLD[0].batch(given, START)
 
 
 def ended(given: Batch | None, seconds: float, *unsettled: Family, tables: Tables | None = None) -> Round:

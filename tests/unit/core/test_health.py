@@ -28,6 +28,7 @@ from ebpflb.core.model import (
 )
 from ebpflb.core.options import Options
 from ebpflb.errors import ObjectError
+from tests.story import Story
 from tests.unit.core.factories import HERE, HTTP, NODE_HTTP, ROOMY, endpoint, endpoint_slice, service, snapshot
 
 
@@ -103,13 +104,24 @@ V4, V6 = Family.IPV4, Family.IPV6
 HTTPS = EndpointPort("https", Protocol.TCP, 8443)
 
 
+class Checks(HealthChecks):
+    """Told in snapshots."""
+
+    def __init__(self, node_name: str) -> None:
+        super().__init__(node_name)
+        self._story = Story()
+
+    def follow(self, given: Snapshot) -> set[ObjectKey]:
+        return self.take(self._story.changes(given))
+
+
 def checked(name: str = "web", **rest: Any) -> Service:
     return service(name, type=LB, external_local=True, health_check_node_port=32000, **rest)
 
 
 def health_checks(given: Snapshot) -> Mapping[ObjectKey, HealthCheck]:
-    checks = HealthChecks(HERE)
-    checks.take(given)
+    checks = Checks(HERE)
+    checks.follow(given)
     return checks.current
 
 
@@ -180,49 +192,47 @@ class TestSnapshotAfterSnapshot:
     API_1 = endpoint_slice(endpoint("10.0.0.2", HERE), of="api", name="api-1")
 
     @pytest.fixture(name="checks")
-    def _checks(self) -> HealthChecks:
-        checks = HealthChecks(HERE)
-        assert checks.take(snapshot(self.WEB, self.API, self.WEB_1, self.API_1)) == {self.WEB.key, self.API.key}
+    def _checks(self) -> Checks:
+        checks = Checks(HERE)
+        assert checks.follow(snapshot(self.WEB, self.API, self.WEB_1, self.API_1)) == {self.WEB.key, self.API.key}
         return checks
 
-    def test_what_was_not_touched_is_not_counted_again(
-        self, checks: HealthChecks, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_what_was_not_touched_is_not_counted_again(self, checks: Checks, monkeypatch: pytest.MonkeyPatch) -> None:
         counting = Mock(wraps=health._health_check)
         monkeypatch.setattr(health, "_health_check", counting)
         before = checks.current
-        assert checks.take(snapshot(self.WEB, self.API, self.WEB_1, self.API_1, service("c"))) == set()
+        assert checks.follow(snapshot(self.WEB, self.API, self.WEB_1, self.API_1, service("c"))) == set()
         assert (counting.call_count, checks.current) == (0, before)
         two = endpoint_slice(endpoint("10.0.0.1", HERE), endpoint("10.0.0.3", HERE))
-        assert checks.take(snapshot(self.WEB, self.API, two, self.API_1)) == {self.WEB.key}
+        assert checks.follow(snapshot(self.WEB, self.API, two, self.API_1)) == {self.WEB.key}
         assert [call.args[0] for call in counting.call_args_list] == [self.WEB]
         assert (before[self.WEB.key].count(V4), checks.current[self.WEB.key].count(V4)) == (1, 2)
         assert checks.current[self.API.key] is before[self.API.key]
 
-    def test_a_slice_that_changes_hands_counts_for_its_new_service_only(self, checks: HealthChecks) -> None:
+    def test_a_slice_that_changes_hands_counts_for_its_new_service_only(self, checks: Checks) -> None:
         moved = replace(self.WEB_1, service_name="api")
-        assert checks.take(snapshot(self.WEB, self.API, moved, self.API_1)) == {self.WEB.key, self.API.key}
+        assert checks.follow(snapshot(self.WEB, self.API, moved, self.API_1)) == {self.WEB.key, self.API.key}
         assert [checks.current[each.key].count(V4) for each in (self.WEB, self.API)] == [0, 2]
-        assert checks.take(snapshot(self.WEB, self.API, self.API_1)) == {self.API.key}
+        assert checks.follow(snapshot(self.WEB, self.API, self.API_1)) == {self.API.key}
         assert [checks.current[each.key].count(V4) for each in (self.WEB, self.API)] == [0, 1]
 
     def test_a_service_may_come_to_want_a_port_after_its_slices(self) -> None:
-        checks = HealthChecks(HERE)
-        assert checks.take(snapshot(service("web"), self.WEB_1)) == set()
-        assert checks.take(snapshot(self.WEB, self.WEB_1)) == {self.WEB.key}
+        checks = Checks(HERE)
+        assert checks.follow(snapshot(service("web"), self.WEB_1)) == set()
+        assert checks.follow(snapshot(self.WEB, self.WEB_1)) == {self.WEB.key}
         assert checks.current[self.WEB.key].count(V4) == 1
-        assert checks.take(snapshot(service("web"), self.WEB_1)) == {self.WEB.key}
+        assert checks.follow(snapshot(service("web"), self.WEB_1)) == {self.WEB.key}
         assert checks.current == {}
 
-    def test_a_service_that_goes_and_comes_again(self, checks: HealthChecks) -> None:
-        assert checks.take(snapshot(self.API, self.WEB_1, self.API_1)) == {self.WEB.key}
+    def test_a_service_that_goes_and_comes_again(self, checks: Checks) -> None:
+        assert checks.follow(snapshot(self.API, self.WEB_1, self.API_1)) == {self.WEB.key}
         assert checks.current.keys() == {self.API.key}
-        assert checks.take(snapshot(self.WEB, self.API, self.WEB_1, self.API_1)) == {self.WEB.key}
+        assert checks.follow(snapshot(self.WEB, self.API, self.WEB_1, self.API_1)) == {self.WEB.key}
         assert checks.current[self.WEB.key].count(V4) == 1
 
-    def test_changes_that_leave_the_count_are_no_news(self, checks: HealthChecks) -> None:
+    def test_changes_that_leave_the_count_are_no_news(self, checks: Checks) -> None:
         elsewhere = endpoint_slice(endpoint("10.0.0.1", HERE), endpoint("10.0.0.9", "n2"))
-        assert checks.take(snapshot(self.WEB, self.API, elsewhere, self.API_1)) == set()
+        assert checks.follow(snapshot(self.WEB, self.API, elsewhere, self.API_1)) == set()
 
 
 class TestAddresses:

@@ -4,7 +4,8 @@ import pytest
 
 from ebpflb.core.model import Host, Node, Pod, ServiceCIDR
 from ebpflb.errors import ObjectError
-from ebpflb.reconcile.inbox import Batch, Inbox
+from ebpflb.reconcile.batch import Batch
+from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.ports import Kind
 from tests.unit.reconcile.world import HOST, NODE, Cluster, StandingClock, endpoint_slice, service
 

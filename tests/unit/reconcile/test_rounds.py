@@ -7,9 +7,9 @@ import pytest
 
 from ebpflb.core.abi import Family
 from ebpflb.core.tables import TableName
+from ebpflb.reconcile.batch import Batch
 from ebpflb.reconcile.fake import FakeMapStore
 from ebpflb.reconcile.faults import Operation
-from ebpflb.reconcile.inbox import Batch
 from ebpflb.reconcile.rounds import Round
 from tests.unit.reconcile.world import BOTH, START, WEB, WEB_KEY, WEB_SCALED, Agent
 

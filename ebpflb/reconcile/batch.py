@@ -1,0 +1,84 @@
+"""What a batch of changes is, and how it is known what changed since the last one.
+
+Decides what counts as changed, and what can wait for no other change. Must not know when a batch is complete, nor what
+becomes of it.
+
+    objects of a kind, keys touched --Followed.take--> what the batch holds of them, Difference to the last one
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ebpflb.core.changes import Changes, Difference
+from ebpflb.core.kept import Unread
+from ebpflb.core.model import EndpointSlice, ObjectKey, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a compilation is made of."""
+
+    snapshot: Snapshot
+    """Its mappings are those of the present: they change with the next batch."""
+    changes: Changes
+    """Which Services and slices are not as in the batch before, and as what."""
+    unread: Unread
+    """What is not in the snapshot, and may exist all the same."""
+    first_change_at: datetime
+    last_change_at: datetime
+    """When the oldest and the newest change in it arrived."""
+
+
+class Followed:
+    """The objects of a kind as the last batch had them. Whoever takes batches reads them, in one thread."""
+
+    def __init__(self, objects: Mapping[ObjectKey, Any]) -> None:
+        self.taken: dict[ObjectKey, Any] = {}
+        self.touched: set[ObjectKey] = set()
+        """Those that may be others now."""
+        self._objects = objects
+
+    def take(self) -> Difference[Any]:
+        """Bring ``taken`` up to date, and return what that changes."""
+        before: dict[ObjectKey, Any] = {}
+        after: dict[ObjectKey, Any] = {}
+        for key in self.touched:
+            was, now = self.taken.get(key), self._objects.get(key)
+            if now is None:
+                self.taken.pop(key, None)
+            else:
+                self.taken[key] = now
+            if was == now:
+                continue
+            if was is not None:
+                before[key] = was
+            if now is not None:
+                after[key] = now
+        self.touched.clear()
+        return Difference(before, after)
+
+
+def replace_all(held: dict[ObjectKey, Any], listed: Mapping[ObjectKey, Any]) -> set[ObjectKey]:
+    """Have the objects of a list in place of those held; return the keys of those that are new, different or gone.
+
+    What is equal stays the same object: others have it, and it shall not be there twice.
+    """
+    changed = held.keys() - listed.keys()
+    for key in changed:
+        del held[key]
+    for key, obj in listed.items():
+        if held.get(key) != obj:
+            held[key] = obj
+            changed.add(key)
+    return changed
+
+
+def takes_nothing_away(known: Any, obj: Any) -> bool:
+    """Return whether a slice lists what it listed, and maybe more: then there is nothing that it could have moved to
+    another slice, which would say so a moment later. Conditions may have changed: those are urgent.
+    """
+    if not isinstance(obj, EndpointSlice) or not isinstance(known, EndpointSlice) or known.ports != obj.ports:
+        return False
+    return {each.address for each in known.endpoints} <= {each.address for each in obj.endpoints}
