@@ -139,9 +139,11 @@ class Hooks:
         if changes and device.ifindex in self._attached:
             self.repairs += 1
             log.warning("device_hook_repaired device=%s changes=%d repairs=%d", device.name, len(changes), self.repairs)
-        self._attached.add(device.ifindex)
         if role is DeviceRole.UPLINK:
             self.acceleration.attach(device)
+        if device.ifindex not in self._attached:
+            log.info("device_served device=%s role=%s", device.name, role)
+        self._attached.add(device.ifindex)
 
     def detach_device(self, role: DeviceRole, device: Link) -> None:
         """Take the programs off a device that has lost its role; a device that is gone has none."""

@@ -1,0 +1,101 @@
+"""One run of the real agent, as the measures of its start and of the control plane look at it.
+
+Decides on which command line an agent is measured, and what is read off the process. Knows no figure.
+
+    Node, kubeconfig | manifests --> AgentInstance.start --> AgentRun: when it was ready, attached; its peak memory
+"""
+
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebpflb.bench.agents import BPFFS, ip_family
+from ebpflb.bench.process import Running
+from ebpflb.bench.topology import Node
+from ebpflb.datapath.pins import Pins
+
+START_SECONDS = 240.0
+_READY = re.compile(r"\bevent=ready ")
+_PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInstance:
+    """What stays between the runs of an agent: its pins, its state, its command line."""
+
+    node: Node
+    name: str
+    source: tuple[str, ...]
+    """``--kubeconfig FILE`` or ``--manifests FOLDER``."""
+    state: Path
+
+    @property
+    def pins(self) -> Pins:
+        """Where its maps and programs are pinned."""
+        return Pins(BPFFS, self.name)
+
+    def start(self) -> "AgentRun":
+        """Start the process."""
+        began_ns = time.monotonic_ns()
+        return AgentRun(self.node.popen_module("ebpflb", self._arguments()), began_ns)
+
+    def prepare(self) -> None:
+        """Build and pin the programs and their empty maps, and no more."""
+        self.node.run([sys.executable, "-m", "ebpflb", *self._arguments(), "--init-only"], seconds=START_SECONDS)
+
+    def cleanup(self) -> None:
+        """Remove every trace of the instance."""
+        where = ["--bpffs", str(BPFFS), "--instance", self.name, "--state-dir", str(self.state)]
+        self.node.run([sys.executable, "-m", "ebpflb", "cleanup", *where])
+
+    def _arguments(self) -> list[str]:
+        node = self.node
+        what = ["run", *self.source, "--node-name", node.name, "--ip-family", ip_family(node)]
+        devices = ["--uplink-devices", ",".join(node.uplinks), "--pod-devices", "pod*", "--cgroup", str(node.cgroup)]
+        return [*what, *devices, "--bpffs", str(BPFFS), "--instance", self.name, "--state-dir", str(self.state)]
+
+
+class AgentRun:
+    """One process."""
+
+    def __init__(self, running: Running, began_ns: int) -> None:
+        self.running = running
+        self.began_ns = began_ns
+        """Before the process was made, by CLOCK_MONOTONIC."""
+
+    def seconds_to_ready(self) -> float:
+        """Wait until the first snapshot is in the maps; return how long after the start that was."""
+        self.running.wait_for_line(lambda line: _READY.search(line) is not None, START_SECONDS)
+        return (time.monotonic_ns() - self.began_ns) / 1e9
+
+    def seconds_to_attached(self, devices: int) -> float:
+        """Wait until all programs are where they belong; return how long after the start that was.
+
+        Those of the cgroup come before those of the first device; then each device has its own, and is told of.
+        """
+        self.running.wait_for_line(lambda _line: self._served() >= devices, START_SECONDS)
+        return (time.monotonic_ns() - self.began_ns) / 1e9
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that the process, and the children that it has now, ever had resident."""
+        pids = [self.running.pid, *_children(self.running.pid)]
+        return sum(_peak_bytes(pid) for pid in pids)
+
+    def stop(self) -> None:
+        """End it; everything stays pinned and attached."""
+        self.running.stop()
+
+    def _served(self) -> int:
+        return sum("event=device_served " in line for line in self.running.lines())
+
+
+def _children(pid: int) -> list[int]:
+    threads = Path(f"/proc/{pid}/task")
+    return [int(word) for task in threads.iterdir() for word in (task / "children").read_text().split()]
+
+
+def _peak_bytes(pid: int) -> int:
+    match = _PEAK.search(Path(f"/proc/{pid}/status").read_text())
+    return int(match[1]) * 1024 if match else 0
