@@ -21,6 +21,8 @@ from ebpflb.errors import EbpflbError
 
 BPFFS = Path("/sys/fs/bpf")
 READY = re.compile(r"(?<!not )\bready\b")
+POD_DEVICES = "pod*"
+"""The lab's: the host sides of all pods' veths."""
 READY_SECONDS = 200.0
 """Three agents compile the programs of both families at once, on two cores that may be busy with other things."""
 
@@ -33,12 +35,23 @@ def ip_family(node: Node) -> str:
 class Agent:
     """The agent of one node: a process that comes and goes, and an instance that stays."""
 
-    def __init__(self, lab: Lab, node: Node, manifests: Path, state: Path, flags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        node: Node,
+        manifests: Path,
+        state: Path,
+        flags: Sequence[str] = (),
+        *,
+        pod_devices: str = POD_DEVICES,
+    ) -> None:
+        """``pod_devices``: patterns; empty: the packet hooks leave pods alone, as by default."""
         self.node = node
         self.instance = f"{lab.id}-{node.name}"
         self._manifests = manifests
         self._state = state
         self._flags = tuple(flags)
+        self._pod_devices = pod_devices
         self._running: Running | None = None
 
     @property
@@ -56,7 +69,8 @@ class Agent:
     def start(self) -> None:
         """Start the process; ``wait_ready`` says when it has programmed the node."""
         arguments = ["run", "--manifests", str(self._manifests), "--node-name", self.node.name]
-        arguments += ["--uplink-devices", ",".join(self.node.uplinks), "--pod-devices", "pod*"]
+        arguments += ["--uplink-devices", ",".join(self.node.uplinks)]
+        arguments += ["--pod-devices", self._pod_devices] if self._pod_devices else []
         arguments += ["--cgroup", str(self.node.cgroup), "--ip-family", ip_family(self.node)]
         arguments += [*self._scope(), *self._state_flags(), *self._flags]
         self._running = self.node.popen_module("ebpflb", arguments)
@@ -104,10 +118,19 @@ class Agents:
     """
 
     def __init__(
-        self, lab: Lab, manifests: Path, state: Path, flags: Sequence[str] = (), *, nodes: Sequence[Node] = ()
+        self,
+        lab: Lab,
+        manifests: Path,
+        state: Path,
+        flags: Sequence[str] = (),
+        *,
+        nodes: Sequence[Node] = (),
+        pod_devices: str = POD_DEVICES,
     ) -> None:
-        """``nodes``: those that have an agent; empty: all."""
-        self._agents = [Agent(lab, node, manifests, state, flags) for node in nodes or lab.nodes]
+        """``nodes``: those that have an agent; empty: all. ``pod_devices``: as for one agent."""
+        self._agents = [
+            Agent(lab, node, manifests, state, flags, pod_devices=pod_devices) for node in nodes or lab.nodes
+        ]
 
     def __iter__(self) -> Iterator[Agent]:
         """Return the agents, node by node."""

@@ -1,0 +1,155 @@
+"""The rig for socket and stack measures: every mode on a lab of its own, so that all stand at once and take turns.
+
+Decides who runs where, and that a run counts only if its checks hold. Knows no figure and no mode's inside.
+
+    Rig --stand(kind)--> Stand --load(services)--> run(command, count) --checks--> Timing
+
+A stand has a client pod on node-1, and two backend pods there or on node-2. Client, nodes and backends run on one CPU:
+a packet is carried where it is sent, and nobody is woken elsewhere.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from ebpflb.bench.generator.driver import HOLD, TALK, Served, Timing, start_load, start_server
+from ebpflb.bench.generator.tools import Tools, compile_tools
+from ebpflb.bench.modes import Kind, Mode
+from ebpflb.bench.modes_ours import Socket
+from ebpflb.bench.rig_checks import check_arrivals
+from ebpflb.bench.rig_services import make_services
+from ebpflb.bench.rulesets import PeerService
+from ebpflb.bench.topology import Lab, Place, Pod
+
+FIRST_PORT: Final = 7000
+DIALLED: Final = 10
+"""Services that a client uses, however many there are."""
+_WARM_UP: Final = 200
+_COUNTED: Final = {"connect": HOLD, "request": TALK}
+"""Commands that make a connection an operation, and the port at which they arrive."""
+
+
+class Stand:
+    """One mode, its lab, its load generator and its backends. A context manager."""
+
+    def __init__(self, kind: Kind, tools: Tools, cpu: int, *, is_remote: bool = False, port: int = HOLD) -> None:
+        """``is_remote``: the backends are on node-2. ``port``: of the backends, as the driver counts."""
+        self.kind = kind
+        self._tools, self._cpu, self._port = tools, cpu, FIRST_PORT + port
+        self._undo = ExitStack()
+        self._lab = Lab("bench", nodes=2, pods_per_node=(1, 2) if is_remote else (3, 0))
+        self._backends: tuple[Pod, ...] = self._lab.pods[1:]
+        self._count = 0
+        self.served: list[Served] = []
+        """What each backend saw of the last run."""
+
+    def __enter__(self) -> Self:
+        """Make everything; no Service is served yet."""
+        with ExitStack() as undo:
+            undo.enter_context(self._lab)
+            folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="ebpflb-bench-")))
+            self._servers = [start_server(pod, self._tools, self._cpu, FIRST_PORT) for pod in self._backends]
+            self._mode: Mode = undo.enter_context(self.kind.open(self._lab, folder))
+            self._client = start_load(self._lab.pod(1, 1), self._tools, self._cpu)
+            self._bare = start_load(self._uncovered_client(), self._tools, self._cpu)
+            self._bare.dial(self._endpoints())
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Remove everything."""
+        self._undo.close()
+
+    def load(self, count: int, *, is_fast: bool = False) -> None:
+        """Serve so many Services, and dial some of them from now on; ``is_fast``: past the agent."""
+        services = self._services(count)
+        if is_fast and isinstance(self._mode, Socket):
+            self._mode.fill(count)
+        else:
+            self._mode.load(services)
+        self._count = count
+        self.dial(DIALLED)
+
+    def dial(self, most: int) -> None:
+        """From now on, dial so many of the Services, taken from all over."""
+        self._client.dial(self.kind.targets(self._services(self._count), most))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget connections and neighbours, then warm up: caches, neighbours, the servers' queues."""
+        for place in (*self._lab.nodes, *self._lab.pods):
+            place.run_module("ebpflb.bench.rig_reset", [])
+        command = "connect" if self._port == FIRST_PORT + HOLD else "request"
+        for loader in (self._client, self._bare):
+            loader.run(command, _WARM_UP)
+        self._drain()
+
+    def run(self, command: str, count: int, *, is_bare: bool = False) -> Timing:
+        """Run a command of the load generator. Raises ``RefusedError`` if it did not reach all backends alike.
+
+        ``is_bare``: from the same pod but outside of the node's cgroup, to the backends themselves: what connect()
+        costs on this very path without socket hooks.
+        """
+        timing = (self._bare if is_bare else self._client).run(command, count)
+        self.served = self._drain()
+        if command in _COUNTED:
+            arrived = [each.held + each.connections for each in self.served]
+            check_arrivals(f"{self.kind.name}{' (bare)' if is_bare else ''}", count, arrived)
+        return timing
+
+    def _drain(self) -> list[Served]:
+        return [server.drain() for server in self._servers]
+
+    def _services(self, count: int) -> list[PeerService]:
+        return make_services(count, [(pod.address, self._port) for pod in self._backends])
+
+    def _endpoints(self) -> list[str]:
+        return [f"{pod.address}:{self._port}" for pod in self._backends]
+
+    def _uncovered_client(self) -> Place:
+        pod = self._lab.pod(1, 1)
+        cgroup = self._lab.cgroup / "outside" / "bare"
+        cgroup.mkdir(parents=True)
+        return Place("bare client", pod.addresses, pod.netns, cgroup, pod.started)
+
+
+class Rig:
+    """Makes stands, and removes all of them at its end. A context manager."""
+
+    def __init__(self) -> None:
+        self.cpu = max(os.sched_getaffinity(0))
+        """The one on which everything runs: the first one has the machine's interrupts."""
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Compile the load generator. Raises ``PrerequisiteError`` where that cannot be done."""
+        folder = Path(self._undo.enter_context(tempfile.TemporaryDirectory(prefix="ebpflb-bench-")))
+        try:
+            self._tools = compile_tools(folder)
+        except BaseException:
+            self._undo.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Remove every stand."""
+        self._undo.close()
+
+    def stand(self, kind: Kind, *, is_remote: bool = False, port: int = HOLD) -> Stand:
+        """Make a stand, which stays until the rig's end."""
+        return self._undo.enter_context(Stand(kind, self._tools, self.cpu, is_remote=is_remote, port=port))
+
+    def stands(self, kinds: Sequence[Kind], *, is_remote: bool = False, port: int = HOLD) -> dict[str, Stand]:
+        """Make a stand of each kind, by name."""
+        return {kind.name: self.stand(kind, is_remote=is_remote, port=port) for kind in kinds}
+
+
+__all__ = ["HOLD", "TALK", "Rig", "Stand"]
