@@ -36,6 +36,7 @@ from ebpflb.host.lock import InstanceLock
 from ebpflb.host.mounts import ensure_bpffs
 from ebpflb.host.netlink import HostWatcher
 from ebpflb.host.netns_cookie import netns_cookie
+from ebpflb.reconcile import garbage
 from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.loop import ReconcileLoop
 from ebpflb.reconcile.ports import Source
@@ -58,6 +59,7 @@ _SIGNAL_SECONDS = 0.2
 
 def run_agent(config: AgentConfig, stop: threading.Event) -> None:
     """Run until ``stop`` is set. Raises ``EbpflbError`` when the agent cannot start or cannot go on."""
+    garbage.tune()
     ensure_bpffs(config.bpffs)
     config, warnings = keep_served_families(config)
     with ExitStack() as stack:
@@ -111,7 +113,7 @@ def _serve(
                 status_file, lambda: remove_other_builds(config, builds), reporter.on_status, meter.on_status
             ),
             node_status=board.node_status,
-            settings=Settings(comparison_period_s=config.config_sync_period_s),
+            settings=Settings(comparison_period_s=config.config_sync_period_s, on_compiled=garbage.settle),
             options=config.options,
             observers=[*monitoring.observers, reporter],
         )

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import NamedTuple, Self
 
-from ebpflb.core.abi import BackendState
-from ebpflb.core.ranges import RangeMap, Retired, ranges_of
+from ebpflb.core.abi import SLOTS_PER_LINE, BackendState
+from ebpflb.core.ranges import RangeMap, Retired, lines_of, ranges_of
 from ebpflb.core.tables import NO_SERVICE, BackendKey, FrontendKey, Tables
 
 
@@ -82,6 +82,12 @@ class Allocation:
             retired_backends=dict.fromkeys(_named_backends(tables) - kept_backends, 0),
             retired_ranges=retired_ranges,
         )
+
+    @property
+    def slots_used(self) -> int:
+        """How many slots are taken, retired ranges and the padding to whole lines included."""
+        taken = chain(self.ranges.values(), self.retired_ranges)
+        return sum(lines_of(where.length) for where in taken) * SLOTS_PER_LINE
 
     def release(self, epoch: int) -> Self:
         """Free what was retired up to and including ``epoch``: nothing in the kernel names it any more."""

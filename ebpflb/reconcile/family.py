@@ -8,10 +8,9 @@ store or a compilation raises, and leaves it to the loop to call ``broke``.
 """
 
 import logging
-from collections import deque
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from ebpflb.core.abi import SLOTS_PER_LINE, Family
+from ebpflb.core.abi import Family
 from ebpflb.core.compile import Refusal, compile_tables
 from ebpflb.core.diff import diff
 from ebpflb.core.ids import Allocation
@@ -19,16 +18,17 @@ from ebpflb.core.kept import Unread, rows_to_keep
 from ebpflb.core.model import Snapshot
 from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.tables import TableName, Tables
-from ebpflb.reconcile.backoff import Backoff
 from ebpflb.reconcile.batch import Batch
 from ebpflb.reconcile.believed import Believed, Vanished
 from ebpflb.reconcile.clock import Clock
-from ebpflb.reconcile.describe import describe_key
 from ebpflb.reconcile.following import Following
+from ebpflb.reconcile.garbage import paused
 from ebpflb.reconcile.limits import limits_of
-from ebpflb.reconcile.ports import MapStore, RowFailure
+from ebpflb.reconcile.ports import MapStore
+from ebpflb.reconcile.releases import Releases
+from ebpflb.reconcile.retries import Retries
 from ebpflb.reconcile.settings import Settings
-from ebpflb.reconcile.status import FailedRow, FamilyStatus, RefusedObject, Usage
+from ebpflb.reconcile.status import FamilyStatus, RefusedObject, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,8 @@ class FamilyReconciler:
         self._desired: Tables | None = None
         """Compiled from the snapshot; ``None``: to be compiled (again)."""
         self._refused: tuple[Refusal, ...] = ()
-        self._failures: tuple[RowFailure, ...] = ()
-        self._error = ""
-        self._retry = Backoff()
-        self._next_retry_at: datetime | None = None
-        self._releases: deque[tuple[float, int]] = deque()
+        self._retries = Retries(self.family, clock)
+        self._releases = Releases(settings.grace_s)
         self._compare_at: float | None = None
         self._compared_at: datetime | None = None
         self._repairs = 0
@@ -77,7 +74,7 @@ class FamilyReconciler:
     @property
     def is_healthy(self) -> bool:
         """Return whether the maps hold what they should."""
-        return self._pending_since is None and not self._failures and not self._error
+        return self._pending_since is None and not self._retries.is_needed
 
     @property
     def tables(self) -> Tables:
@@ -91,9 +88,9 @@ class FamilyReconciler:
 
     def due_at(self) -> float | None:
         """Return when the next round is due if no change comes before."""
-        if self._error:
-            return self._retry.due_at
-        times = [self._compare_at, self._retry.due_at, self._releases[0][0] if self._releases else None]
+        if self._retries.error:
+            return self._retries.due_at
+        times = [self._compare_at, self._retries.due_at, self._releases.due_at]
         return min((time for time in times if time is not None), default=None)
 
     def round(self, batch: Batch | None) -> bool:
@@ -116,27 +113,23 @@ class FamilyReconciler:
         self._release(now)
         if batch is not None:
             self._desired = None
-            if self._follow(batch, now):
-                return True
-        if self._snapshot is None or (self._following.is_ready and not self._is_comparison_due(now)):
-            return True
-        desired = self._compile(self._snapshot)
-        if self._is_comparison_due(now):
-            self._compare()
-        self._apply(desired, now)
+        is_followed = self._follow(batch, now) if batch is not None else self._following.is_ready
+        if self._snapshot is not None and (not is_followed or (batch is None and self._is_comparison_due(now))):
+            with paused():
+                self._work(self._snapshot, now)
         return True
 
     def prepare(self) -> None:
         """Get ready to follow the next changes, now that nobody waits."""
         if self._snapshot is not None and self.is_healthy and self._following.begin(self._snapshot):
             self._allocation = self._following.allocation
+            self._settings.on_compiled()
 
     def broke(self, error: Exception) -> None:
         """Record that a round ended early. What the maps hold is not known now: the next round reads them."""
-        self._error = f"{type(error).__name__}: {error}"
         self._believed.is_known = False
         self._following.stop()
-        self._retry_later(self._clock.monotonic())
+        self._retries.broke(error)
 
     def announcement(self) -> tuple[Tables, Vanished] | None:
         """Return what is to be announced: the rows in the maps, and what vanished from them since."""
@@ -147,10 +140,11 @@ class FamilyReconciler:
         self._believed.forget_vanished()
         self._must_announce = False
         self.has_taken = True
-        self._error = ""
-        if not self._failures:
-            self._retry.succeeded()
-            self._next_retry_at = None
+        self._retries.settled()
+
+    @property
+    def _slots_used(self) -> int:
+        return self._following.slots_used if self._following.is_ready else self._allocation.slots_used
 
     def status(self) -> FamilyStatus:
         """Return what ``status`` shows of this family."""
@@ -158,24 +152,28 @@ class FamilyReconciler:
         usage = {table.value: Usage(len(tables.rows(table)), self._store.capacity(table)) for table in TableName}
         return FamilyStatus(
             family=self.family.value,
-            maps=usage | {"slots": Usage(self._slots_used(), self._store.slot_capacity())},
+            maps=usage | {"slots": Usage(self._slots_used, self._store.slot_capacity())},
             service_ports=len(tables.services),
             refused=tuple(
                 RefusedObject(f"Service {refusal.service}", refusal.field, refusal.reason, refusal.remedy)
                 for refusal in self._refused
             ),
-            failed_rows=tuple(
-                FailedRow(failure.table.value, describe_key(failure.table, failure.key), str(failure.error))
-                for failure in self._failures
-            ),
-            error=self._error,
-            next_retry_at=self._next_retry_at,
+            failed_rows=self._retries.failed_rows(),
+            error=self._retries.error,
+            next_retry_at=self._retries.next_at,
             repairs=self._repairs,
             compared_at=self._compared_at,
             pending_since=self._pending_since,
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _work(self, snapshot: Snapshot, now: float) -> None:
+        """Do whatever is due, at the cost of everything that there is."""
+        desired = self._compile(snapshot)
+        if self._is_comparison_due(now):
+            self._compare()
+        self._apply(desired, now)
 
     def _adopt(self) -> None:
         """Read the maps when what they hold is not known; at the start, restore the ids from them."""
@@ -189,8 +187,7 @@ class FamilyReconciler:
 
     def _release(self, now: float) -> None:
         """Free the ids and ranges whose grace period is over."""
-        while self._releases and now >= self._releases[0][0]:
-            epoch = self._releases.popleft()[1]
+        for epoch in self._releases.over(now):
             if self._following.is_ready:
                 self._allocation = self._following.release(epoch)
                 continue
@@ -227,14 +224,14 @@ class FamilyReconciler:
             return False
         self._note_refusals(self._following.refused)
         failures = self._believed.change(change.plan, change.unnamed) if change.plan else ()
-        self._note_failures(failures, now)
+        self._retries.note(failures, now)
         if failures:
             self._following.stop()  # and compile all at the next attempt, which also plans what can be released
             return True
         self._desired = self._believed.tables
         self._pending_since = None
         self._must_announce = self._must_announce or bool(change.plan)
-        self._plan_release(self._desired, now)
+        self._releases.plan(self._allocation, now)
         return True
 
     def _is_comparison_due(self, now: float) -> bool:
@@ -258,7 +255,7 @@ class FamilyReconciler:
     def _apply(self, desired: Tables, now: float) -> None:
         plan = diff(desired, self._believed.tables)
         failures = self._believed.apply(plan, desired)
-        self._note_failures(failures, now)
+        self._retries.note(failures, now)
         if failures:
             self._following.stop()
         else:
@@ -267,35 +264,5 @@ class FamilyReconciler:
             self._must_announce = True
         if self._compare_at is None:
             self._compare_at = now + self._settings.comparison_period_s
-        self._plan_release(desired, now)
-
-    def _note_failures(self, failures: tuple[RowFailure, ...], now: float) -> None:
-        known = {(failure.table, failure.key) for failure in self._failures}
-        news = [failure for failure in failures if (failure.table, failure.key) not in known]
-        if news:
-            self._retry.succeeded()  # what failed for the first time is tried again soon
-        if failures:
-            self._retry_later(now)
-        for failure in news:
-            logger.warning("failed family=%s table=%s error=%r", self.family.name, failure.table, str(failure.error))
-        self._failures = failures
-
-    def _retry_later(self, now: float) -> None:
-        before = self._retry.due_at
-        self._retry.failed(now)
-        if self._retry.due_at is not None and self._retry.due_at != before:
-            self._next_retry_at = self._clock.today() + timedelta(seconds=self._retry.due_at - now)
-
-    def _plan_release(self, desired: Tables, now: float) -> None:
-        """Let the grace period begin, unless a row that could not be changed still names what was retired."""
-        retired = self._allocation
-        has_retired = retired.retired_services or retired.retired_backends or retired.retired_ranges
-        if has_retired and not self._believed.names_retired(self._failures, desired):
-            self._releases.append((now + self._settings.grace_s, retired.epoch))
-
-    def _slots_used(self) -> int:
-        """Return the slots that are taken, retired ones and the padding to whole lines included."""
-        if self._following.is_ready:
-            return self._following.slots_used
-        taken = (*self._allocation.ranges.values(), *self._allocation.retired_ranges)
-        return sum(-(-span.length // SLOTS_PER_LINE) for span in taken) * SLOTS_PER_LINE
+        if not self._believed.names_retired(self._retries.failures, desired):
+            self._releases.plan(self._allocation, now)

@@ -3,7 +3,12 @@
 configuration --> Settings --> loop, family
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+
+def _nothing() -> None:
+    """Nobody asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +21,5 @@ class Settings:
     away it can stand still for seconds. Ten are far beyond that, and cost a few idle slots only."""
     comparison_period_s: float = 600.0
     """How often the maps are read back and compared with what should be in them."""
+    on_compiled: Callable[[], None] = _nothing
+    """Called when everything has been compiled anew, is in the maps, and will only be changed piece by piece."""
