@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from ebpflb.bench.generator.driver import HOLD, TALK, Served, Timing, start_load, start_server
+from ebpflb.bench.generator.driver import HOLD, TALK, Loader, Served, Timing, start_load, start_server
 from ebpflb.bench.generator.tools import Tools, compile_tools
 from ebpflb.bench.modes import Kind, Mode
 from ebpflb.bench.modes_ours import Socket
@@ -24,6 +24,7 @@ from ebpflb.bench.rig_checks import check_arrivals
 from ebpflb.bench.rig_services import make_services
 from ebpflb.bench.rulesets import PeerService
 from ebpflb.bench.topology import Lab, Place, Pod
+from ebpflb.core.abi import Protocol
 
 FIRST_PORT: Final = 7000
 DIALLED: Final = 10
@@ -36,9 +37,19 @@ _COUNTED: Final = {"connect": HOLD, "request": TALK}
 class Stand:
     """One mode, its lab, its load generator and its backends. A context manager."""
 
-    def __init__(self, kind: Kind, tools: Tools, cpu: int, *, is_remote: bool = False, port: int = HOLD) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        tools: Tools,
+        cpu: int,
+        *,
+        is_remote: bool = False,
+        port: int = HOLD,
+        protocol: Protocol = Protocol.TCP,
+    ) -> None:
         """``is_remote``: the backends are on node-2. ``port``: of the backends, as the driver counts."""
         self.kind = kind
+        self._protocol = protocol
         self._tools, self._cpu, self._port = tools, cpu, FIRST_PORT + port
         self._undo = ExitStack()
         self._lab = Lab("bench", nodes=2, pods_per_node=(1, 2) if is_remote else (3, 0))
@@ -54,9 +65,8 @@ class Stand:
             folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="ebpflb-bench-")))
             self._servers = [start_server(pod, self._tools, self._cpu, FIRST_PORT) for pod in self._backends]
             self._mode: Mode = undo.enter_context(self.kind.open(self._lab, folder))
-            self._client = start_load(self._lab.pod(1, 1), self._tools, self._cpu)
-            self._bare = start_load(self._uncovered_client(), self._tools, self._cpu)
-            self._bare.dial(self._endpoints())
+            self.client = start_load(self._lab.pod(1, 1), self._tools, self._cpu)
+            self._bare, _cgroup = self.client_outside("bare")
             self._undo = undo.pop_all()
         return self
 
@@ -65,6 +75,15 @@ class Stand:
     ) -> None:
         """Remove everything."""
         self._undo.close()
+
+    def client_outside(self, name: str) -> tuple[Loader, Path]:
+        """Start a load generator in the client's pod, in a cgroup that no agent serves; it dials the backends."""
+        pod = self._lab.pod(1, 1)
+        cgroup = self._lab.cgroup / "outside" / name
+        cgroup.mkdir(parents=True)
+        loader = start_load(Place(name, pod.addresses, pod.netns, cgroup, pod.started), self._tools, self._cpu)
+        loader.dial([f"{each.address}:{self._port}" for each in self._backends])
+        return loader, cgroup
 
     def load(self, count: int, *, is_fast: bool = False) -> None:
         """Serve so many Services, and dial some of them from now on; ``is_fast``: past the agent."""
@@ -78,15 +97,17 @@ class Stand:
 
     def dial(self, most: int) -> None:
         """From now on, dial so many of the Services, taken from all over."""
-        self._client.dial(self.kind.targets(self._services(self._count), most))
+        self.client.dial(self.kind.targets(self._services(self._count), most))
         self.reset()
 
     def reset(self) -> None:
         """Forget connections and neighbours, then warm up: caches, neighbours, the servers' queues."""
         for place in (*self._lab.nodes, *self._lab.pods):
             place.run_module("ebpflb.bench.rig_reset", [])
-        command = "connect" if self._port == FIRST_PORT + HOLD else "request"
-        for loader in (self._client, self._bare):
+        command = "request" if self._port == FIRST_PORT + TALK else "connect"
+        if self._protocol is Protocol.UDP:
+            command = "udp"
+        for loader in (self.client, self._bare):
             loader.run(command, _WARM_UP)
         self._drain()
 
@@ -96,7 +117,7 @@ class Stand:
         ``is_bare``: from the same pod but outside of the node's cgroup, to the backends themselves: what connect()
         costs on this very path without socket hooks.
         """
-        timing = (self._bare if is_bare else self._client).run(command, count)
+        timing = (self._bare if is_bare else self.client).run(command, count)
         self.served = self._drain()
         if command in _COUNTED:
             arrived = [each.held + each.connections for each in self.served]
@@ -107,16 +128,8 @@ class Stand:
         return [server.drain() for server in self._servers]
 
     def _services(self, count: int) -> list[PeerService]:
-        return make_services(count, [(pod.address, self._port) for pod in self._backends])
-
-    def _endpoints(self) -> list[str]:
-        return [f"{pod.address}:{self._port}" for pod in self._backends]
-
-    def _uncovered_client(self) -> Place:
-        pod = self._lab.pod(1, 1)
-        cgroup = self._lab.cgroup / "outside" / "bare"
-        cgroup.mkdir(parents=True)
-        return Place("bare client", pod.addresses, pod.netns, cgroup, pod.started)
+        endpoints = [(pod.address, self._port) for pod in self._backends]
+        return make_services(count, endpoints, self._protocol.name.lower())
 
 
 class Rig:
@@ -143,9 +156,12 @@ class Rig:
         """Remove every stand."""
         self._undo.close()
 
-    def stand(self, kind: Kind, *, is_remote: bool = False, port: int = HOLD) -> Stand:
+    def stand(
+        self, kind: Kind, *, is_remote: bool = False, port: int = HOLD, protocol: Protocol = Protocol.TCP
+    ) -> Stand:
         """Make a stand, which stays until the rig's end."""
-        return self._undo.enter_context(Stand(kind, self._tools, self.cpu, is_remote=is_remote, port=port))
+        stand = Stand(kind, self._tools, self.cpu, is_remote=is_remote, port=port, protocol=protocol)
+        return self._undo.enter_context(stand)
 
     def stands(self, kinds: Sequence[Kind], *, is_remote: bool = False, port: int = HOLD) -> dict[str, Stand]:
         """Make a stand of each kind, by name."""
