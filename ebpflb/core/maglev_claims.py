@@ -18,8 +18,10 @@ import numpy.typing as npt
 
 _Ints = npt.NDArray[np.int64]
 
-_LOOK = 8
+_LOOK = 4
 """Steps between two looks at who is done."""
+_PATIENCE = 0.5
+"""How many slots a backend looks at before it claims one, of those that it passes on average: looks are cheap."""
 _CROWD = 3 / 4
 """When fewer than this part of the backends are still going, the others are left out of a step."""
 
@@ -37,6 +39,8 @@ class Steps(NamedTuple):
 class _State(NamedTuple):
     """Of all backends of all tables, in one row; slots count through the tables, too."""
 
+    owners: _Ints
+    """The turn that has each slot."""
     at: _Ints
     """The slot that is claimed next."""
     turn: _Ints
@@ -56,39 +60,45 @@ def first_turns(steps: Steps, turns: int) -> _Ints:
     tables, count = steps.offsets.shape
     ends = np.repeat(np.arange(1, tables + 1) * steps.size, count)
     state = _State(
+        owners=np.full(tables * steps.size, turns, dtype=np.int64),
         at=steps.offsets.ravel() + (ends - steps.size),
         turn=np.tile(np.arange(count), tables),
         skips=steps.skips.ravel(),
         ends=ends,
         firsts=np.repeat(np.arange(tables) * count, count),
     )
-    owners = np.full(tables * steps.size, turns, dtype=np.int64)
     while True:
         going = np.flatnonzero(state.turn < turns)
         if not len(going):
-            return owners.reshape(tables, steps.size)
+            return state.owners.reshape(tables, steps.size)
         chosen = going if len(going) < len(ends) * _CROWD else slice(None)
+        free = max(steps.size - float(np.mean(state.turn)), steps.size - turns)
         for _ in range(_LOOK):
-            _step(state, chosen, owners, turns, steps)
+            _step(state, chosen, turns, steps, int(_PATIENCE * steps.size / free))
 
 
-def _step(state: _State, chosen: _Ints | slice, owners: _Ints, turns: int, steps: Steps) -> None:
-    """Let each chosen backend claim one slot; those that were driven out of theirs go back.
+def _step(state: _State, chosen: _Ints | slice, turns: int, steps: Steps, looks: int) -> None:
+    """Let each chosen backend claim a slot; those that were driven out of theirs go back.
 
+    ``looks``: how many slots of earlier turns each may pass by first.
     Of several that claim one slot, any may come through. An earlier turn then claims it again in the next step.
     A backend that has all its turns claims in vain.
     """
-    count = steps.offsets.shape[1]
-    at, turn = state.at[chosen], state.turn[chosen]
+    owners, count = state.owners, steps.offsets.shape[1]
+    at, turn, skips, ends = state.at[chosen], state.turn[chosen], state.skips[chosen], state.ends[chosen]
     held = owners[at]
+    for _ in range(looks):
+        at = at + skips * (held < turn)
+        at -= (at >= ends) * steps.size
+        held = owners[at]
     owners[at] = np.minimum(held, turn)
     got = owners[at]
     has_won = got == turn
     lost = np.flatnonzero(has_won & (held > turn) & (held < turns))
     lost_turns, lost_slots = held[lost], at[lost]
     losers = state.firsts[chosen][lost] + lost_turns % count
-    following = at + state.skips[chosen]
-    following -= (following >= state.ends[chosen]) * steps.size
+    following = at + skips
+    following -= (following >= ends) * steps.size
     again = np.flatnonzero(got > turn)
     following[again] = at[again]
     state.at[chosen] = following

@@ -26,6 +26,9 @@ _SEARCH_FROM = 2039
 _SPARE = 1.25
 """How much longer than on average needed a search is: few backends then have to search on by themselves."""
 
+_RANKED = 2
+"""So many places a slot of the table are worked out in the end, to rank all free slots for all backends."""
+
 
 class Walks(NamedTuple):
     """How the backends of one table walk through the slots, in their order of turns."""
@@ -69,10 +72,10 @@ def last_slots(walks: Walks, turns: _Ints, free: bytearray) -> list[int]:
     at, skips = walks
     size, is_free = len(free), np.frombuffer(free, dtype=np.bool_)
     taken: list[int] = []
-    while len(taken) < len(turns):
-        begin = len(taken)
-        end, favourites, beyond = _search(walks, turns[begin:], is_free)
-        for backend in turns[begin : begin + end].tolist():
+    while (left := len(turns) - len(taken)) * min(left, len(at)) > size * _RANKED:
+        later = turns[len(taken) :]
+        end, favourites, beyond = _search(walks, later, is_free)
+        for backend in later[:end].tolist():
             for slot in favourites[backend]:
                 if free[slot]:
                     break
@@ -84,19 +87,15 @@ def last_slots(walks: Walks, turns: _Ints, free: bytearray) -> list[int]:
             free[slot] = 0
             at[backend] = slot
             taken.append(slot)
-    return taken
+    return taken + _ranked_slots(walks, turns[len(taken) :], is_free)
 
 
 def _search(walks: Walks, turns: _Ints, is_free: npt.NDArray[np.bool_]) -> _Search:
     """Find free slots for the backends of the next turns, best first.
 
-    While many slots are left, each backend's walk is followed for as far as its turns among half of them will
-    probably need. In the end all free slots are put in its order.
+    Each backend's walk is followed for as far as its turns among half of those left will probably need.
     """
     left, size = len(turns), len(is_free)
-    if left * min(left, len(walks.at)) <= size:
-        backends = np.unique(turns)
-        return _Search(left, _ranked(walks, backends, is_free), {})
     end = left // 2
     backends, counts = np.unique(turns[:end], return_counts=True)
     widths = (counts * (_SPARE * 2 * log(2) * size / left)).astype(np.int64) + 1
@@ -121,14 +120,27 @@ def _followed(
     return _split(backends, slots[kept].tolist(), np.cumsum(kept)[ends - 1])
 
 
-def _ranked(walks: Walks, backends: _Ints, is_free: npt.NDArray[np.bool_]) -> dict[int, Iterator[int]]:
-    """Return all free slots in the order of each backend's walk: a slot's place in it is distance / skip, mod size."""
-    size = len(is_free)
-    free = np.flatnonzero(is_free)
+def _ranked_slots(walks: Walks, turns: _Ints, is_free: npt.NDArray[np.bool_]) -> list[int]:
+    """Return the slots of the last turns: of all that are free, each time the one with the first place in the walk.
+
+    A slot's place is its distance / skip, modulo the size.
+    """
+    if not len(turns):
+        return []
+    size, free = len(is_free), np.flatnonzero(is_free)
+    backends, rows = np.unique(turns, return_inverse=True)
     inverses = np.array([pow(walks.skips[backend], -1, size) for backend in backends.tolist()])
-    places = (free - np.array(walks.at)[backends, None]) % size * inverses[:, None] % size
-    slots = free[np.argsort(places, axis=1)]
-    return _split(backends, slots.ravel().tolist(), len(free) * np.arange(1, len(backends) + 1))
+    places = free - np.array(walks.at)[backends, None]
+    places += (places < 0) * size
+    places *= inverses[:, None]
+    places -= places // size * size
+    taken = []
+    for row in rows.tolist():
+        first = int(places[row].argmin())
+        places[:, first] = size
+        taken.append(first)
+    slots: list[int] = free[taken].tolist()
+    return slots
 
 
 def _split(backends: _Ints, slots: list[int], ends: _Ints) -> dict[int, Iterator[int]]:
