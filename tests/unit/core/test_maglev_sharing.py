@@ -1,0 +1,58 @@
+"""Ports and frontends with the same backends share one table: a change under 400 ports computes one."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from ebpflb.core import choice, maglev
+from ebpflb.core.abi import Algorithm, Family, Protocol
+from ebpflb.core.compile import Compiled, compile_tables
+from ebpflb.core.ids import Allocation
+from ebpflb.core.maglev_claims import Steps
+from ebpflb.core.model import EndpointPort, ServicePort, ServiceType
+from tests.unit.core.factories import ROOMY, endpoint, endpoint_slice, service, snapshot
+
+PORTS = 400
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Give the sizes of the tables that were computed, whichever function was asked."""
+    sizes: list[int] = []
+    steps = maglev._steps
+
+    def counting(digests: Sequence[bytes], tables: int, size: int) -> Steps:
+        sizes.extend([size] * tables)
+        return steps(digests, tables, size)
+
+    monkeypatch.setattr(maglev, "_steps", counting)
+    choice._indexes.cache_clear()
+    return sizes
+
+
+def cluster(*, target: int, last: int, previous: Allocation) -> Compiled:
+    """400 ports of one load balancer over ten pods; ``target``: the step from one port's targetPort to the next's."""
+    ports = tuple(ServicePort(f"p{number}", Protocol.TCP, 1000 + number, 30000 + number) for number in range(PORTS))
+    behind = tuple(EndpointPort(f"p{number}", Protocol.TCP, 8000 + target * number) for number in range(PORTS))
+    pods = [endpoint(f"10.244.1.{number}") for number in (*range(1, 10), last)]
+    shown = snapshot(
+        service(ports=ports, type=ServiceType.LOAD_BALANCER, load_balancer_ips=(bytes([198, 51, 100, 1]),)),
+        endpoint_slice(*pods, ports=behind),
+    )
+    limits = ROOMY.__class__(1 << 14, 1 << 14, 1 << 10, 1 << 21, 1 << 14, 1 << 10, 1 << 10)
+    compiled = compile_tables(shown, Family.IPV4, previous, limits)
+    assert not compiled.refused
+    return compiled
+
+
+@pytest.mark.parametrize(("target", "ranges"), [(0, 1), (1, PORTS)])
+def test_one_backend_that_changes_under_400_ports_computes_one_table(
+    target: int, ranges: int, computed: list[int]
+) -> None:
+    before = cluster(target=target, last=10, previous=Allocation())
+    assert computed == [1021]
+    after = cluster(target=target, last=11, previous=before.allocation)
+    assert computed == [1021, 1021]
+    rows = [row for row in after.tables.frontends.values() if row.algorithm is Algorithm.MAGLEV and row.cluster.length]
+    assert len(rows) == 2 * PORTS, "a NodePort and the load balancer's address for each port"
+    assert len({row.cluster for row in rows}) == ranges, "ports of one targetPort have the same backends, and one range"
