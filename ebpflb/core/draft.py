@@ -151,17 +151,15 @@ class Draft:
 
     def _backend_rows(self) -> dict[int, Backend]:
         holdings = ((self._holdings.active, BackendState.ACTIVE), (self._holdings.draining, BackendState.DRAINING))
+        local, is_here = self._local, self._placement.is_here
         return {
-            place.backend_id: Backend(key, state, self._flags(key), place.generation)
+            number: Backend(key, state, BackendFlag.LOCAL if key in local or is_here(key.address) else _ELSEWHERE, age)
             for places, state in holdings
-            for key, place in places.items()
+            for key, (number, age) in places.items()
         }
 
-    def _flags(self, key: BackendKey) -> BackendFlag:
-        is_here = key in self._local or self._placement.is_here(key.address)
-        return BackendFlag.LOCAL if is_here else BackendFlag(0)
 
-
+_ELSEWHERE = BackendFlag(0)
 _FIELDS = {
     TableName.FRONTENDS: "spec.ports",
     TableName.SERVICES: "spec.ports",

@@ -6,13 +6,24 @@ Knows addresses, ports, families and who may claim a frontend; knows nothing of 
     EndpointSlices of a Service --merge_candidates--> Candidates --> topology.select
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import partial
+from itertools import repeat
+from typing import Any, NamedTuple
 
-from ebpflb.core.abi import Family, FrontendKind
+from ebpflb.core.abi import Family, FrontendKind, Protocol
 from ebpflb.core.forwarding import is_direct
-from ebpflb.core.model import EndpointSlice, Node, ObjectKey, Service, ServicePort, ServiceType, format_endpoint
+from ebpflb.core.model import (
+    Endpoint,
+    EndpointSlice,
+    Node,
+    ObjectKey,
+    Service,
+    ServicePort,
+    ServiceType,
+    format_endpoint,
+)
 from ebpflb.core.options import Options
 from ebpflb.core.primary import primary_addresses
 from ebpflb.core.refusal import Refusal, service_text
@@ -22,6 +33,11 @@ from ebpflb.core.topology import Candidate
 
 UNSPECIFIED = {family: bytes(family.address_bytes) for family in Family}
 """The address of every NodePort's key."""
+
+
+_BACKEND_KEY: Callable[[Iterable[Any]], BackendKey] = partial(tuple.__new__, BackendKey)
+_CANDIDATE: Callable[[Iterable[Any]], Candidate] = partial(tuple.__new__, Candidate)
+"""Without a Python call for each: a cluster has 100,000 endpoints."""
 
 
 class Claim(NamedTuple):
@@ -176,21 +192,29 @@ def merge_candidates(
     Slices are matched by port name and protocol; each slice has its own port number. An address and port that
     several slices list, as they do while endpoints move between slices, is one candidate; a local one wins.
     """
-    merged: dict[BackendKey, Candidate] = {}
+    here: dict[BackendKey, Endpoint] = {}
+    elsewhere: dict[BackendKey, Endpoint] = {}
     length = family.address_bytes
     for endpoint_slice in slices:
-        numbers = [
-            offered.port
-            for offered in endpoint_slice.ports
-            if offered.name == port.name and offered.protocol is port.protocol
-        ]
-        for number in numbers:
-            for endpoint in endpoint_slice.endpoints:
-                if len(endpoint.address) != length:
-                    continue
-                key = BackendKey(endpoint.address, number, port.protocol)
-                is_local = bool(node_name) and endpoint.node_name == node_name
-                known = merged.get(key)
-                if known is None or (is_local and not known.is_local):
-                    merged[key] = Candidate(key, is_local, endpoint)
-    return tuple(sorted(merged.values(), key=lambda candidate: (not candidate.is_local, candidate.key)))
+        for offered in endpoint_slice.ports:
+            if offered.name == port.name and offered.protocol is port.protocol:
+                listed = [each for each in endpoint_slice.endpoints if len(each.address) == length]
+                ours = [each for each in listed if each.node_name == node_name] if node_name else []
+                others = [each for each in listed if each.node_name != node_name] if ours else listed
+                if ours:
+                    here = _by_key(ours, offered.port, port.protocol) | here  # of two with one key the first counts
+                elsewhere = _by_key(others, offered.port, port.protocol) | elsewhere
+    if here:
+        elsewhere = {key: endpoint for key, endpoint in elsewhere.items() if key not in here}
+        local = [Candidate(key, is_local=True, endpoint=here[key]) for key in sorted(here)]
+    keys = sorted(elsewhere)
+    remote = map(_CANDIDATE, zip(keys, repeat(False), map(elsewhere.__getitem__, keys)))
+    return (*local, *remote) if here else tuple(remote)
+
+
+def _by_key(endpoints: list[Endpoint], port: int, protocol: Protocol) -> dict[BackendKey, Endpoint]:
+    """Return the endpoints by key; of two with one key the first one. ``endpoints`` is used up."""
+    endpoints.reverse()
+    addresses = [each.address for each in endpoints]
+    keys = map(_BACKEND_KEY, zip(addresses, repeat(port), repeat(protocol)))
+    return dict(zip(keys, endpoints, strict=True))

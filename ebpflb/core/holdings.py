@@ -5,8 +5,9 @@ Knows names, keys and limits; knows nothing of frontends, policies or of what ro
     Allocation --> Holdings: begin, service_id, backend_id, place, [undo] --> ... --allocation--> Allocation'
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ebpflb.core.ids import Allocation, BackendId, IdPool, retire
 from ebpflb.core.ranges import Arena
@@ -92,14 +93,24 @@ class Holdings:
 
     def backend_id(self, key: BackendKey) -> int:
         """Return the id of a backend that takes new flows. Raises ``FullError``."""
-        place = self.active.get(key)
-        if place is None:
-            place = self._previous.backends.get(key) or self._new_backend()
-            if place is None:
+        return self.backend_ids((key,))[key]
+
+    def backend_ids(self, keys: Sequence[BackendKey]) -> dict[BackendKey, int]:
+        """Return the ids of backends that take new flows. Raises ``FullError``."""
+        active, known = self.active, self._previous.backends
+        missing = dict.fromkeys([key for key in keys if key not in active])
+        if missing:
+            fresh = [key for key in missing if key not in known]
+            numbers = self._backend_ids.take_many(len(fresh))
+            if len(numbers) < len(fresh):
+                self._backend_ids.give_back(*numbers)
                 raise FullError(TableName.BACKENDS, self._limits.backends)
-            self.active[key] = place
-            self._backends_of_unit.append(key)
-        return place.backend_id
+            ages = range(self._generation + 1, self._generation + len(fresh) + 1)
+            new = dict(zip(fresh, map(_BACKEND_ID, zip(numbers, ages, strict=True)), strict=True))
+            self._generation += len(fresh)
+            active.update((key, new.get(key) or known[key]) for key in missing)
+            self._backends_of_unit += missing
+        return {key: active[key][0] for key in keys}
 
     def drain(self, key: BackendKey) -> None:
         """Keep a backend for the flows it has; a new one gets a row while there is room: it has no flows here yet."""
@@ -142,3 +153,7 @@ class Holdings:
             return None
         self._generation += 1
         return BackendId(backend_id, self._generation)
+
+
+_BACKEND_ID: Callable[[Iterable[int]], BackendId] = partial(tuple.__new__, BackendId)
+"""Without a Python call for each: a cluster has 100,000 backends."""

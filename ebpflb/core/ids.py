@@ -12,7 +12,7 @@ reconcile loop applies the plan, lets a grace period pass (no program runs that 
 
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple, Self
 
 from ebpflb.core.abi import SLOTS_PER_LINE, BackendState
@@ -126,9 +126,15 @@ class IdPool:
         """Return a free id, or ``None`` when there is none."""
         return self._returned.pop() if self._returned else next(self._fresh, None)
 
-    def give_back(self, number: int) -> None:
-        """Take back an id that this compilation handed out and then did not use."""
-        self._returned.append(number)
+    def take_many(self, count: int) -> list[int]:
+        """Return so many free ids, or as many as there are."""
+        found = [self._returned.pop() for _ in range(min(count, len(self._returned)))]
+        found += islice(self._fresh, count - len(found))
+        return found
+
+    def give_back(self, *numbers: int) -> None:
+        """Take back ids that this compilation handed out and then did not use."""
+        self._returned += numbers
 
 
 def retire(previous: Mapping[int, int], freed: set[int], epoch: int) -> dict[int, int]:

@@ -36,5 +36,8 @@ class Placement:
         """Return whether the stack of this node delivers packets to this address by itself."""
         if address in self.addresses:
             return True
-        number = int.from_bytes(address, "big")
-        return any(number & mask == network for network, mask in self.networks)
+        number = int.from_bytes(address)
+        for network, mask in self.networks:  # noqa: SIM110 - asked of each backend: a generator costs three times that
+            if number & mask == network:
+                return True
+        return False

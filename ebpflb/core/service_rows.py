@@ -61,8 +61,8 @@ class Holder(Protocol):
     def service_id(self, name: str) -> int:
         """Return the id of a service port."""
 
-    def backend_id(self, key: BackendKey) -> int:
-        """Return the id of a backend that takes new flows."""
+    def backend_ids(self, keys: Sequence[BackendKey]) -> Mapping[BackendKey, int]:
+        """Return the ids of backends that take new flows."""
 
     def place(self, contents: Slots) -> Range:
         """Return the range with these contents."""
@@ -151,7 +151,7 @@ def names_backends(member: Member) -> bool:
 def _ranges(algorithm: Algorithm, selection: Selection, needs: Needs, holder: Holder) -> tuple[Range, Range]:
     """Return the ranges of the cluster and the local set; a local prefix lies within the cluster's."""
     named = (selection.cluster if needs.cluster else ()) + (selection.local if needs.local else ())
-    ids = {candidate.key: holder.backend_id(candidate.key) for candidate in named}
+    ids = holder.backend_ids([candidate.key for candidate in named])
     contents = contents_for(algorithm, selection, needs, ids)
     cluster = holder.place(contents.cluster)
     if contents.local_prefix:

@@ -6,7 +6,7 @@ nothing of Services nor of who names a backend (``uses.py``).
     Allocation --Stock--> begin, service_id, backend_id, place, [undo] --> retire_..., renamed, --> Allocation'
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ebpflb.core.holdings import FullError, Limits
@@ -114,6 +114,10 @@ class Stock:
             place = self.backends[key] = BackendId(number, self._generation)
             self._new_backends.append(key)
         return place.backend_id
+
+    def backend_ids(self, keys: Sequence[BackendKey]) -> dict[BackendKey, int]:
+        """Return the ids of backends. Raises ``FullError``."""
+        return {key: self.backend_id(key) for key in keys}
 
     def place(self, contents: Slots) -> Range:
         """Return the range with these contents. Raises ``FullError``."""

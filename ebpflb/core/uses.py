@@ -5,7 +5,7 @@ Knows Members of Services and which backends had a row before; knows nothing of 
     Members of a Service --uses_of--> {backend: Uses} --Tally.change--> Uses of all --state_of--> BackendState
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from ebpflb.core.choice import needs_of, union_of
 from ebpflb.core.forwarding import here
 from ebpflb.core.service_rows import Member
 from ebpflb.core.tables import BackendKey
+from ebpflb.core.topology import Candidate
 
 
 class Uses(NamedTuple):
@@ -56,6 +57,9 @@ def uses_of(members: Iterable[Member], is_here: Callable[[bytes], bool]) -> dict
     for exposure, candidates, selection in members:
         needs = union_of(needs_of(exposure, kind) for _, kind in exposure.claims)
         active = (selection.cluster if needs.cluster else ()) + (selection.local if needs.local else ())
+        if not uses and len(active) == len(candidates) and not exposure.has_direct and not _starts_here(candidates):
+            uses = dict.fromkeys([candidate.key for candidate in candidates], USUAL)
+            continue
         for key, is_local, _ in candidates:
             uses[key] = plus(uses.get(key, UNUSED), _LISTED_HERE if is_local else _LISTED)
         for candidate in active:
@@ -63,6 +67,11 @@ def uses_of(members: Iterable[Member], is_here: Callable[[bytes], bool]) -> dict
         for key in leaving_of(Member(exposure, candidates, selection), is_here):
             uses[key] = plus(uses[key], _LEAVING)
     return uses
+
+
+def _starts_here(candidates: Sequence[Candidate]) -> bool:
+    """Return whether any is on this node: those come first."""
+    return bool(candidates) and candidates[0].is_local
 
 
 def leaving_of(member: Member, is_here: Callable[[bytes], bool]) -> list[BackendKey]:
