@@ -6,7 +6,7 @@ Series --caption--> "us, at 10,000 Services: direct 16.5, ebpflb socket 16.6 (1.
 from collections.abc import Iterator
 
 from ebpflb.bench.measure import Series
-from ebpflb.bench.palette import are_modes
+from ebpflb.bench.palette import are_modes, is_ours
 from ebpflb.bench.wording import number, plain
 
 _MOST = 9
@@ -14,18 +14,25 @@ _MOST = 9
 
 
 def caption(series: Series) -> str:
-    """Return what the plot shows where its contenders differ most in effort: at its right end, or at each label."""
+    """Return what the plot shows: who is how much where most is asked of them, and how each curve grows."""
     if not any(series.points.values()):
         return "Nothing could be measured."
     if series.labels:
         by_mode = are_modes(series.labels)
         said = list(_by_contender(series)) if by_mode else [_at(series, float(at)) for at in range(len(series.labels))]
     else:
-        shared = set.intersection(*({point.x for point in points} for points in series.points.values() if points))
-        last = max(shared) if shared else max(point.x for points in series.points.values() for point in points)
-        said = [_at(series, last), *_growth(series)]
+        said = [_at(series, _telling(series)), *_growth(series)]
     bars = " Whiskers are half the distance between the quartiles of the rounds." if _has_spread(series) else ""
     return f"{series.y}, {' '.join(filter(None, said))}{bars}"
+
+
+def _telling(series: Series) -> float:
+    """Return where to compare: as far to the right as ours and half of the contenders, or the most, have a point."""
+    mine = [points for name, points in series.points.items() if is_ours(name) and points]
+    places = {point.x for points in (mine or series.points.values()) for point in points}
+    has = {at: sum(any(point.x == at for point in points) for points in series.points.values()) for at in places}
+    enough = min(max(has.values()), max(2, len(series.points) / 2))
+    return max(at for at, count in has.items() if count >= enough)
 
 
 def _at(series: Series, x: float) -> str:

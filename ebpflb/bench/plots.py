@@ -2,8 +2,8 @@
 
     Series --draw--> SVG text
 
-A contender has a colour (``palette.py``) and a marker of its own, so that a plot can be read in grey as well. Axes that
-are not logarithmic begin at zero.
+A contender has a colour (``palette.py``) and a marker of its own, so that a plot can be read in grey as well. Bars
+begin at zero, and so do curves that would not be flat then.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ _BAR_INCHES: Final = 0.3
 _LETTERS: Final = 60
 """Of all labels that fit side by side."""
 _GREY: Final = "#5f6368"
+_MOST_WHISKERS: Final = 1.5
 _TITLE_LETTERS: Final = 64
 _MARKERS: Final = "osD^vPX*<>"
 _MOST_BARS_WITH_VALUES: Final = 24
@@ -100,9 +101,19 @@ def _curves(axes: Any, series: Series) -> None:
     _scale(axes, series)
 
 
-def _spreads(points: Sequence[Point]) -> list[float] | None:
-    """Return the whiskers' lengths; ``None`` where nothing was taken in rounds."""
-    return [point.spread for point in points] if any(point.spread for point in points) else None
+def _spreads(points: Sequence[Point]) -> list[list[float]] | None:
+    """Return the whiskers' lengths, down (not below zero) and up; ``None`` where nothing was taken in rounds."""
+    if not any(point.spread for point in points):
+        return None
+    return [[min(point.spread, max(point.y, 0.0)) for point in points], [point.spread for point in points]]
+
+
+def _reach(series: Series) -> tuple[float, float]:
+    """Return where a linear axis of values begins and ends. Whiskers that dwarf what they stand on go out of sight."""
+    values = _values(series, 1)
+    most = max(values, default=1.0)
+    tips = [point.y + point.spread for points in series.points.values() for point in points]
+    return min([0.0, *values]), max(min(max(tips, default=1.0), _MOST_WHISKERS * most) * 1.05, most * 1.1) or 1.0
 
 
 def _last(points: Sequence[Point]) -> float:
@@ -124,7 +135,13 @@ def _scale(axes: Any, series: Series) -> None:
         _plain_numbers(axes.yaxis, _values(series, 1))
     else:
         axes.yaxis.set_major_formatter(_PLAIN)
-        axes.set_ylim(bottom=min([0.0, *_values(series, 1)]))
+        if not _is_level(_values(series, 1)):
+            axes.set_ylim(_reach(series))
+
+
+def _is_level(values: Sequence[float]) -> bool:
+    """Say whether curves would be one flat line if the axis began at zero."""
+    return bool(values) and min(values) > max(values) / 2
 
 
 def _plain_numbers(axis: Any, values: Sequence[float]) -> None:
@@ -162,6 +179,7 @@ def _bar_axes(axes: Any, series: Series, *, lies_down: bool) -> None:
     positions = range(len(series.labels))
     along = axes.xaxis if lies_down else axes.yaxis
     along.set_major_formatter(_PLAIN)
+    (axes.set_xlim if lies_down else axes.set_ylim)(_reach(series))
     if lies_down:
         axes.set_yticks(positions, series.labels)
         axes.invert_yaxis()

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from ebpflb.bench import plots
 from ebpflb.bench.captions import caption
 from ebpflb.bench.measure import Point, Series
 from ebpflb.bench.page import write_page
@@ -129,9 +130,27 @@ def test_a_caption_says_what_the_points_say() -> None:
     assert caption(Series("hollow", "Hollow", "x", "y", {"a": []})) == "Nothing could be measured."
 
 
-def test_contenders_that_end_at_different_places_are_compared_where_all_are() -> None:
-    points = {"ours": [Point(10, 1.0), Point(100, 1.0)], "theirs": [Point(10, 4.0)]}
-    assert caption(Series("a", "A", "Services", "us", points)).startswith("us, at 10 Services: ours 1.00, theirs 4.00")
+@pytest.mark.parametrize(
+    ("ours", "theirs", "where"),
+    [
+        ((10, 100), {"a": (10,), "b": (10, 100)}, 100),
+        ((10, 100), {"a": (10,), "b": (10,), "c": (10,)}, 10),
+        ((10, 1_000), {"a": (10, 100), "b": (100,)}, 10),
+        ((10, 1_000), {}, 1_000),
+    ],
+)
+def test_contenders_are_compared_where_ours_and_enough_of_the_others_are(
+    ours: tuple[int, ...], theirs: dict[str, tuple[int, ...]], where: int
+) -> None:
+    points = {name: [Point(x, 1.0) for x in places] for name, places in {"ebpflb": ours, **theirs}.items()}
+    assert caption(Series("a", "A", "Services", "us", points)).startswith(f"us, at {where:,} Services: ")
+
+
+def test_whiskers_stay_above_zero_and_do_not_dwarf_what_they_stand_on() -> None:
+    noisy = replace(RATES, points={"a": [Point(0, 2.0, 0.5), Point(1, 3.0, 400.0)]})
+    assert plots._reach(noisy) == pytest.approx((0.0, 3.0 * 1.5 * 1.05))
+    assert plots._spreads(noisy.points["a"]) == [[0.5, 3.0], [0.5, 400.0]]
+    assert plots._spreads([Point(0, 2.0)]) is None
 
 
 def test_the_machine_is_on_the_page_with_its_mitigations(tmp_path: Path) -> None:
