@@ -2,9 +2,11 @@
 
 from collections import Counter
 
+import pytest
+
 from ebpflb.bench.figures import FIGURES, select
 from ebpflb.bench.measure import Effort
-from ebpflb.bench.registry import SUBJECTS, subjects_for
+from ebpflb.bench.registry import SUBJECTS, Subject, load, subjects_for
 
 QUICK_SECONDS = 180
 
@@ -24,3 +26,8 @@ def test_a_choice_runs_what_measures_it_and_nothing_else() -> None:
 def test_a_quick_run_is_quick() -> None:
     assert sum(subject.seconds(Effort(is_quick=True)) for subject in SUBJECTS) <= QUICK_SECONDS
     assert all(subject.seconds(Effort()) >= subject.quick_s for subject in SUBJECTS)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.module)
+def test_every_measure_is_there(subject: Subject) -> None:
+    assert callable(load(subject))
