@@ -103,6 +103,24 @@ static __always_inline int lb_end(enum lb_verdict verdict)
 	return LB_TC_NEXT;
 }
 
+/*
+ * To the next hop. A pod of this node is handed the packet where it receives it, past the queue and the egress
+ * hook of its device; what leaves by an egress hook cannot be.
+ */
+static __always_inline int lb_forward(lb_ctx *ctx, const struct lb_packet *packet,
+				      struct lb_translation *translation, enum lb_side side)
+{
+	struct lb_next_hop *hop = &translation->hop;
+
+	if (side == LB_FROM_NODE || !packet->l3_offset || !hop->is_direct)
+		return lb_redirect_neigh(hop->ifindex, &hop->neighbour, sizeof(hop->neighbour), 0);
+	if (lb_store(ctx, 0, hop->macs, sizeof(hop->macs))) {
+		lb_count(LB_COUNTER_DROP_REWRITE);
+		return TC_ACT_SHOT;
+	}
+	return lb_redirect_peer(hop->ifindex, 0);
+}
+
 static __always_inline int lb_act(lb_ctx *ctx, struct lb_work *item, enum lb_side side,
 				  enum lb_verdict verdict, bool plain)
 {
@@ -119,8 +137,7 @@ static __always_inline int lb_act(lb_ctx *ctx, struct lb_work *item, enum lb_sid
 		return LB_TC_NEXT;
 	case LB_FORWARD:
 		lb_count(LB_COUNTER_FORWARDED);
-		return lb_redirect_neigh(translation->hop.ifindex, &translation->hop.neighbour,
-					 sizeof(translation->hop.neighbour), 0);
+		return lb_forward(ctx, packet, translation, side);
 	case LB_HAIRPIN:
 		lb_count(LB_COUNTER_HAIRPINNED);
 		return bpf_redirect(ctx->ifindex, back);

@@ -13,10 +13,10 @@
 
 struct lb_next_hop {
 	u32 ifindex;
-	u32 mtu; /* of LB_TOO_BIG; at XDP: what fits, or is known to fit */
-#ifdef LB_XDP
-	u8 macs[2 * ETH_ALEN]; /* destination, source */
-#else
+	u32 mtu;	       /* of LB_TOO_BIG; at XDP: what fits, or is known to fit */
+	u8 macs[2 * ETH_ALEN]; /* destination, source; at tc: of `is_direct` */
+#ifndef LB_XDP
+	bool is_direct; /* a pod is at the other end: it can be handed the packet */
 	struct bpf_redir_neigh neighbour;
 #endif
 };
@@ -99,6 +99,9 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 static long (*lb_redirect_neigh)(u32 ifindex, struct bpf_redir_neigh *params, int plen,
 				 u64 flags) = (void *)152;
 
+/* Puts a packet where the other end of a veth receives, in its namespace: also 5.10. At ingress only. */
+static long (*lb_redirect_peer)(u32 ifindex, u64 flags) = (void *)155;
+
 #define LB_GSO_BY_FRAGS 0xffff /* each segment has its own length (SCTP): the sender has seen to it */
 
 /* The length of the longest packet that this one becomes: itself, or a segment of a GSO packet. 0: any. */
@@ -132,6 +135,15 @@ static __always_inline u32 lb_hop_mtu(const struct bpf_fib_lookup *fib, u32 leng
 	return device ? device->mtu : length;
 }
 
+/* Is the neighbour a pod, with an address that is known, and nobody between it and us? */
+static __always_inline bool lb_hop_is_direct(const struct bpf_fib_lookup *fib, long result)
+{
+	u32 ifindex = fib->ifindex;
+	struct lb_device *device = devices.lookup(&ifindex);
+
+	return result == BPF_FIB_LKUP_RET_SUCCESS && device && lb_is_set(device->flags & LB_DEVICE_DIRECT);
+}
+
 /*
  * Returns LB_CONTINUE with `hop` filled, LB_TOO_BIG with its MTU, or LB_DROP (counted). A zero `saddr` leaves
  * the source to the routes. `extra`: bytes that are put before the packet on the way out.
@@ -160,6 +172,9 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 	/* The union holds a gateway of either family: an IPv4 route may point at an IPv6 gateway (RFC 5549).
 	 */
 	__builtin_memcpy(hop->neighbour.ipv6_nh, fib.ipv6_dst, sizeof(fib.ipv6_dst));
+	__builtin_memcpy(hop->macs, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(hop->macs + ETH_ALEN, fib.smac, ETH_ALEN);
+	hop->is_direct = lb_hop_is_direct(&fib, result);
 	return LB_CONTINUE;
 }
 

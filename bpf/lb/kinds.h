@@ -94,6 +94,7 @@ enum lb_device_flag {
 		1, /* an XDP program here can redirect frames to this device, or transmit them from it */
 	LB_DEVICE_PODS = 2,	  /* pods are behind it, and what they answer meets our programs */
 	LB_DEVICE_POD_SOURCE = 4, /* what comes in by it comes from a pod */
+	LB_DEVICE_DIRECT = 8, /* its other end is a pod's, and nobody is on the way who would be passed by */
 };
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The shortest way through XDP, for plain packets that open and end nothing: what became of a flow's last packet
- * becomes of its next one, without a look-up in a hash and without a question to the kernel's routes.
+ * The shortest way through XDP and tc's ingress, for plain packets that open and end nothing: what became of a
+ * flow's last packet becomes of its next one, without a look-up in a hash and without a question to the kernel's routes.
  *
  * A shortcut holds for a few hundredths of a second, then the flow's next packet goes the long way and draws it
  * anew: by that the flow is seen to live, and follows its route and its neighbour. It holds no longer at all when
@@ -15,6 +15,7 @@
 #include "lb/fib.h"
 #include "lb/flow.h"
 #include "lb/marks.h"
+#include "lb/nat.h"
 #include "lb/open.h"
 #include "lb/packet.h"
 #include "lb/policy.h"
@@ -31,7 +32,14 @@ struct lb_shortcut {
 	addr_t to_daddr;
 	u32 to_ports;
 	u16 l3_difference; /* of the network header's checksum, TTL included */
+#ifdef LB_XDP
 	u16 l4_difference;
+#else
+	u16 address_difference; /* of the transport checksum, by the pseudo header's addresses */
+	u16 port_difference;	/* and by its ports, which CHECKSUM_PARTIAL leaves out */
+	u16 is_direct;
+	struct bpf_redir_neigh neighbour;
+#endif
 	u32 ifindex; /* 0: the stack delivers */
 	u32 macs[3]; /* destination, source */
 	u32 mtu;     /* of the way to the next hop */
@@ -168,6 +176,8 @@ static __always_inline u16 lb_csum_carry(u16 checksum, u16 difference)
 	return ~(sum + (sum >> 16));
 }
 
+#ifdef LB_XDP
+
 /* Zero means "no checksum" in UDP, and stays; no sum may become it. */
 static __always_inline void lb_shortcut_checksum(const struct lb_glance *at, u16 difference)
 {
@@ -179,11 +189,29 @@ static __always_inline void lb_shortcut_checksum(const struct lb_glance *at, u16
 	*at->checksum = at->protocol == IPPROTO_UDP && !checksum ? 0xffff : checksum;
 }
 
-/* Makes the frame what the flow's last one became, but for the next hop's addresses. */
+#else
+
+/* By helpers, which know what a card has summed up or is to sum up. Afterwards no pointer into the packet is good. */
+static __always_inline int lb_shortcut_checksum(lb_ctx *ctx, u8 protocol, const struct lb_shortcut *shortcut)
+{
+	u32 offset = ETH_HLEN + sizeof(lb_iphdr) + lb_l4_csum_field(protocol);
+	u64 flags = lb_l4_csum_flags(protocol);
+	int error = lb_csum_l4(ctx, offset, shortcut->address_difference,
+			       BPF_F_PSEUDO_HDR | LB_CSUM_IPV6 | flags);
+
+	return error ? error : lb_csum_l4(ctx, offset, shortcut->port_difference, flags);
+}
+
+#endif
+
+/* Makes the frame what the flow's last one became, but for the next hop's addresses, and at tc the transport's
+ * checksum. */
 static __always_inline void lb_shortcut_rewrite(const struct lb_glance *at,
 						const struct lb_shortcut *shortcut)
 {
+#ifdef LB_XDP
 	lb_shortcut_checksum(at, shortcut->l4_difference);
+#endif
 	*at->ports = shortcut->to_ports;
 #if FAMILY == 4
 	at->ip->check = lb_csum_carry(at->ip->check, shortcut->l3_difference);
@@ -224,7 +252,14 @@ static __always_inline void lb_shortcut_draw(const struct lb_packet *packet,
 	slot->to_daddr = flow->to_daddr;
 	slot->to_ports = *(const u32 *)&flow->to_sport;
 	slot->l3_difference = lb_csum_fold(addresses + ttl);
+#ifdef LB_XDP
 	slot->l4_difference = lb_csum_fold(addresses + ports);
+#else
+	slot->address_difference = lb_csum_fold(addresses);
+	slot->port_difference = lb_csum_fold(ports);
+	slot->is_direct = translation->hop.is_direct;
+	slot->neighbour = translation->hop.neighbour;
+#endif
 	slot->ifindex = is_forwarded ? translation->hop.ifindex : 0;
 	slot->mtu = translation->hop.mtu;
 	__builtin_memcpy(slot->macs, translation->hop.macs, sizeof(slot->macs));

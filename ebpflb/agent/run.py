@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from ebpflb.agent.board import Board, capacity_warnings
 from ebpflb.agent.cluster import make_events, make_source
 from ebpflb.agent.config import AgentConfig
+from ebpflb.agent.direct_pods import DirectPods
 from ebpflb.agent.events import EventWriter, Reporter, tell_of_start
 from ebpflb.agent.families import keep_served_families
 from ebpflb.agent.hooks import Hooks
@@ -135,11 +136,13 @@ def _serve(
 
 def _watcher(config: AgentConfig, facts: HostFacts, hooks: Hooks, board: Board) -> HostWatcher:
     """Return who follows the machine's devices and addresses, and has programs attached to the devices."""
+    direct = DirectPods(hooks, config.instance)
     return HostWatcher(
-        *(config.uplink_devices, config.pod_devices, facts.on_host, hooks.attach_device, hooks.detach_device),
+        *(config.uplink_devices, config.pod_devices, facts.on_host, direct.attach_device, direct.detach_device),
         on_view=board.on_view,
         families=config.families,
-        xdp_devices=hooks.acceleration.devices,
+        xdp_devices=lambda: {**hooks.acceleration.devices(), **direct.devices()},
+        direct_pods=lambda: direct.devices().keys(),
     )
 
 

@@ -94,6 +94,7 @@ class DeviceFlag(IntFlag):
     XDP = 1
     PODS = 2
     POD_SOURCE = 4
+    DIRECT = 8
 
 
 class NodeAddrFlag(IntFlag):

@@ -208,6 +208,8 @@ class Device:
     """Pods are behind it, and what they send meets our programs: a pod device, or a bridge whose ports are such."""
     master: str = ""
     """The name of the bridge that has taken it in; empty: none has."""
+    is_direct: bool = False
+    """A pod is at its other end, and what is handed to it there passes nobody by."""
 
 
 @dataclass(frozen=True, slots=True)

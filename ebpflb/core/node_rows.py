@@ -83,6 +83,8 @@ def _device_row(device: Device, node: Node, host: Host, family: Family, options:
     if _comes_from_pods(device, options):
         flags |= DeviceFlag.POD_SOURCE
     sources = [address for address in device.addresses if len(address) == family.address_bytes]
+    if device.is_direct:
+        flags |= DeviceFlag.DIRECT
     if device.serves_pods:
         if options.masquerade_local_pods:
             flags |= DeviceFlag.PODS

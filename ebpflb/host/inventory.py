@@ -83,6 +83,8 @@ class Inventory:
     addresses: dict[AddressKey, Address] = field(default_factory=dict)
     xdp_targets: Collection[int] = ()
     """Interface indexes of the devices that XDP may send frames out of."""
+    direct_pods: Collection[int] = ()
+    """Interface indexes of the devices whose pods can be handed a packet directly."""
     unserved: Collection[int] = ()
     """Interface indexes of the devices that did not take their programs."""
 
@@ -154,6 +156,7 @@ class Inventory:
             link.mtu,
             supports_xdp=link.ifindex in self.xdp_targets,
             serves_pods=serves_pods,
+            is_direct=link.ifindex in self.direct_pods,
             master=master.name if master is not None else "",
         )
 

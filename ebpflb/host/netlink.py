@@ -12,7 +12,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -56,7 +56,8 @@ class HostWatcher:
     overrun, every ``CHECK_SECONDS`` and when their XDP state changes, and every ``RETRY_SECONDS`` while it raises
     ``EbpflbError`` or ``OSError``: attaching must be idempotent. ``on_gone`` is called when a device that was handed
     over, even in vain, vanishes or loses its role; ``on_view`` after every look. ``xdp_devices`` is asked which devices
-    have our XDP program, and whether XDP may send frames out of them. All calls come from the thread of ``run``.
+    XDP knows, and whether it may send frames out of them, ``direct_pods`` which pods can be handed packets. All calls
+    come from the thread of ``run``.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class HostWatcher:
         on_view: Callable[[DeviceView], None] | None = None,
         families: Sequence[Family] = (),
         xdp_devices: Callable[[], Mapping[int, bool]] = dict,
+        direct_pods: Callable[[], Collection[int]] = tuple,
     ) -> None:
         self._patterns = RolePatterns(tuple(uplink_patterns), tuple(pod_patterns))
         self._on_host = on_host
@@ -83,6 +85,7 @@ class HostWatcher:
         self._on_view = on_view
         self._families = families
         self._xdp_devices = xdp_devices
+        self._direct_pods = direct_pods
         self._stale: set[int] = set()
         """Of the announced ones: to be handed over again."""
         self._warned: set[str] = set()
@@ -174,6 +177,7 @@ class HostWatcher:
         if self._on_view is not None:
             self._on_view(self._view(roles))
         self._inventory.xdp_targets = {ifindex for ifindex, can_send in self._xdp_devices().items() if can_send}
+        self._inventory.direct_pods = self._direct_pods()
         self._inventory.unserved = self._failed.keys()
         host = self._inventory.host()
         if host != self._last_host:

@@ -44,7 +44,7 @@ from ebpflb.host.tc_messages import (
     parse_filter,
 )
 
-__all__ = ["Attached", "TcHook", "TcProgram", "attach", "detach", "list_devices", "list_ours"]
+__all__ = ["Attached", "TcHook", "TcProgram", "attach", "detach", "filters_at", "list_devices", "list_ours"]
 
 _VANISHED: Final = frozenset({errno.ENODEV, errno.ENXIO})
 
@@ -200,7 +200,8 @@ def _remove_filters(netlink: Rtnetlink, device: Link, filters: Sequence[Attached
             yield f"{device.name}: detached {found.program} from {found.hook}"
 
 
-def _filters(netlink: Rtnetlink, device: Link, hook: TcHook) -> list[Message]:
+def filters_at(netlink: Rtnetlink, device: Link, hook: TcHook) -> list[Message]:
+    """Return the filters of all owners at a hook, with what heads their priorities."""
     request = tcmsg()
     request["index"] = device.ifindex
     request["parent"] = PARENTS[hook]
@@ -208,12 +209,12 @@ def _filters(netlink: Rtnetlink, device: Link, hook: TcHook) -> list[Message]:
 
 
 def _is_bare(netlink: Rtnetlink, device: Link) -> bool:
-    return not any(_filters(netlink, device, hook) for hook in TcHook)
+    return not any(filters_at(netlink, device, hook) for hook in TcHook)
 
 
 def _ours(netlink: Rtnetlink, device: Link, instance: str | None) -> Iterator[Attached]:
     for hook in TcHook:
-        for message in _filters(netlink, device, hook):
+        for message in filters_at(netlink, device, hook):
             found = parse_filter(message, device, hook)
             if found is not None and instance in {None, found.instance}:
                 yield found

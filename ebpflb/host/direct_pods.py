@@ -1,0 +1,81 @@
+"""Says to which pods a packet can be handed directly, where they receive it, past the host's side of their veth.
+
+Decides who would be passed by: a queue that shapes a pod's traffic, another's program or filter on its device's egress.
+Where there is one, packets take the way through the device. Must not know who hands packets over.
+
+    device --is_direct--> bool        ifindex --takes_frames--> may XDP send frames there, too?
+"""
+
+import errno
+import struct
+from typing import Final
+
+from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_NEWTFILTER
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from ebpflb.host import syscalls
+from ebpflb.host.links import Link
+from ebpflb.host.netdev import NetdevFeatures, XdpFeature
+from ebpflb.host.rtnetlink import Message, NetlinkError, Rtnetlink
+from ebpflb.host.tc import filters_at
+from ebpflb.host.tc_messages import FilterMessage, TcHook, parse_filter
+
+_NO_QUEUE: Final = "noqueue"
+_PROG_QUERY: Final = 16  # enum bpf_cmd
+_TCX_EGRESS: Final = 47  # enum bpf_attach_type
+_QUERY: Final = struct.Struct("=IIIIQII")
+"""Interface index, attach type, flags of the query, flags found, programs' ids, their count, padding."""
+_COUNT: Final = 5
+_UNKNOWN: Final = frozenset({errno.EINVAL, errno.ENODEV})
+"""The kernel has no tcx (before 6.6); the device is gone."""
+
+
+def is_direct(device: Link, instance: str) -> bool:
+    """Say whether nobody is between a device and the namespace at its other end but this instance's own programs.
+
+    A device that vanished meanwhile is not direct. Raises ``OSError`` when the kernel refuses to say.
+    """
+    try:
+        with Rtnetlink(parsers={RTM_NEWTFILTER: FilterMessage}) as netlink:
+            request = ifinfmsg()
+            request["index"] = device.ifindex
+            (link,) = netlink.get(request, RTM_GETLINK)
+            return _is_cable(link) and not _has_others(netlink, device, instance) and not _has_tcx(device.ifindex)
+    except NetlinkError as error:
+        if error.code == errno.ENODEV:
+            return False
+        raise OSError(error.code, f"device {device.name}: what is on it cannot be read ({error.args[-1]})") from error
+
+
+def takes_frames(ifindex: int) -> bool:
+    """Say whether XDP may redirect frames to a veth: its other end runs NAPI. Kernels before 6.3 do not tell."""
+    with NetdevFeatures() as features:
+        known = features.read(ifindex)
+    return known is not None and XdpFeature.TRANSMIT in known
+
+
+def _is_cable(link: Message) -> bool:
+    """Say whether a link is a veth without a queue whose other end is in another namespace."""
+    details = link.get_attr("IFLA_LINKINFO")
+    kind = details.get_attr("IFLA_INFO_KIND") if details is not None else ""
+    is_elsewhere = link.get_attr("IFLA_LINK_NETNSID") is not None
+    return kind == "veth" and is_elsewhere and link.get_attr("IFLA_QDISC") == _NO_QUEUE
+
+
+def _has_others(netlink: Rtnetlink, device: Link, instance: str) -> bool:
+    """Say whether somebody else has a filter at the egress hook; what has no handle is the head of a priority."""
+    for message in filters_at(netlink, device, TcHook.EGRESS):
+        found = parse_filter(message, device, TcHook.EGRESS)
+        if message["handle"] and (found is None or found.instance != instance):
+            return True
+    return False
+
+
+def _has_tcx(ifindex: int) -> bool:
+    try:
+        _, answer = syscalls.bpf(_PROG_QUERY, _QUERY.pack(ifindex, _TCX_EGRESS, 0, 0, 0, 0, 0))
+    except OSError as error:
+        if error.errno in _UNKNOWN:
+            return False
+        raise
+    return bool(_QUERY.unpack_from(answer)[_COUNT])
