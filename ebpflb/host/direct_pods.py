@@ -20,7 +20,8 @@ from ebpflb.host.rtnetlink import Message, NetlinkError, Rtnetlink
 from ebpflb.host.tc import filters_at
 from ebpflb.host.tc_messages import FilterMessage, TcHook, parse_filter
 
-_NO_QUEUE: Final = "noqueue"
+_NO_QUEUES: Final = frozenset({"noqueue", "noop"})
+"""What a veth has when nobody gave it a queue: up, and down."""
 _PROG_QUERY: Final = 16  # enum bpf_cmd
 _TCX_EGRESS: Final = 47  # enum bpf_attach_type
 _QUERY: Final = struct.Struct("=IIIIQII")
@@ -59,7 +60,7 @@ def _is_cable(link: Message) -> bool:
     details = link.get_attr("IFLA_LINKINFO")
     kind = details.get_attr("IFLA_INFO_KIND") if details is not None else ""
     is_elsewhere = link.get_attr("IFLA_LINK_NETNSID") is not None
-    return kind == "veth" and is_elsewhere and link.get_attr("IFLA_QDISC") == _NO_QUEUE
+    return kind == "veth" and is_elsewhere and link.get_attr("IFLA_QDISC") in _NO_QUEUES
 
 
 def _has_others(netlink: Rtnetlink, device: Link, instance: str) -> bool:

@@ -43,6 +43,7 @@ def parse_link(message: Message) -> Link | None:
         master=message.get_attr("IFLA_MASTER") or 0,
         mtu=message.get_attr("IFLA_MTU"),
         xdp_program=parse_state(message).program_id,
+        leads_elsewhere=message.get_attr("IFLA_LINK_NETNSID") is not None,
     )
 
 

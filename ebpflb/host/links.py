@@ -7,7 +7,7 @@ to a device, nor its addresses.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Final
@@ -46,6 +46,8 @@ class Link:
     """In bytes, network header included."""
     xdp_program: int = 0
     """The kernel's id of the XDP program on it; 0: none, or several."""
+    leads_elsewhere: bool = field(default=False, compare=False)
+    """Its other end is in another network namespace, as a pod's is."""
 
 
 _SERVED_HEADERS: Final = frozenset({LinkHeader.ETHERNET, LinkHeader.NONE})

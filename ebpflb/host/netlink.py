@@ -153,7 +153,7 @@ class HostWatcher:
         if not gone:
             self._inventory.put_link(link)
             _, known = self._announced.get(link.ifindex, (None, link))
-            if known.xdp_program != link.xdp_program:
+            if (known.xdp_program, known.leads_elsewhere) != (link.xdp_program, link.leads_elsewhere):
                 self._stale.add(link.ifindex)
             return
         self._inventory.drop_link(link.ifindex)

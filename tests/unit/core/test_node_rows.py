@@ -305,3 +305,13 @@ def test_a_prefix_contains_what_its_mask_leaves_alone(
     assert prefix(text).mask == parse_address(mask)
     assert all(prefix(text).contains(parse_address(each)) for each in inside)
     assert not any(prefix(text).contains(parse_address(each)) for each in outside)
+
+
+# -- pods that can be handed packets ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", Family)
+def test_a_device_that_nobody_is_passed_by_at_says_so(family: Family) -> None:
+    devices = (Device(4, "pod4", (), serves_pods=True, is_direct=True), Device(5, "pod5", (), serves_pods=True))
+    found = rows(world(host=replace(HOST, devices=devices)), family).devices
+    assert [DeviceFlag.DIRECT in found[ifindex].flags for ifindex in (4, 5)] == [True, False]
