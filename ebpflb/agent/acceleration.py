@@ -36,9 +36,12 @@ _NO_TRANSMIT: Final = "the driver takes no frames from XDP: tc forwards"
 class Accelerator:
     """The XDP side of one agent's uplinks. All calls come from one thread."""
 
-    def __init__(self, config: AgentConfig, programs: Mapping[Family, Path]) -> None:
-        """``programs``: the pin of each family's XDP program."""
+    def __init__(
+        self, config: AgentConfig, programs: Mapping[Family, Path], build: Callable[[], None] = lambda: None
+    ) -> None:
+        """``programs``: the pin of each family's XDP program; ``build`` sees to it that they are there."""
         self._wish = config.acceleration
+        self._build = build
         self._links = config.pins.xdp_links
         self._dispatcher = Dispatcher(config.pins, programs)
         self._states: dict[int, XdpDevice] = {}
@@ -69,7 +72,8 @@ class Accelerator:
                 _log_changes(detach(device.name, pin))
         if self._wish is Acceleration.OFF:
             self._dispatcher.remove()
-        else:
+        elif self._dispatcher.is_pinned:
+            self._build()
             self._dispatcher.adopt()
 
     def attach(self, device: Link) -> None:
@@ -106,6 +110,7 @@ class Accelerator:
 
     def _run(self, device: Link, before: XdpDevice) -> XdpDevice:
         mode = _MODES.get(self._wish, XdpMode.NATIVE)
+        self._build()
         changes = attach(device, mode, self._dispatcher.ready(), self._pin(device))
         _log_changes(changes)
         if changes and before.mode:

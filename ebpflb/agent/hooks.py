@@ -7,6 +7,7 @@ builds --> cgroup links (once)          device from netlink --> tc filters, XDP 
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ebpflb.agent.acceleration import Accelerator
@@ -87,6 +88,15 @@ def _file_error(path: Path, action: str, error: OSError) -> EbpflbError:
     )
 
 
+def complete_builds(builds: Mapping[Family, Build]) -> None:
+    """Build what was left for later, of all families at the same time. Raises ``BuildError``."""
+    with ThreadPoolExecutor() as pool:
+        tasks = {family: pool.submit(build.complete) for family, build in builds.items()}
+    for family, task in tasks.items():
+        if task.result():
+            log.info("build_completed family=%s key=%s", family.name, builds[family].key)
+
+
 class Hooks:
     """Attaches one agent's builds. Attaching what is attached already changes nothing."""
 
@@ -95,7 +105,8 @@ class Hooks:
         self._builds = builds
         self._clsact = ClsactRecord(config.clsact_path)
         self._attached: set[int] = set()
-        self.acceleration = Accelerator(config, {family: build.pins[XDP_IN.stem] for family, build in builds.items()})
+        xdp = {family: build.pins[XDP_IN.stem] for family, build in builds.items()}
+        self.acceleration = Accelerator(config, xdp, lambda: complete_builds(builds))
         self.repairs = 0
         """Devices from which others had taken our filters."""
 

@@ -8,8 +8,9 @@ Attaches nothing: programs whose maps are empty have nothing to do. Knows the or
 import logging
 import threading
 
-from ebpflb.agent.config import AgentConfig
+from ebpflb.agent.config import Acceleration, AgentConfig
 from ebpflb.agent.families import keep_served_families
+from ebpflb.agent.hooks import complete_builds
 from ebpflb.agent.run import build_unless_stopped
 from ebpflb.agent.tuning import tune_node
 from ebpflb.datapath.clock import JiffiesClock
@@ -25,5 +26,7 @@ def prepare_node(config: AgentConfig, stop: threading.Event) -> None:
     config, _ = keep_served_families(config)
     with InstanceLock(config.instance, config.pins.root), JiffiesClock() as clock:
         tune_node(config)
-        build_unless_stopped(config, clock.hz, stop)
+        builds = build_unless_stopped(config, clock.hz, stop)
+        if config.acceleration is not Acceleration.OFF and not stop.is_set():
+            complete_builds(builds)  # whoever comes after us may not compile
     log.info("initialized instance=%s pins=%s", config.instance, config.pins.root)

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Self
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -88,12 +89,13 @@ class Btf:
     """By id; 0 is void."""
     strings: bytes
 
-    @classmethod
-    def parse(cls, data: bytes) -> Self:
-        """Parse a raw BTF object as the kernel returns it."""
+    @staticmethod
+    @lru_cache(maxsize=4)
+    def parse(data: bytes) -> "Btf":
+        """Parse a raw BTF object as the kernel returns it. All maps of a family have the same one."""
         try:
             types, strings = _sections(data)
-            return cls((_VOID, *_parse_types(types, strings)), strings)
+            return Btf((_VOID, *_parse_types(types, strings)), strings)
         except (struct.error, ValueError) as error:
             raise LayoutError(f"BTF of {len(data)} bytes is cut short or damaged ({error})") from error
 

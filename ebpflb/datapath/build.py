@@ -12,8 +12,9 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -128,6 +129,8 @@ class Build:
     seconds: float
     instructions: Mapping[str, int]
     """Program stem -> instructions before the verifier's rewriting; empty for an adopted build."""
+    complete: Callable[[], bool] = lambda: False
+    """Builds what was left for later; returns whether there was anything to do. Raises as ``build_programs`` does."""
 
 
 def bcc_version() -> str:
@@ -146,10 +149,14 @@ def bcc_version() -> str:
         return "unknown"
 
 
-def build_programs(spec: BuildSpec, programs: Iterable[Program] = PROGRAMS) -> Build:
+def build_programs(
+    spec: BuildSpec, programs: Iterable[Program] = PROGRAMS, *, later: Collection[Program] = ()
+) -> Build:
     """Return the pinned programs of ``spec``, compiling only what is not there yet.
 
-    Raises ``PrerequisiteError`` without bcc, ``BuildError`` with the compiler's or the verifier's words.
+    Those of ``later`` have pins, too, but nothing stands there before ``Build.complete`` was called: sources of their
+    own, which nobody shall wait for who may never need them. Raises ``PrerequisiteError`` without bcc, ``BuildError``
+    with the compiler's or the verifier's words.
     """
     began = time.monotonic()
     directory = bpf_directory()
@@ -158,16 +165,32 @@ def build_programs(spec: BuildSpec, programs: Iterable[Program] = PROGRAMS) -> B
     key = _key(spec, texts)
     final = spec.progs / key
     pins = {program.stem: final / program.name(spec.family) for program in wanted}
-    if all(pin.exists() for pin in pins.values()):
-        return Build(key, pins, compiled=False, seconds=time.monotonic() - began, instructions={})
+    now = [program for program in wanted if program not in later]
+    complete = partial(_complete, spec, [program for program in wanted if program in later], texts, pins)
+    if all(pins[program.stem].exists() for program in now):
+        seconds = time.monotonic() - began
+        return Build(key, pins, compiled=False, seconds=seconds, instructions={}, complete=complete)
     staging = spec.progs / f"{key}-staging"
     remove_build(staging)
     remove_build(final)
     staging.mkdir(parents=True)
     spec.maps.mkdir(parents=True, exist_ok=True)
-    instructions = _compile(spec, wanted, texts, directory / "shim", staging)
+    try:
+        instructions = _compile(spec, now, texts, staging)
+    except BuildError:
+        remove_build(staging)
+        raise
     staging.rename(final)
-    return Build(key, pins, compiled=True, seconds=time.monotonic() - began, instructions=instructions)
+    seconds = time.monotonic() - began
+    return Build(key, pins, compiled=True, seconds=seconds, instructions=instructions, complete=complete)
+
+
+def _complete(spec: BuildSpec, later: Collection[Program], texts: Mapping[str, str], pins: Mapping[str, Path]) -> bool:
+    """Build, of the programs that were left for later, those that are not pinned yet. Each appears at once."""
+    missing = [program for program in later if not pins[program.stem].exists()]
+    if missing:
+        _compile(spec, missing, texts, pins[missing[0].stem].parent)
+    return bool(missing)
 
 
 def remove_build(folder: Path) -> None:
@@ -181,19 +204,20 @@ def _key(spec: BuildSpec, texts: Mapping[str, str]) -> str:
     return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
 
-def _compile(
-    spec: BuildSpec, programs: Collection[Program], texts: Mapping[str, str], shim: Path, staging: Path
-) -> dict[str, int]:
+def _compile(spec: BuildSpec, programs: Collection[Program], texts: Mapping[str, str], folder: Path) -> dict[str, int]:
+    """Pin the programs in ``folder``; return their instructions by stem."""
+    sources = sorted({program.source for program in programs})
     units = [
-        Unit(text, tuple(_program_job(each, spec.family, staging) for each in programs if each.source == source))
-        for source, text in texts.items()
+        Unit(
+            texts[source],
+            tuple(_program_job(each, spec.family, folder) for each in programs if each.source == source),
+            has_debug_info=source == min(texts),  # the first of all makes the maps of all, with BTF
+        )
+        for source in sources
     ]
-    tails = f'-DLB_TAILS_PIN="{staging / "tails"}"'  # pinned with the programs: the kernel empties one that is not
-    try:
-        sizes = compile_units(f"the {spec.family.name} programs", units, [*spec.flags(), *_DIALECT, tails], shim)
-    except BuildError:
-        remove_build(staging)
-        raise
+    tails = f'-DLB_TAILS_PIN="{folder / "tails"}"'  # pinned with the programs: the kernel empties one that is not
+    flags = [*spec.flags(), *_DIALECT, tails]
+    sizes = compile_units(f"the {spec.family.name} programs", units, flags, bpf_directory() / "shim")
     return {program.stem: sizes[program.name(spec.family)] for program in programs}
 
 

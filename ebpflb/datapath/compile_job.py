@@ -41,6 +41,9 @@ class Unit:
 
     text: str
     programs: tuple[ProgramJob, ...]
+    has_debug_info: bool = True
+    """Whether maps that it makes get BTF, and programs their source lines; without, it compiles in three quarters of
+    the time."""
 
 
 def compile_units(subject: str, units: Sequence[Unit], flags: Sequence[str], shim: Path) -> dict[str, int]:
@@ -53,7 +56,7 @@ def compile_units(subject: str, units: Sequence[Unit], flags: Sequence[str], shi
         "shim": str(shim),
         "kernel": kernel_version_code(),
         "cflags": [*flags, *include_flags()],
-        "units": [{"text": unit.text, "programs": [_program(each) for each in unit.programs]} for unit in units],
+        "units": [_unit(unit) for unit in units],
     }
     try:
         code, out, words = _run_compiler(json.dumps(job))
@@ -81,6 +84,11 @@ def kernel_version_code() -> int:
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", platform.release())
     major, minor, patch = (int(part or 0) for part in match.groups()) if match else (5, 10, 0)
     return (major << 16) + (minor << 8) + min(patch, 255)
+
+
+def _unit(unit: Unit) -> dict[str, Any]:
+    programs = [_program(each) for each in unit.programs]
+    return {"text": unit.text, "programs": programs, "has_debug_info": unit.has_debug_info}
 
 
 def _program(program: ProgramJob) -> dict[str, Any]:

@@ -12,9 +12,12 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 _PR_SET_PDEATHSIG: Final = 1
+_NO_DEBUG_INFO: Final = "-g0"
+"""bcc asks for debug info; the last such flag counts."""
 
 
 def _die_with(parent: int) -> None:
@@ -25,11 +28,26 @@ def _die_with(parent: int) -> None:
 
 
 def _build_unit(unit: dict[str, Any], cflags: list[str]) -> dict[str, int]:
-    from bcc import BPF, lib  # noqa: PLC0415 - bcc reads its environment when it compiles
+    """Compile, load and pin. What the verifier refuses is built again with source lines, so that it can name them."""
+    from bcc import BPF  # noqa: PLC0415 - bcc reads its environment when it compiles
 
-    module = BPF(text=unit["text"].encode(), cflags=cflags)
+    text = unit["text"].encode()
+    if unit["has_debug_info"]:
+        return _load(BPF(text=text, cflags=cflags), unit["programs"])
+    module = BPF(text=text, cflags=[*cflags, _NO_DEBUG_INFO])
+    try:
+        return _load(module, unit["programs"])
+    except Exception:  # noqa: BLE001 - bcc raises bare Exception
+        for program in unit["programs"]:
+            Path(program["pin"]).unlink(missing_ok=True)
+        return _load(BPF(text=text, cflags=cflags), unit["programs"])
+
+
+def _load(module: Any, programs: list[dict[str, Any]]) -> dict[str, int]:
+    from bcc import lib  # noqa: PLC0415
+
     instructions = {}
-    for program in unit["programs"]:
+    for program in programs:
         name = program["name"].encode()
         function = module.load_func(name, program["type"], attach_type=program["attach_type"])
         if lib.bpf_obj_pin(function.fd, program["pin"].encode()) != 0:

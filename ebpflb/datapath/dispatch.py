@@ -37,9 +37,14 @@ class Dispatcher:
         self._progs = pins.xdp / "progs"
         self._programs = programs
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether a predecessor has left a dispatcher."""
+        return self._array.exists()
+
     def adopt(self) -> None:
         """Have a predecessor's dispatcher, which may be running, call our programs from now on."""
-        if self._array.exists():
+        if self.is_pinned:
             self._fill()
 
     def ready(self) -> Path:

@@ -16,7 +16,7 @@ from ebpflb.datapath import build, libbpf
 from ebpflb.datapath.build import Build, BuildSpec, build_programs
 from ebpflb.datapath.kernel_sockets import socket_bits
 from ebpflb.datapath.pins import Pins
-from ebpflb.datapath.programs import programs_of
+from ebpflb.datapath.programs import XDP_IN, programs_of
 from ebpflb.datapath.source import bpf_directory
 from ebpflb.errors import BuildError
 from tests.prog import budgets as budgets_file
@@ -154,6 +154,25 @@ def test_a_build_that_is_not_whole_is_made_again(spec: BuildSpec) -> None:
     assert program_ids(third).keys() == first.pins.keys()
 
 
+def test_what_is_left_for_later_is_built_when_it_is_asked_for(spec: BuildSpec) -> None:
+    first = build_programs(spec, later=(XDP_IN,))
+    before = {stem: pin.exists() for stem, pin in first.pins.items()}
+    assert before == {stem: stem != XDP_IN.stem for stem in first.pins}
+    assert first.instructions.keys() == first.pins.keys() - {XDP_IN.stem}
+    assert (first.complete(), first.complete()) == (True, False)
+    again = build_programs(spec)
+    assert (again.compiled, again.key) == (False, first.key)
+    assert program_ids(again).keys() == first.pins.keys()
+    assert pinned(spec) == {first.key}
+
+
+def test_maps_have_btf_whichever_program_is_built_without_debug_info(spec: BuildSpec) -> None:
+    build_programs(spec)
+    for pin in spec.maps.iterdir():
+        with libbpf.obj_get(pin) as handle:
+            assert libbpf.map_info(handle).btf_id, f"{pin.name} carries no BTF"
+
+
 def test_a_compile_error_names_the_real_file_and_line(
     spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,7 +201,7 @@ def test_the_verifiers_words_are_passed_on_and_nothing_is_left(
     """The socket programs load before the packet programs are refused: their pins must go as well."""
     fault = "\treturn *(volatile int *)(unsigned long)lb_fast(ctx, ETH_HLEN, LB_FROM_UPLINK);\n"
     broken_sources(monkeypatch, tmp_path, "lb_tc.c", "\treturn lb_fast(ctx, ETH_HLEN, LB_FROM_UPLINK);\n", fault)
-    with pytest.raises(BuildError, match="invalid mem access"):
+    with pytest.raises(BuildError, match=r"@ lb_tc\.c:\d+[^@]*invalid mem access"):
         build_programs(spec)
     assert pinned(spec) == set()
 

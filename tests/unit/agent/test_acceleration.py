@@ -29,6 +29,7 @@ class Kernel:
         self.attached: dict[str, XdpMode] = {}
         self.refusal: Exception | None = None
         self.transmits = True
+        self.is_pinned = True
         self.calls: list[str] = []
 
     def attach(self, device: Link, mode: XdpMode, program: Path, pin: Path) -> list[str]:
@@ -48,6 +49,7 @@ class Kernel:
         return self
 
     def ready(self) -> Path:
+        self.calls.append("ready")
         return DISPATCHER
 
     def adopt(self) -> None:
@@ -176,3 +178,20 @@ def test_links_of_an_earlier_run_stay_where_they_belong(
     one.adopt(lambda device: device == Link(1, "lo"))
     assert kernel.attached.keys() == left
     assert kernel.calls == calls
+
+
+def test_programs_are_built_when_the_first_device_needs_them(kernel: Kernel) -> None:
+    config = AgentConfig("node-1", instance="blue", acceleration=Acceleration.AUTO)
+    accelerator = Accelerator(config, PROGRAMS, lambda: kernel.calls.append("build"))
+    accelerator.attach(TUNNEL)
+    assert kernel.calls == []
+    accelerator.attach(Link(2, "eth0"))
+    assert kernel.calls == ["build", "ready"]
+
+
+@pytest.mark.parametrize("is_pinned", [True, False])
+def test_a_predecessors_dispatcher_needs_them_at_once(kernel: Kernel, tmp_path: Path, is_pinned: bool) -> None:
+    kernel.is_pinned = is_pinned
+    config = AgentConfig("node-1", instance="blue", bpffs=tmp_path)
+    Accelerator(config, PROGRAMS, lambda: kernel.calls.append("build")).adopt(lambda _: True)
+    assert kernel.calls == (["build", "adopt"] if is_pinned else [])

@@ -1,5 +1,6 @@
 """Which device gets which programs, whose clsact is ours, and what is given up at a start."""
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from ebpflb.agent.hooks import ClsactRecord, Hooks
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.programs import PROGRAMS, SOCKET_PROGRAMS, programs_of
-from ebpflb.errors import EbpflbError
+from ebpflb.errors import BuildError, EbpflbError
 from ebpflb.host.links import DeviceRole, Link, LinkHeader
 from ebpflb.host.tc import TcHook, TcProgram
 
@@ -76,7 +77,7 @@ def _kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel()
     for name in ("attach", "detach", "list_devices"):
         monkeypatch.setattr(hooks, name, getattr(kernel, name))
-    monkeypatch.setattr(hooks, "Accelerator", lambda _config, programs: Xdp(kernel, programs))
+    monkeypatch.setattr(hooks, "Accelerator", lambda _config, programs, _build: Xdp(kernel, programs))
     return kernel
 
 
@@ -254,3 +255,27 @@ def test_a_record_that_somebody_else_wrote_is_no_reason_to_fail(tmp_path: Path) 
     path = tmp_path / "blue.clsact"
     path.write_text("eth0\n7\n")
     assert ClsactRecord(path).indexes() == {7}
+
+
+def test_what_was_left_for_later_is_built_for_all_families_at_the_same_time() -> None:
+    together = threading.Barrier(2, timeout=10)
+
+    def complete() -> bool:
+        together.wait()
+        return True
+
+    builds = {
+        family: Build("key", {}, compiled=True, seconds=0.0, instructions={}, complete=complete) for family in Family
+    }
+    hooks.complete_builds(builds)
+    assert not together.broken
+
+
+def test_what_cannot_be_built_later_is_the_callers_to_tell() -> None:
+    def fail() -> bool:
+        raise BuildError("no such helper")
+
+    with pytest.raises(BuildError, match="no such helper"):
+        hooks.complete_builds(
+            {Family.IPV4: Build("key", {}, compiled=True, seconds=0.0, instructions={}, complete=fail)}
+        )
