@@ -142,8 +142,8 @@ def _watcher(config: AgentConfig, facts: HostFacts, hooks: Hooks, board: Board) 
         *(config.uplink_devices, config.pod_devices, facts.on_host, direct.attach_device, direct.detach_device),
         on_view=board.on_view,
         families=config.families,
-        xdp_devices=lambda: {**hooks.acceleration.devices(), **direct.devices()},
-        direct_pods=lambda: direct.devices().keys(),
+        xdp_devices=lambda: {**hooks.acceleration.devices(), **direct.by_xdp()},
+        direct_pods=direct.by_tc,
     )
 
 

@@ -1,13 +1,15 @@
 """Says to which pods a packet can be handed directly, where they receive it, past the host's side of their veth.
 
-Decides who would be passed by: a queue that shapes a pod's traffic, another's program or filter on its device's egress.
-Where there is one, packets take the way through the device. Must not know who hands packets over.
+Decides who would be passed by: a queue that shapes a pod's traffic, another's program or filter on its device's egress,
+and of what tc hands over also the pod's own XDP program. Where there is one, packets take the way through the device.
+Must not know who hands packets over.
 
-    device --is_direct--> bool        ifindex --takes_frames--> may XDP send frames there, too?
+    device --access_to--> Access: of tc, of XDP
 """
 
 import errno
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_NEWTFILTER
@@ -19,6 +21,7 @@ from ebpflb.host.netdev import NetdevFeatures, XdpFeature
 from ebpflb.host.rtnetlink import Message, NetlinkError, Rtnetlink
 from ebpflb.host.tc import filters_at
 from ebpflb.host.tc_messages import FilterMessage, TcHook, parse_filter
+from ebpflb.host.xdp_messages import peer_runs_xdp
 
 _NO_QUEUES: Final = frozenset({"noqueue", "noop"})
 """What a veth has when nobody gave it a queue: up, and down."""
@@ -31,11 +34,30 @@ _UNKNOWN: Final = frozenset({errno.EINVAL, errno.ENODEV})
 """The kernel has no tcx (before 6.6); the device is gone."""
 
 
-def is_direct(device: Link, instance: str) -> bool:
-    """Say whether nobody is between a device and the namespace at its other end but this instance's own programs.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a pod may be reached past the host's side of its veth."""
 
-    A device that vanished meanwhile is not direct. Raises ``OSError`` when the kernel refuses to say.
+    by_tc: bool = False
+    """Packets can be handed over where the pod's end receives them."""
+    by_xdp: bool = False
+    """XDP may send frames: the pod's end polls. Kernels before 6.3 do not tell."""
+
+
+def access_to(device: Link, instance: str) -> Access:
+    """Return how the pod at a device's other end may be reached. Raises ``OSError`` when the kernel refuses to say.
+
+    Not at all, when anybody but this instance is between the device and the pod, or the device has vanished.
     """
+    if not _is_clear(device, instance):
+        return Access()
+    with NetdevFeatures() as features:
+        known = features.read(device.ifindex)
+    polls = known is not None and XdpFeature.TRANSMIT in known
+    return Access(by_tc=not peer_runs_xdp(device.ifindex), by_xdp=polls)
+
+
+def _is_clear(device: Link, instance: str) -> bool:
     try:
         with Rtnetlink(parsers={RTM_NEWTFILTER: FilterMessage}) as netlink:
             request = ifinfmsg()
@@ -46,13 +68,6 @@ def is_direct(device: Link, instance: str) -> bool:
         if error.code == errno.ENODEV:
             return False
         raise OSError(error.code, f"device {device.name}: what is on it cannot be read ({error.args[-1]})") from error
-
-
-def takes_frames(ifindex: int) -> bool:
-    """Say whether XDP may redirect frames to a veth: its other end runs NAPI. Kernels before 6.3 do not tell."""
-    with NetdevFeatures() as features:
-        known = features.read(ifindex)
-    return known is not None and XdpFeature.TRANSMIT in known
 
 
 def _is_cable(link: Message) -> bool:

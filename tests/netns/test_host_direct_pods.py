@@ -6,14 +6,18 @@ from collections.abc import Iterator
 import pytest
 
 from ebpflb.core.abi import Family
-from ebpflb.host.direct_pods import is_direct, takes_frames
+from ebpflb.host.direct_pods import Access, access_to
 from ebpflb.host.links import Link
 from ebpflb.host.tc import TcHook, TcProgram, attach
-from tests.netns.host_helpers import inside, namespace, pass_all_program, run, set_offload
+from tests.netns.host_helpers import inside, namespace, pass_all_program, run, set_offload, xdp_program
 
 pytestmark = pytest.mark.root
 
 INSTANCE = "test-direct"
+
+
+def is_direct(device: Link, instance: str) -> bool:
+    return access_to(device, instance).by_tc
 
 
 @pytest.fixture
@@ -65,18 +69,22 @@ def test_other_kinds_and_what_is_gone(pod: Link) -> None:
     (bridge,) = json.loads(run("ip", "-j", "link", "show", "cni0"))
     assert not is_direct(Link(bridge["ifindex"], "cni0", "bridge"), INSTANCE)
     run("ip", "link", "del", "pod1")
-    assert not is_direct(pod, INSTANCE)
-    assert not takes_frames(pod.ifindex)
+    assert access_to(pod, INSTANCE) == Access()
 
 
-def test_xdp_may_send_frames_where_the_other_end_polls() -> None:
+def test_xdp_may_send_frames_where_the_other_end_polls_and_its_own_program_sees_them() -> None:
     with namespace("direct-far") as far, namespace("direct-near") as near:
         with inside(near):
             run("ip", "link", "add", "pod1", "up", "type", "veth", "peer", "name", "eth0", "netns", far.name)
             (link,) = json.loads(run("ip", "-j", "link", "show", "pod1"))
-            assert not takes_frames(link["ifindex"])
+            pod = Link(link["ifindex"], "pod1", "veth")
+            assert access_to(pod, INSTANCE) == Access(by_tc=True, by_xdp=False)
         with inside(far):
             run("ip", "link", "set", "eth0", "up")
             set_offload("eth0", "gro", on=True)
         with inside(near):
-            assert takes_frames(link["ifindex"])
+            assert access_to(pod, INSTANCE) == Access(by_tc=True, by_xdp=True)
+        with inside(far), xdp_program("direct") as program:
+            run("ip", "link", "set", "eth0", "xdpdrv", "pinned", str(program))
+        with inside(near):
+            assert access_to(pod, INSTANCE) == Access(by_tc=False, by_xdp=True)

@@ -4,6 +4,7 @@ import pytest
 
 from ebpflb.agent import direct_pods
 from ebpflb.agent.direct_pods import DirectPods
+from ebpflb.host.direct_pods import Access
 from ebpflb.host.links import DeviceRole, Link
 
 POD, OTHER, UPLINK = Link(4, "pod4", "veth"), Link(5, "pod5", "veth"), Link(2, "eth0")
@@ -23,39 +24,38 @@ class Hooks:
 
 
 @pytest.fixture
-def direct(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    found = {POD.ifindex, UPLINK.ifindex}
-    monkeypatch.setattr(direct_pods, "is_direct", lambda device, _instance: device.ifindex in found)
-    monkeypatch.setattr(direct_pods, "takes_frames", lambda ifindex: ifindex == POD.ifindex)
+def access(monkeypatch: pytest.MonkeyPatch) -> dict[int, Access]:
+    found = {POD.ifindex: Access(by_tc=True, by_xdp=True), UPLINK.ifindex: Access(by_tc=True)}
+    monkeypatch.setattr(direct_pods, "access_to", lambda device, _instance: found.get(device.ifindex, Access()))
     return found
 
 
-def test_pods_are_asked_about_and_uplinks_are_not(direct: set[int]) -> None:
+def test_pods_are_asked_about_and_uplinks_are_not(access: dict[int, Access]) -> None:
     hooks = Hooks()
     pods = DirectPods(hooks, "test")
     for role, device in ((DeviceRole.POD, POD), (DeviceRole.POD, OTHER), (DeviceRole.UPLINK, UPLINK)):
         pods.attach_device(role, device)
     assert hooks.has == [POD.ifindex, OTHER.ifindex, UPLINK.ifindex]
-    assert pods.devices() == {POD.ifindex: True}
-    direct.add(OTHER.ifindex)
+    assert (pods.by_tc(), pods.by_xdp()) == ({POD.ifindex}, {POD.ifindex: True, OTHER.ifindex: False})
+    access[OTHER.ifindex] = Access(by_tc=True)
     pods.attach_device(DeviceRole.POD, OTHER)
-    assert pods.devices() == {POD.ifindex: True, OTHER.ifindex: False}
+    assert (pods.by_tc(), pods.by_xdp()[OTHER.ifindex]) == ({POD.ifindex, OTHER.ifindex}, False)
 
 
-def test_who_is_not_direct_any_more_is_forgotten(direct: set[int]) -> None:
+def test_what_is_in_the_way_now_counts(access: dict[int, Access]) -> None:
     pods = DirectPods(Hooks(), "test")
     pods.attach_device(DeviceRole.POD, POD)
-    direct.clear()
+    access.clear()
     pods.attach_device(DeviceRole.POD, POD)
-    assert pods.devices() == {}
+    assert (pods.by_tc(), pods.by_xdp()) == (set(), {POD.ifindex: False})
 
 
-def test_a_device_that_goes_or_does_not_take_its_programs_is_not_direct(direct: set[int]) -> None:
+def test_a_device_that_goes_or_does_not_take_its_programs_is_forgotten(access: dict[int, Access]) -> None:
     pods = DirectPods(Hooks(), "test")
     pods.attach_device(DeviceRole.POD, POD)
     pods.detach_device(DeviceRole.POD, POD)
-    assert pods.devices() == {}
-    direct.add(7)
+    assert (pods.by_tc(), pods.by_xdp()) == (set(), {})
+    access[7] = Access(by_tc=True)
     with pytest.raises(OSError, match="no"):
         pods.attach_device(DeviceRole.POD, Link(7, "broken", "veth"))
-    assert pods.devices() == {}
+    assert pods.by_tc() == set()
