@@ -69,7 +69,11 @@ static __always_inline int lb_take_shortcut(lb_ctx *ctx)
 		return LB_XDP_GO_ON;
 	if (lb_is_a_strangers(&at))
 		return XDP_PASS;
-	shortcut = at.is_established ? lb_shortcut_find(&at) : NULL;
+	if (!at.is_established)
+		return LB_XDP_GO_ON;
+	shortcut = lb_shortcut_find(&at);
+	if (!shortcut)
+		shortcut = lb_shortcut_make(ctx, &at);
 	if (!shortcut)
 		return LB_XDP_GO_ON;
 	lb_shortcut_rewrite(&at, shortcut);

@@ -58,6 +58,14 @@ static __always_inline u32 lb_changes(void)
 	return row ? row->taken_back + row->written : 0;
 }
 
+#define LB_KEPT_JIFFIES (LB_HZ / 50 + 1) /* some 20 ms: as long as an answer of the kernel's is believed */
+
+/* May what was kept at `since`, when there had been so many changes, still be used? */
+static __always_inline bool lb_is_kept(u32 since, u32 changed)
+{
+	return lb_age(since) < LB_KEPT_JIFFIES && changed == lb_changes();
+}
+
 static __always_inline void lb_note_taken_back(void)
 {
 	u32 zero = 0;

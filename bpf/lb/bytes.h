@@ -14,6 +14,9 @@
 
 #ifdef LB_XDP
 
+/* Network headers stand four bytes aligned, as the kernel lays frames: they are copied by words. */
+#define LB_ALIGNMENT 4
+
 static __always_inline void *lb_at(lb_ctx *ctx, u32 offset, u32 length)
 {
 	void *data = (void *)(long)ctx->data;
@@ -28,7 +31,7 @@ static __always_inline int lb_load(lb_ctx *ctx, u32 offset, void *to, u32 length
 
 	if (!at)
 		return -1;
-	__builtin_memcpy(to, at, length);
+	__builtin_memcpy(to, __builtin_assume_aligned(at, LB_ALIGNMENT), length);
 	return 0;
 }
 
@@ -38,7 +41,7 @@ static __always_inline int lb_store(lb_ctx *ctx, u32 offset, const void *from, u
 
 	if (!at)
 		return -1;
-	__builtin_memcpy(at, from, length);
+	__builtin_memcpy(__builtin_assume_aligned(at, LB_ALIGNMENT), from, length);
 	return 0;
 }
 

@@ -105,15 +105,20 @@ static __always_inline struct lb_found lb_flow_find(struct lb_tuple *key)
 	return found;
 }
 
-/* Writes only what changed: an established flow dirties its cache line once per jiffy at the most. */
-static __always_inline void lb_flow_touch(struct lb_flow *flow, const struct lb_packet *packet)
+/* Timeouts are right to a second: an established flow dirties its cache line no more often than that. */
+static __always_inline void lb_flow_stamp(struct lb_flow *flow)
 {
 	u32 now = lb_now();
 
+	if (now - flow->last_seen >= LB_HZ)
+		flow->last_seen = now;
+}
+
+static __always_inline void lb_flow_touch(struct lb_flow *flow, const struct lb_packet *packet)
+{
 	if (packet->kind == LB_ICMP_ERROR)
 		return;
-	if (flow->last_seen != now)
-		flow->last_seen = now;
+	lb_flow_stamp(flow);
 	if ((flow->seen & packet->seen) != packet->seen)
 		flow->seen |= packet->seen;
 }

@@ -20,8 +20,7 @@
 #include "lb/packet.h"
 #include "lb/policy.h"
 
-#define LB_SHORTCUT_BITS    10
-#define LB_SHORTCUT_JIFFIES (LB_HZ / 50 + 1)
+#define LB_SHORTCUT_BITS 10
 
 struct lb_shortcut {
 	addr_t saddr;
@@ -47,7 +46,8 @@ struct lb_shortcut {
 	u32 changes; /* lb_changes() when it was drawn */
 };
 
-BPF_PERCPU_ARRAY(shortcuts, struct lb_shortcut, 1 << LB_SHORTCUT_BITS);
+/* One more than there are slots: see lb_shortcut_make(). */
+BPF_PERCPU_ARRAY(shortcuts, struct lb_shortcut, (1 << LB_SHORTCUT_BITS) + 1);
 
 /* What the shortest way reads of a frame. Its pointers are good until a helper changes the frame. */
 struct lb_glance {
@@ -150,7 +150,7 @@ static __always_inline struct lb_shortcut *lb_shortcut_slot(const addr_t *saddr,
 
 static __always_inline bool lb_shortcut_holds(const struct lb_shortcut *shortcut)
 {
-	return lb_age(shortcut->drawn) < LB_SHORTCUT_JIFFIES && shortcut->changes == lb_changes();
+	return lb_is_kept(shortcut->drawn, shortcut->changes);
 }
 
 /* The shortcut of the packet's flow, or NULL. */
@@ -222,28 +222,18 @@ static __always_inline void lb_shortcut_rewrite(const struct lb_glance *at,
 		LB_IP_TTL(at->ip)--;
 }
 
-/*
- * Draws the shortcut of a packet that is about to be changed by its flow. `changes`: as they were before the flow
- * was looked up. A slot that another flow holds stays with that one until its time is up: many flows that come in
- * turns would else do nothing but draw.
- */
-static __always_inline void lb_shortcut_draw(const struct lb_packet *packet,
-					     const struct lb_translation *translation, bool is_forwarded,
+/* Fills a shortcut: what a packet becomes by its flow, and where it then goes, if not to the stack. */
+static __always_inline void lb_shortcut_fill(struct lb_shortcut *slot, const struct lb_tuple *tuple,
+					     const struct lb_flow *flow, const struct lb_next_hop *hop,
 					     u32 changes)
 {
-	const struct lb_tuple *tuple = &packet->tuple;
-	const struct lb_flow *flow = &translation->flow;
 	const addr_t to[2] = {flow->to_saddr, flow->to_daddr};
 	const __be16 to_ports[2] = {flow->to_sport, flow->to_dport};
 	const u32 hop_less[2] = {bpf_htonl(1 << 24), 0}; /* what a TTL of one less does to its word */
 	u64 addresses = lb_csum_difference(&tuple->saddr, to, 2 * LB_ADDR_WORDS);
 	u64 ports = lb_csum_difference(&tuple->sport, to_ports, 1);
-	u64 ttl = is_forwarded ? lb_csum_difference(&hop_less[0], &hop_less[1], 1) : 0;
-	struct lb_shortcut *slot =
-		lb_shortcut_slot(&tuple->saddr, &tuple->daddr, *(const u32 *)&tuple->sport);
+	u64 ttl = hop ? lb_csum_difference(&hop_less[0], &hop_less[1], 1) : 0;
 
-	if (!slot || lb_shortcut_holds(slot))
-		return;
 	slot->saddr = tuple->saddr;
 	slot->daddr = tuple->daddr;
 	slot->ports = *(const u32 *)&tuple->sport;
@@ -257,14 +247,102 @@ static __always_inline void lb_shortcut_draw(const struct lb_packet *packet,
 #else
 	slot->address_difference = lb_csum_fold(addresses);
 	slot->port_difference = lb_csum_fold(ports);
-	slot->is_direct = translation->hop.is_direct;
-	slot->neighbour = translation->hop.neighbour;
 #endif
-	slot->ifindex = is_forwarded ? translation->hop.ifindex : 0;
-	slot->mtu = translation->hop.mtu;
-	__builtin_memcpy(slot->macs, translation->hop.macs, sizeof(slot->macs));
+	slot->ifindex = 0;
 	slot->changes = changes;
 	slot->drawn = lb_now();
+	if (!hop)
+		return;
+	slot->ifindex = hop->ifindex;
+	slot->mtu = hop->mtu;
+	__builtin_memcpy(slot->macs, hop->macs, sizeof(slot->macs));
+#ifndef LB_XDP
+	slot->is_direct = hop->is_direct;
+	slot->neighbour = hop->neighbour;
+#endif
 }
+
+/*
+ * Draws the shortcut of a packet that is about to be changed by its flow. `changes`: as they were before the flow
+ * was looked up. A slot that another flow holds stays with that one until its time is up: many flows that come in
+ * turns would else do nothing but draw.
+ */
+static __always_inline void lb_shortcut_draw(const struct lb_packet *packet,
+					     const struct lb_translation *translation, bool is_forwarded,
+					     u32 changes)
+{
+	const struct lb_tuple *tuple = &packet->tuple;
+	struct lb_shortcut *slot =
+		lb_shortcut_slot(&tuple->saddr, &tuple->daddr, *(const u32 *)&tuple->sport);
+
+	if (!slot || lb_shortcut_holds(slot))
+		return;
+	if (is_forwarded)
+		lb_shortcut_fill(slot, tuple, &translation->flow, &translation->hop, changes);
+	else
+		lb_shortcut_fill(slot, tuple, &translation->flow, NULL, changes);
+}
+
+#ifdef LB_XDP
+
+/* The hop of a flow's packets, if the kernel was asked for it a moment ago. */
+static __always_inline struct lb_next_hop *lb_known_hop_of(lb_ctx *ctx, const struct lb_glance *at,
+							   const struct lb_flow *flow)
+{
+	struct lb_known_hop *known = lb_known_hop_slot(&flow->to_saddr, &flow->to_daddr);
+
+	if (LB_IP_TTL(at->ip) <= 1 ||
+	    !lb_hop_is_known(ctx, known, &flow->to_saddr, &flow->to_daddr, lb_length_of(at->ip)))
+		return NULL;
+	return &known->hop;
+}
+
+/* Has the entry been through all that the long way does with it, but for its stamp? */
+static __always_inline bool lb_flow_is_settled(const struct lb_flow *flow, u8 protocol)
+{
+	const u8 plain = LB_FLOW_REPLY | LB_FLOW_FORWARD | LB_FLOW_SNAT;
+
+	if ((flow->flags & ~plain) || !(flow->seen & LB_SEEN_DATA))
+		return false;
+	return protocol != IPPROTO_UDP || (flow->flags & LB_FLOW_REPLY) ||
+	       lb_backend_lookup(flow->backend_id, flow->generation);
+}
+
+/*
+ * The shortcut of a packet that has none, drawn from its entry in `flows` by one look-up; NULL when it takes more
+ * than that. Where the slot is another flow's it is drawn beside, for this packet alone.
+ */
+static __always_inline struct lb_shortcut *lb_shortcut_make(lb_ctx *ctx, const struct lb_glance *at)
+{
+	struct lb_tuple tuple = {.saddr = *(const addr_t *)&at->ip->saddr,
+				 .daddr = *(const addr_t *)&at->ip->daddr,
+				 .protocol = at->protocol};
+	u32 beside = 1 << LB_SHORTCUT_BITS;
+	u32 changes = lb_changes();
+	struct lb_shortcut *slot;
+	struct lb_next_hop *hop;
+	struct lb_flow *flow;
+
+	*(u32 *)&tuple.sport = *at->ports;
+	flow = flows.lookup(&tuple);
+	if (!flow || !lb_flow_is_settled(flow, at->protocol))
+		return NULL;
+	slot = lb_shortcut_slot(&tuple.saddr, &tuple.daddr, *at->ports);
+	if (slot && lb_shortcut_holds(slot))
+		slot = shortcuts.lookup(&beside);
+	if (!slot)
+		return NULL;
+	hop = flow->flags & LB_FLOW_FORWARD ? lb_known_hop_of(ctx, at, flow) : NULL;
+	if (hop)
+		lb_shortcut_fill(slot, &tuple, flow, hop, changes);
+	else if (flow->flags & LB_FLOW_FORWARD)
+		return NULL;
+	else
+		lb_shortcut_fill(slot, &tuple, flow, NULL, changes);
+	lb_flow_stamp(flow);
+	return slot;
+}
+
+#endif
 
 #endif

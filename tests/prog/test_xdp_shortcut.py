@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ebpflb.core.abi import Counter, Family, FlowSeen
+from ebpflb.core.abi import Counter, Family, FlowFlag, FlowSeen
 from tests.prog.harness import Hook, XdpOutcome, XdpVerdict
 from tests.prog.lab import Lab
 from tests.prog.test_xdp import REQUEST, cluster_ip, next_hop
@@ -47,6 +47,29 @@ def test_both_directions_come_out_as_they_did_before(lab: Lab) -> None:
             XdpVerdict.TX, next_hop(lab, Wire("cluster:80", "client:4000", flags="A", payload=b"odd"))
         )
         assert lab.datapath.counters()[Counter.FORWARDED] == before + 1
+
+
+def test_flows_that_share_a_slot_keep_apart(tcp: Lab) -> None:
+    """Of 300 flows, some forty meet another one in its slot: one of the two is drawn beside it, for each packet."""
+    tcp.load(cluster_ip("remote"))
+    ports = range(5000, 5300)
+    rows = {
+        tcp.key(f"client:{port}", "cluster:80"): tcp.flow(
+            f"node:{port}",
+            "remote:8080",
+            backend="remote",
+            flags=FlowFlag.FORWARD | FlowFlag.SNAT,
+            seen=FlowSeen.DATA,
+        )
+        for port in ports
+    }
+    tcp.datapath.put_flows(rows)
+    for _turn in range(2):
+        for port in ports:
+            outcome = run(tcp, replace(ONWARD, src=f"client:{port}"))
+            wanted = tcp.frame(replace(SENT_ON, src=f"node:{port}", ttl=63))
+            assert (outcome.verdict, outcome.frame[12:]) == (XdpVerdict.TX, wanted[12:]), port
+    assert tcp.datapath.confirmed().keys() == rows.keys()
 
 
 def test_a_local_backend_is_passed_up(lab: Lab) -> None:
