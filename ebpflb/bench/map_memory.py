@@ -87,7 +87,7 @@ class MapFolder:
 
     def memory(self) -> Mapping[str, MapMemory]:
         """Return the memory of every map, by its name."""
-        return {pin.name: _memory_of(pin) for pin in sorted(self._pins.maps(self.family).iterdir())}
+        return memory_of_maps(self._pins.maps(self.family))
 
     def write(self, tables: Tables) -> None:
         """Put all rows. Raises ``MapError`` when one does not fit."""
@@ -113,6 +113,16 @@ class MapFolder:
             hairpin_address=bytes(self.family.address_bytes),
             sizes=sizes,
         )
+
+
+def memory_of_maps(folder: Path) -> Mapping[str, MapMemory]:
+    """Return the memory of every map that is pinned in a folder, by its name."""
+    return {pin.name: _memory_of(pin) for pin in sorted(folder.iterdir())}
+
+
+def state_bytes(memory: Mapping[str, MapMemory]) -> int:
+    """Return the memory of all maps but those that programs write about traffic."""
+    return sum(each.bytes for name, each in memory.items() if name not in FLOW_MAPS)
 
 
 def _flows(flows: BpfMap, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ebpflb.bench.figures import Result, judge, unmeasured
-from ebpflb.bench.map_memory import FLOW_MAPS, MapFolder, MapMemory
+from ebpflb.bench.map_memory import MapFolder, MapMemory, state_bytes
 from ebpflb.bench.measure import Effort, Measured, Point, Progress, RefusedError, Series
 from ebpflb.bench.state_cluster import Cluster
 from ebpflb.core.abi import Algorithm, Family
@@ -35,7 +35,7 @@ def measure(effort: Effort, progress: Progress) -> Measured:
     memory = {family: _state(family, CLUSTER, progress) for family in families}
     flows = {family: _flow_bytes(family, FLOWS, progress) for family in families}
     points = [] if effort.is_quick else [_point(services, progress) for services in GROWTH]
-    points.append(Point(CLUSTER.services, _state_bytes(memory[Family.IPV4]) / _MB))
+    points.append(Point(CLUSTER.services, state_bytes(memory[Family.IPV4]) / _MB))
     curve = Series(
         id="map_memory",
         title="Memory of the maps that describe Services",
@@ -73,23 +73,19 @@ def check_rows(written: Tables, read: Tables, cluster: Cluster) -> None:
 
 def _point(services: int, progress: Progress) -> Point:
     cluster = Cluster(services, CLUSTER.endpoints, services // 100)
-    return Point(services, _state_bytes(_state(Family.IPV4, cluster, progress)) / _MB)
-
-
-def _state_bytes(memory: Mapping[str, MapMemory]) -> int:
-    return sum(each.bytes for name, each in memory.items() if name not in FLOW_MAPS)
+    return Point(services, state_bytes(_state(Family.IPV4, cluster, progress)) / _MB)
 
 
 def _state_result(memory: Mapping[Family, Mapping[str, MapMemory]]) -> Result:
     detail: dict[str, float] = {}
     for family, maps in memory.items():
         prefix = family.name.lower()
-        detail[f"{prefix}_service_state_bytes"] = _state_bytes(maps)
-        detail[f"{prefix}_flow_state_bytes"] = sum(each.bytes for each in maps.values()) - _state_bytes(maps)
+        detail[f"{prefix}_service_state_bytes"] = state_bytes(maps)
+        detail[f"{prefix}_flow_state_bytes"] = sum(each.bytes for each in maps.values()) - state_bytes(maps)
         detail |= {f"{prefix}_{name}_bytes": each.bytes for name, each in maps.items()}
     return judge(
         "P13",
-        _state_bytes(memory[Family.IPV4]) / _MB,
+        state_bytes(memory[Family.IPV4]) / _MB,
         detail=detail,
         note="all maps but those that programs write about traffic, at their default sizes; IPv4",
     )
