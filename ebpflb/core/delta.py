@@ -45,9 +45,8 @@ class DeltaDraft:
             self._changed.setdefault(table, {})[key] = row
 
     def remove(self, table: TableName, key: Any) -> None:
-        """Have no row there."""
-        if key in self.tables.rows(table):
-            self._gone.setdefault(table, set()).add(key)
+        """Have no row there, where one was."""
+        self._gone.setdefault(table, set()).add(key)
 
     def replace(self, table: TableName, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> None:
         """Have some rows instead of others."""

@@ -186,9 +186,7 @@ class Stock:
                 break
             ranges.append(where)
         for where in ranges:
-            digest = self._retired_ranges.pop(where).digest
-            if self._revivable.get(digest) == where:
-                del self._revivable[digest]
+            self._revivable.pop(self._retired_ranges.pop(where).digest, None)
             self._gaps.give_back(where)
 
     def _revive(self, digest: bytes) -> Range | None:
