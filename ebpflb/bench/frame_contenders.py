@@ -48,8 +48,8 @@ def contending(core: Core, counts: Sequence[int] = (FEW, MANY)) -> Iterator[Lane
         setup = _Setup(core, undo)
         rigs = {count: setup.build(ours(count)) for count in counts}
         for rig in rigs.values():
-            setup.count_in_xdp(rig, Way.REMOTE)  # the agent looks whether the uplink's other end takes frames from XDP
-            setup.count_in_xdp(rig, Way.LOCAL)
+            for way in Way:
+                setup.count(rig, way)  # the agent looks whether the other end takes frames from XDP
         undo.enter_context(serving([(rig, services(count)) for count, rig in rigs.items()]))
         for count, rig in rigs.items():
             setup.lanes(ours(count), rig)
@@ -75,11 +75,10 @@ class _Setup:
         """Build a rig."""
         return self._undo.enter_context(built(name))
 
-    def count_in_xdp(self, rig: Rig, way: Way) -> Sink:
-        """Count a way's frames where they arrive in its backend's namespace, in XDP."""
+    def count(self, rig: Rig, way: Way) -> Sink:
+        """Count a way's frames where they arrive in its backend's namespace."""
         if (rig.id, way) not in self._sinks:
-            sink = Sink(rig, way.home(rig), way.endpoint)
-            self._sinks[rig.id, way] = sink.in_xdp(self._core, "eth0", self._undo)
+            self._sinks[rig.id, way] = self._sink(way.home(rig), "eth0", way.endpoint, in_stack=way is Way.STACK)
         return self._sinks[rig.id, way]
 
     def lanes(self, name: str, rig: Rig, *, translates: bool = True) -> None:
@@ -88,11 +87,7 @@ class _Setup:
             target = Target(way.service.address, SERVICE_PORT) if translates else way.endpoint
             if translates:
                 open_flows(self._core, rig, way, target)
-            if way is Way.STACK:
-                sink = Sink(rig, way.home(rig), way.endpoint).in_raw_table()
-            else:
-                sink = self.count_in_xdp(rig, way)
-            self._add(name, rig, way, target, sink=sink)
+            self._add(name, rig, way, target, sink=self.count(rig, way))
 
     def floors(self) -> None:
         """Add what no load balancer does better: sending a frame back at once, and dropping it at once."""
@@ -101,11 +96,16 @@ class _Setup:
         rig = self.build(SWAP)
         swap = self._undo.enter_context(CountingProgram("bench_swap", lambda _counter: swap_code()))
         self._core.run(rig.node, partial(_attach, swap, "uplink0"))
-        sink = Sink(rig, rig.client, target).in_xdp(self._core, "eth0", self._undo)
+        sink = self._sink(rig.client, "eth0", target)
         self._add(SWAP, rig, way, target, sink=sink)
         rig = self.build(DROP)
-        sink = Sink(rig, rig.node, target).in_xdp(self._core, "uplink0", self._undo)
+        sink = self._sink(rig.node, "uplink0", target)
         self._add(DROP, rig, way, target, sink=sink)
+
+    def _sink(self, namespace: str, device: str, target: Target, *, in_stack: bool = False) -> Sink:
+        sink = Sink(self._core, namespace, device, target, in_stack=in_stack)
+        self._undo.callback(sink.close)
+        return sink
 
     def _add(self, name: str, rig: Rig, way: Way, target: Target, *, sink: Sink) -> None:
         lane = Lane(self._core, rig, way, target, sink=sink)

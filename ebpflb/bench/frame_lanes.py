@@ -6,18 +6,16 @@ any frame did not arrive translated. Knows no contender and no figure.
     Rig, Way -> Lane -> burst(frames) -> nanoseconds of one core per frame, or RefusedError
 """
 
-import json
 import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from enum import Enum
 from functools import partial
 from typing import Final
 
 from ebpflb.bench.frame_rig import CLIENTS, PODS, REMOTE, UPLINKS, Rig, mac
 from ebpflb.bench.live_core import Core
-from ebpflb.bench.live_frames import FLOWS, MARK, Stream, Target, generator_code, sink_code, template
+from ebpflb.bench.live_frames import FLOWS, Stream, Target, generator_code, sink_code, template
 from ebpflb.bench.live_kernel import CountingProgram, LiveProgram
 from ebpflb.bench.measure import RefusedError
 from ebpflb.bench.rulesets import PeerService
@@ -33,9 +31,9 @@ _ANSWER_SECONDS: Final = 2.0
 class Way(Enum):
     """A way through a rig: by which uplink frames come in, who answers their Service, and where they are counted."""
 
-    STACK = (1, PODS[0], "by uplink1 to the pod that drops in its raw table: skbs all the way")
-    LOCAL = (0, PODS[1], "by uplink0 to the pod that drops in XDP")
-    REMOTE = (0, REMOTE, "by uplink0 to another node's pod, back out of uplink0, dropped in XDP")
+    STACK = (1, PODS[0], "by uplink1 to a pod that takes skbs: tc, and no XDP")
+    LOCAL = (0, PODS[1], "by uplink0 to a pod that takes frames from XDP")
+    REMOTE = (0, REMOTE, "by uplink0 to another node's pod, back out of uplink0")
 
     def __init__(self, uplink: int, backend: str, words: str) -> None:
         self.uplink = uplink
@@ -70,36 +68,32 @@ def services(count: int) -> list[PeerService]:
 
 
 class Sink:
-    """Where frames end and are counted: in XDP, or in a raw table as rules see them first."""
+    """Where frames end and are counted: in an XDP program of whoever receives them.
 
-    def __init__(self, rig: Rig, namespace: str, target: Target) -> None:
-        self._rig = rig
-        self._namespace = namespace
-        self._target = target
-        self._program: CountingProgram | None = None
+    ``in_stack``: where his kernel has the skb, however it came there: handed over by tc, it passes no driver. That is
+    the earliest place that all ways of an skb share.
+    """
 
-    def in_xdp(self, core: Core, device: str, undo: ExitStack) -> "Sink":
-        """Count in a native XDP program on a device."""
-        program = undo.enter_context(CountingProgram("bench_sink", lambda counter: sink_code(self._target, counter)))
-        core.run(self._namespace, lambda: program.attach(socket.if_nametoindex(device)))
-        self._program = program
-        return self
-
-    def in_raw_table(self) -> "Sink":
-        """Count in netfilter's first hook."""
-        match = f"ip daddr {self._target.address} udp dport {self._target.port} @th,64,32 {int.from_bytes(MARK)}"
-        lines = ["add table ip sink", "add chain ip sink raw { type filter hook prerouting priority raw; }"]
-        lines.append(f"add rule ip sink raw {match} counter drop")
-        self._rig.run(self._namespace, ["nft", "-f", "-"], "\n".join([*lines, ""]))
-        return self
+    def __init__(self, core: Core, namespace: str, device: str, target: Target, *, in_stack: bool = False) -> None:
+        self._program = CountingProgram("bench_sink", lambda counter: sink_code(target, counter))
+        try:
+            attach = partial(_attach, self._program, device, in_stack=in_stack)
+            core.run(namespace, attach)
+        except BaseException:
+            self.close()
+            raise
 
     def count(self) -> int:
         """Return how many frames have arrived."""
-        if self._program is not None:
-            return self._program.count()
-        shown = json.loads(self._rig.run(self._namespace, ["nft", "-j", "list", "table", "ip", "sink"]))["nftables"]
-        expressions = next(each["rule"]["expr"] for each in shown if "rule" in each)
-        return next(int(each["counter"]["packets"]) for each in expressions if "counter" in each)
+        return self._program.count()
+
+    def close(self) -> None:
+        """Let go of the program, which lives on while it is attached."""
+        self._program.close()
+
+
+def _attach(program: CountingProgram, device: str, *, in_stack: bool) -> None:
+    program.attach(socket.if_nametoindex(device), in_stack=in_stack)
 
 
 class Lane:

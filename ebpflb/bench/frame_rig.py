@@ -7,7 +7,7 @@ Decides links, addresses and which end runs which of the bench's programs. Knows
    uplink0 | .1         uplink1 | .1          uplink1 has a long MTU: no driver's XDP takes it, and tc serves it
                   node
       pod1 |                pod2 |
-      eth0 | 10.244.1.11    eth0 | 10.244.1.12, with an XDP program: takes frames from XDP
+      eth0 | 10.244.1.11    eth0 | 10.244.1.12, with a native XDP program: takes frames from XDP
          pod-1                 pod-2
 
 All neighbours are permanent: no packet waits for ARP, whoever forwards.

@@ -20,7 +20,7 @@ BATCH: Final = 64
 """Frames that the kernel has under way at a time: fewer are slower, more are no faster."""
 _ARRAY, _XDP = 2, 6
 _LIVE_FRAMES: Final = 1 << 1
-_NATIVE: Final = 1 << 2  # XDP_FLAGS_DRV_MODE
+_IN_STACK, _NATIVE = 1 << 1, 1 << 2  # XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE
 
 
 class _RunOptions(ctypes.Structure):
@@ -110,13 +110,16 @@ class CountingProgram(_Owner):
         call("bpf_map_lookup_elem", self._counter, ctypes.byref(ctypes.c_uint32(0)), ctypes.byref(value))
         return value.value
 
-    def attach(self, ifindex: int) -> None:
-        """Attach it natively to a device of the calling thread's network namespace, for as long as that lives."""
+    def attach(self, ifindex: int, *, in_stack: bool = False) -> None:
+        """Attach it to a device of the calling thread's network namespace, for as long as that lives.
+
+        ``in_stack``: where an skb has reached the device (generic mode), however it got there; else in the driver.
+        """
         try:
-            call("bpf_xdp_attach", ifindex, self._program, _NATIVE, None)
+            call("bpf_xdp_attach", ifindex, self._program, _IN_STACK if in_stack else _NATIVE, None)
         except OSError as error:
             raise PrerequisiteError(
-                f"bench: a veth takes no native XDP program ({error})", remedy="run it on Linux 5.18 or later"
+                f"bench: a veth takes no XDP program ({error})", remedy="run it on Linux 5.18 or later"
             ) from error
 
 

@@ -37,7 +37,8 @@ def test_frames_that_arrive_elsewhere_are_refused(monkeypatch: pytest.MonkeyPatc
         core = undo.enter_context(Core())
         rig = undo.enter_context(built("deaf"))
         way = Way.LOCAL
-        sink = Sink(rig, way.home(rig), Target(way.backend, 1)).in_xdp(core, "eth0", undo)
+        sink = Sink(core, way.home(rig), "eth0", Target(way.backend, 1))
+        undo.callback(sink.close)
         lane = Lane(core, rig, way, way.endpoint, sink=sink)
         undo.callback(lane.close)
         with pytest.raises(RefusedError, match="of 64 frames 0 arrived"):
@@ -49,7 +50,9 @@ def test_frames_are_whole_and_of_every_flow() -> None:
         core = undo.enter_context(Core())
         rig = undo.enter_context(built("heard"))
         way = Way.STACK
-        lane = Lane(core, rig, way, way.endpoint, sink=Sink(rig, way.home(rig), way.endpoint).in_raw_table())
+        sink = Sink(core, way.home(rig), "eth0", way.endpoint, in_stack=True)
+        undo.callback(sink.close)
+        lane = Lane(core, rig, way, way.endpoint, sink=sink)
         undo.callback(lane.close)
         heard = core.run(rig.node, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x800)))
         undo.enter_context(heard)
