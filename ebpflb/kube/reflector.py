@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import urllib3
 from msgspec import Raw
@@ -39,6 +40,16 @@ _VERSION_REFUSED = (_GONE, 400, 504)
 """Answers to a watch that only a new list heals: expired; unreadable; newer than the (restored) API server's own."""
 
 _LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Listed:
+    """What a list holds."""
+
+    objects: list[ModelObject] = field(default_factory=list)
+    refused: list[ObjectError] = field(default_factory=list)
+    version: str = ""
+    """At which a watch takes over."""
 
 
 class Reflector:
@@ -124,45 +135,47 @@ class Reflector:
 
     def _list(self, stop: threading.Event) -> None:
         try:
-            items, version = self._pages(PAGE_LIMIT)
+            found = self._pages(PAGE_LIMIT)
         except RequestError as error:
             if error.status != _GONE:
                 raise
             # The continuation expired between two pages: a list in one piece has none.
-            items, version = self._pages(0)
-        objects: list[ModelObject] = []
-        refused: list[ObjectError] = []
-        for item in items:
-            try:
-                converted = self._resource.convert(item)
-            except ObjectError as error:
-                self._log_refused(error)
-                refused.append(error)
-                continue
-            if not isinstance(converted, Invisible):
-                objects.append(converted)
+            found = self._pages(0)
         if stop.is_set():
             return
-        self._sink.replace(self._resource.kind, objects, refused)
-        self._version = version
+        self._sink.replace(self._resource.kind, found.objects, found.refused)
+        self._version = found.version
         self._was_listed, self._is_absent = True, False
-        self._complain_if_empty(not objects and not refused)
-        _LOG.info("listed kind=%s objects=%d refused=%d", self._resource.kind, len(objects), len(refused))
+        self._complain_if_empty(not found.objects and not found.refused)
+        _LOG.info("listed kind=%s objects=%d refused=%d", self._resource.kind, len(found.objects), len(found.refused))
 
-    def _pages(self, limit: int) -> tuple[list[Raw], str]:
-        """Return all items and the version at which a watch takes over; limit 0 asks for one page."""
-        items: list[Raw] = []
+    def _pages(self, limit: int) -> "_Listed":
+        """Return all objects; limit 0 asks for one page. Of each page no more is kept than what its objects mean."""
+        found = _Listed()
         query = {**self._resource.selectors, **({"limit": str(limit)} if limit else {})}
         while True:
             with self._connection.get(self._resource.path, query, LIST_READ_TIMEOUT_S) as response:
                 page = decode_envelope(response.read(), Page)
-            items.extend(page.items or ())
+            for item in page.items or ():
+                self._convert_into(found, item)
             if not page.metadata.continuation:
                 break
             query["continue"] = page.metadata.continuation
-        if not page.metadata.resource_version:
+        found.version = page.metadata.resource_version
+        if not found.version:
             raise RequestError(f"the list of {self._resource.path} has no resourceVersion", remedy="trying again")
-        return items, page.metadata.resource_version
+        for error in found.refused:
+            self._log_refused(error)
+        return found
+
+    def _convert_into(self, found: "_Listed", item: Raw) -> None:
+        try:
+            converted = self._resource.convert(item)
+        except ObjectError as error:
+            found.refused.append(error)
+            return
+        if not isinstance(converted, Invisible):
+            found.objects.append(converted)
 
     def _watch(self, stop: threading.Event) -> float:
         """Deliver events until the stream ends. Return the wait before the next watch."""
