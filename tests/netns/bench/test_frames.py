@@ -1,6 +1,10 @@
 """The measure of frames: a tiny run of all contenders, and a sink that nothing reaches."""
 
+import json
+import os
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 
 import pytest
@@ -8,9 +12,10 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from ebpflb.bench import frame_lanes
+from ebpflb.bench.agents import BPFFS
 from ebpflb.bench.frame_contenders import DROP, FORWARDING, LEGACY, SWAP, contending, ours
 from ebpflb.bench.frame_lanes import FIRST_PORT, Lane, Sink, Way
-from ebpflb.bench.frame_rig import CLIENTS, built
+from ebpflb.bench.frame_rig import CLIENTS, PREFIX, built
 from ebpflb.bench.live_core import Core
 from ebpflb.bench.live_frames import FLOWS, MARK, Target
 from ebpflb.bench.measure import RefusedError
@@ -22,8 +27,23 @@ FRAMES = 640
 SERVICES = 5
 
 
+def counters() -> dict[str, int]:
+    """Return what the product's one agent of this process has counted."""
+    (folder,) = (BPFFS / "ebpflb").glob(f"{PREFIX}-{os.getpid()}-*")
+    command = [sys.executable, "-m", "ebpflb", "dump-maps", "counters", "-o", "json", "--instance", folder.name]
+    document = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return {row["counter"]: row["value"] for row in document["families"]["ipv4"]["counters"]}
+
+
 def test_every_contender_carries_every_frame() -> None:
+    """The product's by the hook that its way names: what comes in by uplink0 does not get as far as tc."""
     with Core() as core, contending(core, [SERVICES]) as lanes:
+        before = counters()
+        for way in Way:
+            lanes[ours(SERVICES), way].burst(FRAMES)
+        grown = {name: value - before[name] for name, value in counters().items()}
+        assert grown["forwarded"] >= 3 * FRAMES
+        assert grown["xdp_to_tc"] < FRAMES
         for name in (ours(SERVICES), FORWARDING, LEGACY):
             assert {way for contender, way in lanes if contender == name} == set(Way)
         assert {contender for contender, way in lanes if way is Way.REMOTE} >= {SWAP, DROP}
