@@ -91,7 +91,7 @@ static __always_inline int lb_flow_claim_port(lb_ctx *ctx, const struct lb_packe
 					      struct lb_flow *request)
 {
 	struct lb_flow reply = lb_flow_partner(&packet->tuple, request);
-	u32 candidate = bpf_get_prandom_u32();
+	u32 candidate = 0;
 	int error = 0;
 
 #pragma clang loop unroll(disable)
@@ -105,6 +105,8 @@ static __always_inline int lb_flow_claim_port(lb_ctx *ctx, const struct lb_packe
 							  : lb_flow_take_over(&key, &reply);
 		if (error != -LB_EEXIST)
 			break;
+		if (!i) /* most clients keep their port: nobody else pays for chance */
+			candidate = bpf_get_prandom_u32();
 		request->to_sport =
 			bpf_htons(LB_SNAT_PORT_MIN +
 				  (candidate + i * 7919) % (LB_SNAT_PORT_MAX - LB_SNAT_PORT_MIN + 1));

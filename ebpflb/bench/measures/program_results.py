@@ -43,7 +43,7 @@ def results_of(rounds: Rounds) -> list[Result]:
         judge(
             figure,
             _ratio(rounds, name, HASH),
-            floor=middle(rounds.values[_floor(name)]),
+            floor=steady(rounds.values[_floor(name)]),
             peer=_cost(rounds, HASH),
             spread=_spread(rounds, name, HASH),
             detail=_detail(rounds, name, HASH),
@@ -96,7 +96,7 @@ def _detail(rounds: Rounds, name: str, of: str) -> dict[str, float]:
         "ours_median_ns": median(ours),
         "ours_least_ns": min(rounds.values[name]) - min(rounds.values[_floor(name)]),
         "look_up_ns": _cost(rounds, of),
-        "empty_ns": middle(rounds.values[_floor(name)]),
+        "empty_ns": steady(rounds.values[_floor(name)]),
     }
 
 
@@ -110,13 +110,12 @@ def _costs(rounds: Rounds, name: str) -> list[float]:
 
 
 def _cost(rounds: Rounds, name: str) -> float:
-    return middle(rounds.values[name]) - middle(rounds.values[_floor(name)])
+    return steady(rounds.values[name]) - steady(rounds.values[_floor(name)])
 
 
-def middle(values: Sequence[float]) -> float:
-    """Return the mean of the middle half: as steady as the median, and finer where values are whole nanoseconds."""
-    cut = len(values) // 4
-    return fmean(sorted(values)[cut : len(values) - cut])
+def steady(values: Sequence[float]) -> float:
+    """Return the mean of the least disturbed third: near the minimum, and finer where values are whole nanoseconds."""
+    return fmean(sorted(values)[: -(-len(values) // 3)])
 
 
 def series_of(rounds: Rounds) -> Series:

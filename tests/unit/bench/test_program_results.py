@@ -18,9 +18,9 @@ from ebpflb.bench.measures.program_results import (
     RANDOM,
     UNCLAIMED,
     among,
-    middle,
     results_of,
     series_of,
+    steady,
 )
 from ebpflb.bench.measures.programs import check
 from ebpflb.bench.rounds import Rounds
@@ -70,9 +70,9 @@ def test_the_plot_has_a_bar_for_each_way_that_was_measured() -> None:
     assert [point.y for point in series.points["ebpflb, 10,000 Services"]] == [14, 6, 240]
 
 
-def test_the_middle_leaves_out_what_lies_outside() -> None:
-    assert middle([1, 10, 11, 12, 13, 14, 15, 99]) == 12.5
-    assert middle([3]) == 3
+def test_disturbed_rounds_do_not_count() -> None:
+    assert steady([99, 13, 10, 98, 11, 97, 96]) == pytest.approx((10 + 11 + 13) / 3)
+    assert steady([3]) == 3
 
 
 ENDS = Endpoints(packed("198.18.0.1"), 1024, packed("10.96.0.1"), 80)
