@@ -42,6 +42,9 @@ PERIOD_S = 10.0
 AGAIN_S = 1.0
 """After a look for stale sockets, the next one: by then a connect() that was under way has got its socket, and an
 orphaned flow has lingered."""
+REST = 4.0
+"""Times as long as a sweep took, none follows it: where endpoints change all the time, sweeps shall not take the time
+of the loop that brings those changes into the maps. The first change after a calm moment is swept at once."""
 LOOKS = 3
 """For each stale socket; then it is taken for closed. Looks in quick succession are not enough."""
 
@@ -137,7 +140,9 @@ class Sweeping:
         threading.Thread(target=self._wake_at, args=(stop,), name="sweep-stop", daemon=True).start()
         self._changed.set()  # a predecessor may have been killed between removing a backend and sweeping
         while not stop.is_set():
+            began = time.monotonic()
             self._sweep_all()
+            stop.wait(REST * (time.monotonic() - began))
             self._wanted.wait(AGAIN_S if self._must_look_again else PERIOD_S)
             self._wanted.clear()
 
