@@ -182,6 +182,26 @@ struct lb_sock_choice {
 	u32 service_id;
 };
 
+/*
+ * Both in one, in the row of an array that the cookie names: of most sockets. A row belongs to whom its cookie
+ * is; the maps above have what finds its row taken. Whoever has seen that the cookie is its own, or zero, takes
+ * the lock and looks again.
+ */
+struct lb_sock_pair {
+	struct bpf_spin_lock lock;
+	u8 protocol;
+	u8 is_crowded; /* a socket of this row has been sent to the maps: whoever finds nothing here looks there */
+	u8 pad[2];
+	u64 cookie;	/* 0: the row is free */
+	addr_t address; /* of the backend */
+	addr_t dialled; /* of the frontend */
+	__be16 port;
+	__be16 dialled_port;
+	u32 backend_id;
+	u32 generation;
+	u32 service_id; /* of the frontend */
+};
+
 struct lb_node_addr {
 	u32 flags; /* enum lb_node_addr_flag */
 };

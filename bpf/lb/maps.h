@@ -47,10 +47,13 @@ BPF_TABLE_PINNED("lru_hash", struct lb_held_key, struct lb_held_fragment, held_f
 BPF_TABLE_PINNED("percpu_array", u32, struct lb_held_fragment, scratch, 1, LB_PIN_DIR "/scratch");
 BPF_TABLE_PINNED("lru_hash", struct lb_affinity_key, struct lb_affinity, affinity, LB_MAX_AFFINITY,
 		 LB_PIN_DIR "/affinity");
+#define LB_SOCK_PAIRS                                                                                        \
+	(LB_MAX_SOCKETS / 4) /* sockets that have their row, if their cookies follow each other */
 BPF_TABLE_PINNED("lru_hash", struct lb_sock_key, struct lb_sock_origin, sock_origins, LB_MAX_SOCKETS,
 		 LB_PIN_DIR "/sock_origins");
 BPF_TABLE_PINNED("lru_hash", struct lb_sock_key, struct lb_sock_choice, sock_choices, LB_MAX_SOCKETS,
 		 LB_PIN_DIR "/sock_choices");
+BPF_TABLE_PINNED("array", u32, struct lb_sock_pair, sock_pairs, LB_SOCK_PAIRS, LB_PIN_DIR "/sock_pairs");
 BPF_TABLE_PINNED("array", u32, u64, marks, LB_MARK_WORDS, LB_PIN_DIR "/marks", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("array", u32, struct lb_changes, changes, 1, LB_PIN_DIR "/changes", BPF_F_MMAPABLE);
 BPF_TABLE_PINNED("percpu_array", u32, u64, counters, LB_COUNTER_MAX, LB_PIN_DIR "/counters");

@@ -74,12 +74,29 @@ static __always_inline int lb_sock_unclaimed(struct bpf_sock_addr *ctx, const ad
 	return LB_ALLOW;
 }
 
+/*
+ * Another number every time: a counter of this CPU and the socket's cookie, mixed as splitmix64 does it. The
+ * kernel's generator takes as long as a look-up; nobody gains by guessing a backend.
+ */
+static __always_inline u32 lb_sock_random(u64 cookie)
+{
+	u32 translated = LB_COUNTER_SOCK_TRANSLATED;
+	u64 *count = counters.lookup(&translated);
+	u64 mixed = (cookie << 32) + (count ? *count : 0);
+
+	mixed = (mixed + 1) * 0x9e3779b97f4a7c15ULL;
+	mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebULL;
+	return mixed ^ (mixed >> 31);
+}
+
 static __always_inline int lb_sock_translate(struct bpf_sock_addr *ctx, int hook)
 {
 	u64 netns_cookie = lb_get_netns_cookie(ctx);
 	struct lb_client client = {.affinity = {.netns_cookie = netns_cookie}};
 	struct lb_choice choice = {};
 	struct lb_frontend *frontend;
+	bool is_kept = false;
 	struct lb_sock_key key;
 
 	if (!lb_sock_is_ours(ctx, hook) || (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP))
@@ -95,20 +112,23 @@ static __always_inline int lb_sock_translate(struct bpf_sock_addr *ctx, int hook
 	if (!lb_frontend_admits(frontend, &key.address)) /* only who dials itself gets here */
 		return lb_sock_reject();
 	if (key.protocol == IPPROTO_UDP)
-		choice = lb_sock_remembered(&key, frontend->service_id);
+		choice = lb_sock_remembered(&key, frontend->service_id, &is_kept);
 	if (!choice.backend) {
 		client.local_only = lb_sock_local_only(frontend);
 		struct lb_range range = client.local_only ? frontend->local : frontend->cluster;
 
 		if (!range.length)
 			return lb_sock_reject();
-		choice = lb_select(frontend, &range, &client, true);
+		client.hash = lb_sock_random(key.cookie);
+		choice = lb_select(frontend, &range, &client, false);
 		if (!choice.backend) {
 			lb_count(LB_COUNTER_DROP_DEAD_SLOT);
 			return lb_sock_reject();
 		}
+		is_kept = false;
 	}
-	lb_sock_remember(&key, frontend->service_id, &choice);
+	if (!is_kept)
+		lb_sock_remember(&key, frontend->service_id, &choice);
 	lb_sock_set_address(ctx, hook, &choice.backend->address, choice.backend->port);
 	lb_count(LB_COUNTER_SOCK_TRANSLATED);
 	return LB_ALLOW;
@@ -117,15 +137,15 @@ static __always_inline int lb_sock_translate(struct bpf_sock_addr *ctx, int hook
 /* Show the frontend instead of the backend. recvmsg and getpeername must return 1, always. */
 static __always_inline int lb_sock_restore(struct bpf_sock_addr *ctx, int hook)
 {
-	struct lb_sock_origin *origin;
 	struct lb_sock_key key;
+	addr_t address;
+	__be16 port;
 
 	if (!lb_sock_is_ours(ctx, hook))
 		return LB_ALLOW;
 	key = lb_sock_key(ctx, hook);
-	origin = sock_origins.lookup(&key);
-	if (origin) {
-		lb_sock_set_address(ctx, hook, &origin->address, origin->port);
+	if (lb_sock_origin(&key, &address, &port)) {
+		lb_sock_set_address(ctx, hook, &address, port);
 		lb_count(LB_COUNTER_SOCK_RESTORED);
 	}
 	return LB_ALLOW;

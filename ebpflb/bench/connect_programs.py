@@ -1,4 +1,4 @@
-"""The programs that the socket hooks are compared with, at connect() of a cgroup: nothing, and one look-up.
+"""The programs that the socket hooks are compared with, at connect() of a cgroup: nothing, and look-ups.
 
 bpf/bench_connect.c --compiler's child--> pins --attach_cgroup--> a cgroup of the bench's own
 """
@@ -19,6 +19,8 @@ from ebpflb.datapath.source import bpf_directory, inline_source
 
 EMPTY: Final = "connect_empty"
 HASH: Final = "connect_hash"
+LOOK_UPS: Final = 8
+"""That ``connect_hash`` makes."""
 _CONNECT: Final = next(each for each in SOCKET_PROGRAMS if each.stem == "lb_connect")
 
 
@@ -38,7 +40,8 @@ class ConnectPrograms:
         directory = bpf_directory()
         text = inline_source("bench_connect.c", directory)
         try:
-            compile_units("the programs of the benchmark", [Unit(text, jobs)], (), directory / "shim")
+            flags = [f"-DCONNECT_LOOK_UPS={LOOK_UPS}"]
+            compile_units("the programs of the benchmark", [Unit(text, jobs)], flags, directory / "shim")
         except BaseException:
             self._remove()
             raise

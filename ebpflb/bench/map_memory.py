@@ -33,7 +33,7 @@ _FIRST_PORT: Final = 1024
 
 FLOW_MAPS: Final = frozenset(
     {
-        *("flows", "pending", "affinity", "sock_origins", "sock_choices"),
+        *("flows", "pending", "affinity", "sock_origins", "sock_choices", "sock_pairs"),
         *("datagrams", "held_fragments", "scratch", "counters"),
     }
 )

@@ -90,6 +90,10 @@ class CgroupLinkInfo(ctypes.Structure):
     )
 
 
+F_LOCK = 4
+"""``BPF_F_LOCK``: of ``elem_flags``."""
+
+
 class BatchOpts(ctypes.Structure):
     """``struct bpf_map_batch_opts``."""
 

@@ -75,6 +75,13 @@ _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
         _SOCK_KEY,
         "backend_id:u32 generation:u32 service_id:u32",
     ),
+    "sock_pairs": (
+        "u32",
+        (
+            "lock:lock protocol:u8 is_crowded:u8 pad:u8*2 cookie:u64 address:addr dialled:addr port:be16"
+            " dialled_port:be16 backend_id:u32 generation:u32 service_id:u32"
+        ),
+    ),
     "node_addrs": ("addr", "flags:u32"),
     "devices": ("u32", "snat_address:addr mtu:u32 flags:u32"),
     "local_backends": ("service_id:u32 address:addr", "u32"),
@@ -89,8 +96,11 @@ _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
     "changes": ("u32", "taken_back:u32 written:u32"),
 }
 
-MAP_NAMES = tuple(_SCHEMA)
-"""Every map of a family."""
+SOCK_PAIRS = "sock_pairs"
+"""Rows of ``sock_origins`` and ``sock_choices`` in another form: shown as theirs (``sock_pairs.py``)."""
+
+MAP_NAMES = tuple(name for name in _SCHEMA if name != SOCK_PAIRS)
+"""Every map of a family that has rows of its own to show."""
 
 
 def address_dtype(family: Family) -> DType:
@@ -124,6 +134,8 @@ def _element(text: str, family: Family) -> DType:
         base = address_dtype(family)
     elif kind == "datagram":
         base = _dtype(_DATAGRAM, family)
+    elif kind == "lock":
+        base = np.dtype([("val", "=u4")])
     elif kind == "range":
         base = np.dtype([("offset", "=u4"), ("length", "=u4")])
     else:

@@ -131,8 +131,8 @@ class BpfMap:
                 raise MapError(f"read {self.info.name}: the kernel does not advance")
             token = after
 
-    def update(self, keys: Rows, values: Rows) -> list[RowError]:
-        """Write rows, new or not; return those that failed."""
+    def update(self, keys: Rows, values: Rows, *, is_locked: bool = False) -> list[RowError]:
+        """Write rows, new or not; return those that failed. ``is_locked``: under the lock that each value has."""
         if self._cpus:
             raise MapError(f"update {self.info.name}: a per-CPU map is written by programs only")
         keys, values = np.ascontiguousarray(keys, self.layout.key), np.ascontiguousarray(values, self.layout.value)
@@ -145,7 +145,7 @@ class BpfMap:
                 "bpf_map_update_batch", self.fileno(), key, value, ctypes.byref(count), ctypes.byref(options)
             )
 
-        return list(self._write("update", keys, write, ignored=0))
+        return list(self._write("update", keys, write, ignored=0, flags=bpfabi.F_LOCK if is_locked else 0))
 
     def delete(self, keys: Rows) -> list[RowError]:
         """Remove rows; a row that is not there is no failure."""
@@ -159,9 +159,9 @@ class BpfMap:
 
         return list(self._write("delete", keys, write, ignored=errno.ENOENT))
 
-    def _write(self, operation: str, keys: Rows, write: _Write, ignored: int) -> Iterator[RowError]:
+    def _write(self, operation: str, keys: Rows, write: _Write, ignored: int, flags: int = 0) -> Iterator[RowError]:
         """Write in batches; after the row at which the kernel stops, go on with the next."""
-        options = bpfabi.BatchOpts(sz=ctypes.sizeof(bpfabi.BatchOpts))
+        options = bpfabi.BatchOpts(sz=ctypes.sizeof(bpfabi.BatchOpts), elem_flags=flags)
         start = 0
         while start < len(keys):
             wanted = min(_CHUNK, len(keys) - start)

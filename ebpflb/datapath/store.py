@@ -18,10 +18,11 @@ from ebpflb.core.abi import SLOTS_PER_LINE, BackendState, Family
 from ebpflb.core.tables import Range, Slots, TableName, Tables
 from ebpflb.datapath import libbpf
 from ebpflb.datapath.codec import pack_keys, pack_values, unpack
-from ebpflb.datapath.layout import check_layout
+from ebpflb.datapath.layout import SOCK_PAIRS, check_layout
 from ebpflb.datapath.maps import BpfMap, RowError, Rows
 from ebpflb.datapath.marks import Marks
 from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.sock_pairs import SOCKET_MAPS, SocketMap
 from ebpflb.errors import MapError
 from ebpflb.reconcile.describe import describe_key
 from ebpflb.reconcile.layout import check_key, check_row
@@ -34,9 +35,11 @@ _ARRAYS = frozenset({TableName.BACKENDS, TableName.CONFIG})
 
 def open_map(pins: Pins, family: Family, name: str) -> BpfMap:
     """Open a map by its name and check its layout; raises ``LayoutError`` when it is not this schema's."""
-    opened = BpfMap.open(pins.map(family, name))
+    opened = SocketMap.open(pins.map(family, name)) if name in SOCKET_MAPS else BpfMap.open(pins.map(family, name))
     try:
         check_layout(name, family, opened.layout)
+        if isinstance(opened, SocketMap):
+            opened.adopt(name, open_map(pins, family, SOCK_PAIRS))
     except BaseException:
         opened.close()
         raise

@@ -15,7 +15,7 @@ import pytest
 from ebpflb.core.abi import Family
 from ebpflb.datapath import build, libbpf
 from ebpflb.datapath.compile_job import Unit, compile_units
-from ebpflb.datapath.layout import MAP_NAMES
+from ebpflb.datapath.layout import MAP_NAMES, SOCK_PAIRS
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.source import bpf_directory, inline_source
 
@@ -100,7 +100,7 @@ class MapFactory:
         pins = Pins(BPFFS, f"test-{uuid4().hex[:12]}")
         self._instances.append(pins)
         pins.create_folders(family)
-        for name in MAP_NAMES:
+        for name in (*MAP_NAMES, SOCK_PAIRS):
             copy_map(template / name, pins.map(family, name), (sizes or {}).get(name, 0))
         return pins
 
