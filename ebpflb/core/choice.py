@@ -43,8 +43,10 @@ def needs_of(exposure: Exposure, kind: FrontendKind) -> Needs:
 
 def union_of(needs: Iterable[Needs]) -> Needs:
     """Return the sets that at least one of several frontends reads."""
-    needs = list(needs)
-    return Needs(any(need.cluster for need in needs), any(need.local for need in needs))
+    cluster = local = False
+    for need in needs:
+        cluster, local = cluster or need.cluster, local or need.local
+    return Needs(cluster, local)
 
 
 def flags_of(exposure: Exposure, kind: FrontendKind, *, has_any: bool) -> FrontendFlag:

@@ -22,13 +22,21 @@ from ebpflb.errors import MapError
 _Enum = TypeVar("_Enum", bound=IntEnum)
 _Flag = TypeVar("_Flag", bound=IntFlag)
 _COOKIE_BYTES = 8
+_FEW = 8
+"""So few numbers, of one endpoint that changes, are packed before numpy has begun."""
 
 
 def put_numbers(column: Rows, numbers: Collection[int]) -> None:
     """Fill a column with numbers; raises ``ValueError`` when one does not fit."""
+    limit = (1 << 8 * column.dtype.itemsize) - 1
+    if len(numbers) <= _FEW:
+        if any(not 0 <= number <= limit for number in numbers):
+            raise ValueError(f"a number lies outside 0 to {limit}")
+        for place, number in enumerate(numbers):
+            column[place] = number
+        return
     wide = np.fromiter(numbers, np.uint64 if column.dtype.itemsize == _COOKIE_BYTES else np.int64, len(numbers))
-    limit = np.iinfo(column.dtype).max
-    if len(wide) and (wide.min() < 0 or wide.max() > limit):
+    if wide.min() < 0 or wide.max() > limit:
         raise ValueError(f"a number lies outside 0 to {limit}")
     column[:] = wide
 
