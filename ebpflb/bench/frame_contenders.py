@@ -3,12 +3,14 @@
 Decides who has which rig, rules and programs. Each has a rig of its own: what one remembers of flows and neighbours
 helps or hinders nobody else, and taking turns costs nothing. Knows no figure.
 
-    Core -> contending -> {name: lane of a way} -> measures/frames.py
+    Core -> contending -> Contest: the lane of each name and way -> measures/frames.py
 """
 
+import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -19,6 +21,7 @@ from ebpflb.bench.live_core import Core
 from ebpflb.bench.live_frames import Target, swap_code
 from ebpflb.bench.live_kernel import CountingProgram
 from ebpflb.bench.rulesets import iptables_rules, nftables_rules
+from ebpflb.errors import EbpflbError
 
 FEW, MANY = 10, 10_000
 """Services."""
@@ -41,8 +44,17 @@ def ours(count: int) -> str:
 Lanes = Mapping[tuple[str, Way], Lane]
 
 
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Who is there."""
+
+    lanes: Lanes
+    absent: Mapping[str, str]
+    """Modes that this machine has not, and why."""
+
+
 @contextmanager
-def contending(core: Core, counts: Sequence[int] = (FEW, MANY)) -> Iterator[Lanes]:
+def contending(core: Core, counts: Sequence[int] = (FEW, MANY)) -> Iterator[Contest]:
     """Set all up, and take all away again. ``counts``: how many Services each rig of the product has."""
     with ExitStack() as undo:
         setup = _Setup(core, undo)
@@ -53,13 +65,10 @@ def contending(core: Core, counts: Sequence[int] = (FEW, MANY)) -> Iterator[Lane
         undo.enter_context(serving([(rig, services(count)) for count, rig in rigs.items()]))
         for count, rig in rigs.items():
             setup.lanes(ours(count), rig)
-        for mode, (command, rules) in _RULES.items():
-            rig = setup.build(mode)
-            rig.run(rig.node, command, rules(services(FEW)))
-            setup.lanes(mode, rig)
+        absent = {mode: why for mode in _RULES if (why := setup.netfilter(mode))}
         setup.lanes(FORWARDING, setup.build(FORWARDING), translates=False)
         setup.floors()
-        yield setup.done
+        yield Contest(setup.done, absent)
 
 
 class _Setup:
@@ -88,6 +97,19 @@ class _Setup:
             if translates:
                 open_flows(self._core, rig, way, target)
             self._add(name, rig, way, target, sink=self.count(rig, way))
+
+    def netfilter(self, mode: str) -> str:
+        """Add one of netfilter's modes; return why it is absent, if it is."""
+        command, rules = _RULES[mode]
+        if shutil.which(command[0]) is None:
+            return f"{command[0]} is not installed"
+        rig = self.build(mode)
+        try:
+            rig.run(rig.node, command, rules(services(FEW)))
+        except EbpflbError as error:
+            return error.message
+        self.lanes(mode, rig)
+        return ""
 
     def floors(self) -> None:
         """Add what no load balancer does better: sending a frame back at once, and dropping it at once."""

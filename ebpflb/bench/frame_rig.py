@@ -82,7 +82,10 @@ class Rig:
         )
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip()
-            raise EbpflbError(f"bench: `{' '.join(command)}` exited with {done.returncode}: {said}")
+            raise EbpflbError(
+                f"bench: `{' '.join(command)}` exited with {done.returncode}: {said}",
+                remedy="install iproute2 and ethtool, and run as root",
+            )
         return done.stdout
 
 

@@ -10,7 +10,7 @@ core: frames are made, forwarded and counted there, and its time is what is comp
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from ebpflb.bench.figures import Result, judge
+from ebpflb.bench.figures import Result, judge, unmeasured
 from ebpflb.bench.frame_contenders import (
     DROP,
     FEW,
@@ -40,10 +40,10 @@ _IPTABLES: Final = (LEGACY, NFT)
 def measure(effort: Effort, progress: Progress) -> Measured:
     """Measure them. Raises ``RefusedError`` when a frame does not arrive, or when no peer is slower than its floor."""
     progress("frames: rigs, rules and two agents")
-    with Core() as core, contending(core) as lanes:
-        rounds = run_bursts(lanes, effort, progress)
+    with Core() as core, contending(core) as contest:
+        rounds = run_bursts(contest.lanes, effort, progress)
     check(rounds)
-    return Measured(results_of(rounds), [series_of(rounds)])
+    return Measured(results_of(rounds), [series_of(rounds)], contest.absent)
 
 
 def name_of(contender: str, way: Way) -> str:
@@ -68,7 +68,7 @@ def _turn(burst: Callable[[int], float], frames: int) -> Callable[[], float]:
 
 def check(rounds: Rounds) -> None:
     """Refuse values that cannot be: netfilter no slower than forwarding without it, a floor that is none."""
-    for mode in _NETFILTER:
+    for mode in present(rounds, *_NETFILTER):
         for way in Way:
             if rounds.ratio(name_of(mode, way), name_of(FORWARDING, way)) < 1:
                 raise RefusedError(
@@ -80,6 +80,11 @@ def check(rounds: Rounds) -> None:
             "frames: to drop a frame takes longer than to send it back",
             remedy="measure on a machine that does less beside it",
         )
+
+
+def present(rounds: Rounds, *contenders: str) -> list[str]:
+    """Return those of the contenders that this machine has."""
+    return [each for each in contenders if name_of(each, Way.STACK) in rounds.values]
 
 
 def results_of(rounds: Rounds) -> list[Result]:
@@ -102,11 +107,13 @@ _PAST: Final = [Way.LOCAL, Way.REMOTE]
 
 def _against_iptables(figure: str, rounds: Rounds, ways: list[Way]) -> Result:
     """Return the figure of the way on which it is the worst, against the faster of iptables' back ends there."""
-    mine = ours(FEW)
-    peers = {way: min((name_of(mode, way) for mode in _IPTABLES), key=rounds.median) for way in ways}
+    mine, iptables = ours(FEW), present(rounds, *_IPTABLES)
+    if not iptables:
+        return unmeasured(figure, "no iptables to compare with: neither back end works here")
+    peers = {way: min((name_of(mode, way) for mode in iptables), key=rounds.median) for way in ways}
     ratios = {way: rounds.ratio(peers[way], name_of(mine, way)) for way in ways}
     worst = min(ways, key=lambda way: ratios[way])
-    contenders = (mine, *_NETFILTER, FORWARDING)
+    contenders = (mine, *present(rounds, *_NETFILTER), FORWARDING)
     detail = dict(_nanoseconds(rounds, [(contender, way) for way in ways for contender in contenders]))
     detail |= {f"{way.name.lower()}_ratio": ratio for way, ratio in ratios.items()}
     return judge(
@@ -116,7 +123,7 @@ def _against_iptables(figure: str, rounds: Rounds, ways: list[Way]) -> Result:
         peer=rounds.median(peers[worst]),
         spread=rounds.spread(peers[worst], name_of(mine, worst)),
         detail=detail,
-        note=f"against {peers[worst].split()[0]}, the faster of the two there",
+        note=f"{worst.words}; against {peers[worst].split()[0]}, the faster of iptables' back ends there",
     )
 
 

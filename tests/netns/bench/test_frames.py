@@ -13,7 +13,7 @@ from scapy.layers.l2 import Ether
 
 from ebpflb.bench import frame_lanes
 from ebpflb.bench.agents import BPFFS
-from ebpflb.bench.frame_contenders import DROP, FORWARDING, LEGACY, SWAP, contending, ours
+from ebpflb.bench.frame_contenders import DROP, FORWARDING, LEGACY, NFT, NFTABLES, SWAP, contending, ours
 from ebpflb.bench.frame_lanes import FIRST_PORT, Lane, Sink, Way
 from ebpflb.bench.frame_rig import CLIENTS, PREFIX, built
 from ebpflb.bench.live_core import Core
@@ -37,14 +37,15 @@ def counters() -> dict[str, int]:
 
 def test_every_contender_carries_every_frame() -> None:
     """The product's by the hook that its way names: what comes in by uplink0 does not get as far as tc."""
-    with Core() as core, contending(core, [SERVICES]) as lanes:
+    with Core() as core, contending(core, [SERVICES]) as contest:
+        lanes = contest.lanes
         before = counters()
         for way in Way:
             lanes[ours(SERVICES), way].burst(FRAMES)
         grown = {name: value - before[name] for name, value in counters().items()}
         assert grown["forwarded"] >= 3 * FRAMES
         assert grown["xdp_to_tc"] < FRAMES
-        for name in (ours(SERVICES), FORWARDING, LEGACY):
+        for name in {ours(SERVICES), FORWARDING, LEGACY, NFT, NFTABLES} - contest.absent.keys():
             assert {way for contender, way in lanes if contender == name} == set(Way)
         assert {contender for contender, way in lanes if way is Way.REMOTE} >= {SWAP, DROP}
         for lane in lanes.values():
