@@ -28,7 +28,7 @@ _VERSIONS: Final[Mapping[str, Sequence[str]]] = {
     "iptables-nft": ("iptables-nft", "--version"),
     "nft": ("nft", "--version"),
     "iproute2": ("ip", "-V"),
-    "clang": ("clang", "--version"),
+    "cc": ("cc", "-dumpfullversion", "-dumpversion"),
 }
 
 

@@ -14,7 +14,7 @@ def test_this_machine() -> None:
     assert found.kernel == platform.release()
     assert (found.cores >= 1, found.memory_mb > 100, len(found.load_before)) == (True, True, 3)
     assert found.tools["python"] == platform.python_version()
-    assert {"nft", "iptables-nft", "iptables-legacy", "bcc", "clang"} <= set(found.tools)
+    assert {"nft", "iptables-nft", "iptables-legacy", "bcc", "cc"} <= set(found.tools)
     assert found.date.endswith("+00:00")
 
 
