@@ -1,6 +1,7 @@
 """The scaling model: what is linear is found again, what is multiplied is, and the program prints all of it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +112,10 @@ def test_impossible_numbers_are_refused(words: list[str], capsys: pytest.Capture
         scaling.main(words)
     assert caught.value.code == 2
     assert words[0] in capsys.readouterr().err
+
+
+def test_the_page_shows_what_the_program_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert scaling.main([]) == 0
+    page = Path("docs/scaling.md").read_text(encoding="utf-8").splitlines()
+    missing = [line for line in capsys.readouterr().out.splitlines() if line not in page]
+    assert not missing, "docs/scaling.md shows other points than scaling_recorded.py has"
