@@ -213,6 +213,15 @@ def test_an_xdp_program_that_comes_or_goes_is_a_reason_to_look_again(node: Path)
             assert calls.next_device() == ("uplink+", "up0")
 
 
+def test_a_veth_whose_other_end_becomes_a_pods_is_looked_at_again(node: Path) -> None:
+    add("pod0")
+    set_up("pod0")
+    with namespace("watch-pod") as pod, watching(node) as calls:
+        assert calls.next_device() == ("pod+", "pod0")
+        run("ip", "link", "set", "far-pod0", "netns", pod.name)
+        assert calls.next_device() == ("pod+", "pod0")
+
+
 def test_what_xdp_can_do_with_our_devices_is_followed(node: Path) -> None:
     """A device without our program is of no interest; its features change, too, when it is made."""
     for name in ("up0", "pod0"):

@@ -224,3 +224,11 @@ def test_uplinks_tell_their_mtu_and_whether_xdp_may_send_by_them() -> None:
         ("eth0", 9000, False),
         ("eth1", 1500, True),
     ]
+
+
+def test_devices_tell_whether_their_pod_can_be_handed_packets() -> None:
+    inventory = Inventory(RolePatterns(pods=("pod*",)))
+    inventory.put_link(Link(3, "pod3"))
+    inventory.put_link(Link(4, "pod4"))
+    inventory.direct_pods = {4}
+    assert [(device.name, device.is_direct) for device in inventory.host().devices] == [("pod3", False), ("pod4", True)]
