@@ -11,7 +11,7 @@ import logging
 from datetime import datetime
 
 from ebpflb.core.abi import Family
-from ebpflb.core.compile import Refusal, compile_tables
+from ebpflb.core.compile import compile_tables
 from ebpflb.core.diff import diff
 from ebpflb.core.ids import Allocation
 from ebpflb.core.kept import Unread, rows_to_keep
@@ -25,10 +25,11 @@ from ebpflb.reconcile.following import Following
 from ebpflb.reconcile.garbage import paused
 from ebpflb.reconcile.limits import limits_of
 from ebpflb.reconcile.ports import MapStore
+from ebpflb.reconcile.refusals import Refusals
 from ebpflb.reconcile.releases import Releases
 from ebpflb.reconcile.retries import Retries
 from ebpflb.reconcile.settings import Settings
-from ebpflb.reconcile.status import FamilyStatus, RefusedObject, Usage
+from ebpflb.reconcile.status import FamilyStatus, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class FamilyReconciler:
         """Adopted rows of Services that no source has delivered, nor said to be gone."""
         self._desired: Tables | None = None
         """Compiled from the snapshot; ``None``: to be compiled (again)."""
-        self._refused: tuple[Refusal, ...] = ()
+        self._refusals = Refusals(self.family)
         self._retries = Retries(self.family, clock)
         self._releases = Releases(settings.grace_s)
         self._compare_at: float | None = None
@@ -154,10 +155,7 @@ class FamilyReconciler:
             family=self.family.value,
             maps=usage | {"slots": Usage(self._slots_used, self._store.slot_capacity())},
             service_ports=len(tables.services),
-            refused=tuple(
-                RefusedObject(f"Service {refusal.service}", refusal.field, refusal.reason, refusal.remedy)
-                for refusal in self._refused
-            ),
+            refused=self._refusals.objects,
             failed_rows=self._retries.failed_rows(),
             error=self._retries.error,
             next_retry_at=self._retries.next_at,
@@ -192,7 +190,7 @@ class FamilyReconciler:
                 self._allocation = self._following.release(epoch)
                 continue
             self._allocation = self._allocation.release(epoch)
-            if self._refused:
+            if self._refusals.objects:
                 self._desired = None  # there may be room now
 
     def _compile(self, snapshot: Snapshot) -> Tables:
@@ -203,16 +201,8 @@ class FamilyReconciler:
             )
             self._following.prepare(compiled)
             self._desired, self._allocation = compiled.tables, compiled.allocation
-            self._note_refusals(compiled.refused)
+            self._refusals.note(compiled.refused)
         return self._desired
-
-    def _note_refusals(self, refused: tuple[Refusal, ...]) -> None:
-        for refusal in set(refused) - set(self._refused):
-            logger.warning(
-                "refused family=%s service=%s field=%s reason=%r remedy=%r",
-                *(self.family.name, refusal.service, refusal.field, refusal.reason, refusal.remedy),
-            )
-        self._refused = refused
 
     def _follow(self, batch: Batch, now: float) -> bool:
         """Bring what changed into the maps, and it alone; return whether that could be done."""
@@ -222,7 +212,7 @@ class FamilyReconciler:
         self._allocation = self._following.allocation
         if change is None:
             return False
-        self._note_refusals(self._following.refused)
+        self._refusals.note(self._following.refused)
         failures = self._believed.change(change.plan, change.unnamed) if change.plan else ()
         self._retries.note(failures, now)
         if failures:

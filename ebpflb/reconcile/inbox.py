@@ -8,8 +8,7 @@ mean, nor that maps exist.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,6 +19,9 @@ from ebpflb.errors import ObjectError
 from ebpflb.reconcile.batch import Batch, Followed, replace_all, takes_nothing_away
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.ports import Kind, ModelObject
+from ebpflb.reconcile.source_view import SourceView
+
+__all__ = ["Inbox", "SourceView"]
 
 QUIET_S = 0.001
 """A batch is complete when nothing has changed for so long: what a source says in one breath arrives within this."""
@@ -31,22 +33,6 @@ _UNAWAITED = (Kind.POD,)
 
 OnPods = Callable[[tuple[Pod, ...]], None]
 """Called with all Pods of this node whenever they have changed, and once when they are first listed. Must not block."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceView:
-    """What ``status`` shows of the sources."""
-
-    missing: tuple[str, ...]
-    """What has not been delivered yet: nothing is programmed before."""
-    error: str
-    """Why the source is not up to date; empty: it is."""
-    objects: Mapping[Kind, int]
-    refused: tuple[ObjectError, ...]
-    pending_since: datetime | None
-    """When the oldest change that no batch has taken arrived."""
-    last_change_at: datetime | None = None
-    """When the newest change arrived, taken or not."""
 
 
 class _Instant(NamedTuple):
