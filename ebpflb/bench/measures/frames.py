@@ -33,6 +33,8 @@ _FRAMES: Final = {False: (60_000, 200_000), True: (25_000, 80_000)}
 """Of a burst, by quick or not: through the stack, and past it."""
 _ROUNDS: Final = (41, 9)
 """Many and short: what disturbs a machine for a while shall meet all contenders."""
+_NO_FLOOR: Final = 1.05
+"""So much faster than its floor nothing is by chance."""
 _NETFILTER: Final = (LEGACY, NFT, NFTABLES)
 _IPTABLES: Final = (LEGACY, NFT)
 
@@ -75,9 +77,15 @@ def check(rounds: Rounds) -> None:
                     f"frames: {mode} forwards faster than a kernel without rules ({way.words})",
                     remedy="measure on a machine that does less beside it",
                 )
-    if rounds.ratio(name_of(DROP, Way.REMOTE), name_of(SWAP, Way.REMOTE)) > 1:
+    swap = name_of(SWAP, Way.REMOTE)
+    if rounds.ratio(name_of(DROP, Way.REMOTE), swap) > 1:
         raise RefusedError(
             "frames: to drop a frame takes longer than to send it back",
+            remedy="measure on a machine that does less beside it",
+        )
+    if rounds.ratio(swap, name_of(ours(FEW), Way.REMOTE)) > _NO_FLOOR:
+        raise RefusedError(
+            "frames: a load balancer is faster than a program that does less: the floor is none",
             remedy="measure on a machine that does less beside it",
         )
 

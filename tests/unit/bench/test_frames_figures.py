@@ -58,6 +58,8 @@ def test_values_that_cannot_be_are_refused() -> None:
         check(rounds_of({(LEGACY, Way.STACK): 499.0}))
     with pytest.raises(RefusedError, match="to drop a frame"):
         check(rounds_of({(DROP, Way.REMOTE): 101.0}))
+    with pytest.raises(RefusedError, match="the floor is none"):
+        check(rounds_of({(ours(FEW), Way.REMOTE): 90.0}))
 
 
 def test_a_bar_is_at_its_contenders_place() -> None:
