@@ -17,6 +17,7 @@ from ebpflb.bench.scaling_recorded import CHECKED, FITTED
 from ebpflb.errors import EbpflbError
 
 _MB: Final = 1e6
+_INTERRUPTED: Final = 130
 NODES: Final = (100, 1_000, 5_000)
 
 
@@ -29,6 +30,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except EbpflbError as error:
         sys.stderr.write(f"scaling: {error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("scaling: interrupted; everything was removed\n")
+        return _INTERRUPTED
     costs = fitted(points[0], wire())
     nodes = arguments.nodes or NODES
     sys.stdout.writelines(f"{line}\n" for line in _report(points, costs, cluster, nodes))
@@ -103,7 +107,7 @@ def _needs(costs: Costs, cluster: Cluster, nodes: Iterable[int]) -> Iterator[str
 def _lines(needs: Sequence[Needs]) -> Iterator[tuple[str, list[str]]]:
     yield "agent, resident memory", [f"{each.resident_bytes / _MB:,.0f} MB" for each in needs]
     yield "maps of Services, a family", [f"{each.map_bytes / _MB:,.0f} MB" for each in needs]
-    yield "start until ready", [f"{each.start_s:,.1f} s" for each in needs]
+    yield "a start, CPU time", [f"{each.start_cpu_s:,.1f} s" for each in needs]
     yield "read at a start", [f"{each.list_bytes / _MB:,.0f} MB" for each in needs]
     yield "events a second, a node", [f"{each.events_s:,.1f}" for each in needs]
     yield "watch, a node", [f"{each.node_bytes_s / 1e3:,.0f} kB/s" for each in needs]

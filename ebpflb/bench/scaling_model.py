@@ -41,7 +41,7 @@ class Point:
     change_s: float
     """From the API server's write to the map, one endpoint alone; median."""
     change_cpu_s: float
-    """CPU time of the agent for it."""
+    """CPU time of the agent for it, above what it uses when nothing changes."""
     burst_event_s: float
     """Time for each event when many come at once."""
 
@@ -93,7 +93,7 @@ class Needs:
     map_bytes: float
     sizes: Mapping[str, int]
     """Values of ``--map-size``."""
-    start_s: float
+    start_cpu_s: float
     list_bytes: float
     """That an agent reads at its start."""
     events_s: float
@@ -151,7 +151,7 @@ def needs_of(costs: Costs, cluster: Cluster) -> Needs:
             for name in ("frontends", "services", "backends", "slots", "members")
             if getattr(sizes, name) != getattr(MapSizes(), name)
         },
-        start_s=_at(costs.start_s, *size),
+        start_cpu_s=_at(costs.start_cpu_s, *size),
         list_bytes=cluster.services * (costs.wire.service + slice_bytes),
         events_s=events_s,
         node_bytes_s=events_s * slice_bytes,

@@ -1,11 +1,15 @@
 """The scaling model: what is linear is found again, what is multiplied is, and the program prints all of it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from ebpflb.bench import scaling
+from ebpflb.bench.apiserver_objects import Scale
+from ebpflb.bench.measure import Progress
 from ebpflb.bench.scaling_model import (
     Cluster,
     Costs,
@@ -17,7 +21,9 @@ from ebpflb.bench.scaling_model import (
     needs_of,
     sizes_for,
 )
+from ebpflb.bench.scaling_points import CHECKS, SCALES
 from ebpflb.datapath.build import MapSizes
+from ebpflb.errors import EbpflbError
 
 WIRE = Wire(service=1_000, slice=2_000, endpoint=250)
 LARGE = Cluster(nodes=1_000, services=100_000, endpoints=1_000_000, load_balancers=1_000)
@@ -104,6 +110,33 @@ def test_the_program_prints_points_costs_errors_and_needs(capsys: pytest.Capture
         assert words in out
     assert scaling.main([]) == 0
     assert "Map sizes: `--map-size frontends=" in capsys.readouterr().out
+
+
+def test_measured_points_take_the_place_of_recorded_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Scale] = []
+
+    def measured(scales: Sequence[Scale], progress: Progress) -> list[Point]:
+        asked.extend(scales)
+        progress("a cluster")
+        return [point(scale.services, scale.endpoints) for scale in scales]
+
+    monkeypatch.setattr(scaling, "measure_points", measured)
+    assert scaling.main(["--measure"]) == 0
+    printed = capsys.readouterr()
+    assert asked == [*SCALES, *CHECKS]
+    assert "| resident_bytes | +0.0% | +0.0% |" in printed.out.replace("-0.0%", "+0.0%")
+    assert printed.err == "scaling: a cluster\n"
+
+
+def test_an_interrupted_or_failed_measurement_prints_no_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error, code in ((KeyboardInterrupt(), 130), (EbpflbError("no root"), 1)):
+        monkeypatch.setattr(scaling, "measure_points", Mock(side_effect=error))
+        assert scaling.main(["--measure"]) == code
+        assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["--nodes", "0"], ["--services", "-3"], ["--endpoints", "x"]])
