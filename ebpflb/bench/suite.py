@@ -126,11 +126,15 @@ def _measured(subject: Subject, measured: Measured, started: float, wanted: froz
 
 
 def _checked(result: Result) -> Result:
-    """Return the result, if its value is a number, and its judgement the figure's."""
+    """Return the result, if its value can be and its judgement is the figure's.
+
+    No figure can be below zero: a difference that is means that the machine's other work was most of what was measured.
+    """
     if result.value is None:
         return result
-    if not isfinite(result.value):
-        return unmeasured(result.id, " ".join(filter(None, [f"the value came out as {result.value}.", result.note])))
+    if not isfinite(result.value) or result.value < 0:
+        words = f"the value came out as {result.value:.3g}, which nothing can cost; let the machine do nothing else"
+        return unmeasured(result.id, "; ".join(filter(None, [words, result.note])))
     if result.met != BY_ID[result.id].is_met_by(result.value):
         raise RuntimeError(f"{result.id} was judged by another target than its own")
     return result
