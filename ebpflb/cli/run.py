@@ -28,6 +28,7 @@ from ebpflb.cli.signals import stop_on_signals
 from ebpflb.cli.verbs import is_debugging
 from ebpflb.core.proxy_config_schema import KubeProxyConfiguration
 from ebpflb.errors import UsageError
+from ebpflb.host.heap import use_one_heap
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ def _run(context: click.Context, loaded: Loaded, master: str, *, is_only_init: b
     config = agent_config(loaded, master)
     set_up_logging(debug=is_debugging(), form=logging_config.format, verbosity=logging_config.verbosity)
     log_remarks(loaded)
+    use_one_heap()
     with stop_on_signals() as stop:
         if is_only_init:
             prepare_node(config, stop)
