@@ -23,7 +23,7 @@ from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
 from ebpflb.core.kept import services_of
 from ebpflb.core.misread import in_order, misread
-from ebpflb.core.model import Snapshot
+from ebpflb.core.model import ObjectKey, Snapshot
 from ebpflb.core.node_rows import bounds_of, node_rows
 from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.placement import Placement
@@ -42,6 +42,8 @@ class Basis:
     """Of all Services, one after the other."""
     used: Mapping[TableName, int]
     """How many rows of the maps without ids are taken, those of addresses left out."""
+    misread: Mapping[ObjectKey, tuple[Refusal, ...]]
+    """By Service."""
     claimed_twice: tuple[Refusal, ...]
     contested: frozenset[FrontendKey]
     """The frontends that more than one service port asks for."""
@@ -81,7 +83,7 @@ def compile_tables(
     taken = draft.keep(kept)
     expanded = [exposure for service in services for exposure in expand_service(service, family, node, options)]
     exposures, claimed_twice = settle_claims(expanded, previous.owners, taken)
-    odd = [refusal for service in services for refusal in misread(service, family, options)]
+    odd = {each.key: found for each in services if (found := tuple(misread(each, family, options)))}
     full = []
     for group in _by_service(exposures, previous):
         listed = slices.get(group[0].service.key, ())
@@ -99,8 +101,9 @@ def compile_tables(
         config=own.config,
     )
     is_whole = not aside and not kept.backends and not full
-    basis = Basis(draft.added, draft.used, tuple(claimed_twice), _contested(expanded) if claimed_twice else frozenset())
-    return Compiled(tables, allocation, (*claimed_twice, *in_order(odd), *full), basis if is_whole else None)
+    contested = _contested(expanded) if claimed_twice else frozenset()
+    basis = Basis(draft.added, draft.used, odd, tuple(claimed_twice), contested)
+    return Compiled(tables, allocation, (*claimed_twice, *in_order(odd.values()), *full), basis if is_whole else None)
 
 
 def _contested(exposures: Iterable[Exposure]) -> frozenset[FrontendKey]:

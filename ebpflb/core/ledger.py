@@ -42,9 +42,7 @@ class Ledger:
         self._node, self._host, self._cidrs = snapshot.node, snapshot.host, snapshot.service_cidrs
         self._outlook = Outlook.of(snapshot, family, options)
         self._contested, self._claimed_twice = basis.contested, basis.claimed_twice
-        self._misread: dict[ObjectKey, tuple[Refusal, ...]] = {}
-        for key, service in snapshot.services.items():
-            self._read(key, service)
+        self._misread = dict(basis.misread)
         self._bounds = bounds_of(compiled.tables.frontends)
         self._rows = LedgerRows(compiled, basis, limits, self._outlook.placement)
 
@@ -61,7 +59,7 @@ class Ledger:
     @property
     def refused(self) -> tuple[Refusal, ...]:
         """What of all Services is not programmed as their authors want it."""
-        return (*self._claimed_twice, *in_order([each for found in self._misread.values() for each in found]))
+        return (*self._claimed_twice, *in_order(self._misread.values()))
 
     def release(self, epoch: int) -> None:
         """Free what was retired up to and including ``epoch``."""

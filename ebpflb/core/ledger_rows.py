@@ -42,8 +42,7 @@ class LedgerRows:
         self._addresses = AddressTally(frontends, placement.addresses)
         self.stock = Stock(compiled.allocation, limits, frontends.values())
         self._namings = Namings(compiled.tables, compiled.allocation.services, basis.members)
-        uses = (uses_of([member], placement.is_here).items() for member in basis.members)
-        self._tally = Tally((each for items in uses for each in items), self.stock.backends)
+        self._tally = Tally(basis.members, placement.is_here, self.stock.backends)
 
     def change(
         self, touched: Sequence[Touched], draft: DeltaDraft, members_of: Callable[[ObjectKey], Sequence[Member]]

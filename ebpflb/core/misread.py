@@ -6,6 +6,7 @@ Knows one Service; knows nothing of others.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from ebpflb.core.abi import Family
 from ebpflb.core.forwarding import unknown_forwarding
@@ -24,9 +25,9 @@ def misread(service: Service, family: Family, options: Options) -> Iterator[Refu
         yield from SourceRanges.of(service, family, ()).refusals(service)
 
 
-def in_order(refusals: Iterable[Refusal]) -> list[Refusal]:
-    """Return what is said of all Services, in the order in which it is shown."""
-    return sorted(refusals, key=lambda refusal: (refusal.service, refusal.field))
+def in_order(refusals: Iterable[Iterable[Refusal]]) -> list[Refusal]:
+    """Return what is said of all Services, each of which has some, in the order in which it is shown."""
+    return sorted(chain.from_iterable(refusals), key=lambda refusal: (refusal.service, refusal.field))
 
 
 def _has_address(addresses: Iterable[bytes], family: Family) -> bool:

@@ -5,7 +5,7 @@ Knows Members of Services and which backends had a row before; knows nothing of 
     Members of a Service --uses_of--> {backend: Uses} --Tally.change--> Uses of all --state_of--> BackendState
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from ebpflb.core.choice import needs_of, union_of
 from ebpflb.core.forwarding import here
 from ebpflb.core.service_rows import Member
 from ebpflb.core.tables import BackendKey
-from ebpflb.core.topology import Candidate
 
 
 class Uses(NamedTuple):
@@ -57,9 +56,6 @@ def uses_of(members: Iterable[Member], is_here: Callable[[bytes], bool]) -> dict
     for exposure, candidates, selection in members:
         needs = union_of(needs_of(exposure, kind) for _, kind in exposure.claims)
         active = (selection.cluster if needs.cluster else ()) + (selection.local if needs.local else ())
-        if not uses and len(active) == len(candidates) and not exposure.has_direct and not _starts_here(candidates):
-            uses = dict.fromkeys([candidate.key for candidate in candidates], USUAL)
-            continue
         for key, is_local, _ in candidates:
             uses[key] = plus(uses.get(key, UNUSED), _LISTED_HERE if is_local else _LISTED)
         for candidate in active:
@@ -69,9 +65,16 @@ def uses_of(members: Iterable[Member], is_here: Callable[[bytes], bool]) -> dict
     return uses
 
 
-def _starts_here(candidates: Sequence[Candidate]) -> bool:
-    """Return whether any is on this node: those come first."""
-    return bool(candidates) and candidates[0].is_local
+def usual_of(member: Member) -> list[BackendKey] | None:
+    """Return the backends of a service port whose use of all of them is the usual one; ``None``: not of all, or not
+    known without a look at each.
+    """
+    exposure, candidates, selection = member
+    if exposure.has_direct or len(selection.cluster) != len(candidates) or (candidates and candidates[0].is_local):
+        return None
+    if not all(needs_of(exposure, kind).cluster for _, kind in exposure.claims):
+        return None
+    return [candidate.key for candidate in candidates]
 
 
 def leaving_of(member: Member, is_here: Callable[[bytes], bool]) -> list[BackendKey]:
@@ -97,15 +100,21 @@ def state_of(uses: Uses, *, had_row: bool) -> BackendState:
 class Tally:
     """The uses of every backend by all Services. The usual ones are not stored: of those only the row tells."""
 
-    def __init__(self, uses: Iterable[tuple[BackendKey, Uses]], backends: Mapping[BackendKey, object]) -> None:
+    def __init__(
+        self, members: Iterable[Member], is_here: Callable[[bytes], bool], backends: Mapping[BackendKey, object]
+    ) -> None:
         """Count; ``backends``: those that have rows, now and whenever asked."""
         self._backends = backends
-        self._uses: dict[BackendKey, Uses] = {}
+        usual: set[BackendKey] = set()
         counted: dict[BackendKey, Uses] = {}
-        for key, each in uses:
-            known = counted.get(key)
-            counted[key] = each if known is None else plus(known, each)
-        self._uses.update((key, each) for key, each in counted.items() if each != USUAL)
+        for member in members:
+            keys = usual_of(member)
+            if keys is not None and usual.isdisjoint(keys) and counted.keys().isdisjoint(keys):
+                usual.update(keys)
+                continue
+            for key, each in uses_of([member], is_here).items():
+                counted[key] = plus(counted.get(key, USUAL if key in usual else UNUSED), each)
+        self._uses = {key: each for key, each in counted.items() if each != USUAL}
 
     def of(self, key: BackendKey) -> Uses:
         """Return a backend's uses. To be asked before its row comes or goes."""
