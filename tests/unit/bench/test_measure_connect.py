@@ -26,11 +26,16 @@ ROUNDS = {
     ),
     MOST: Rounds({SOCKET: [1030.2, 1030.2], BARE: [1000.0, 1000.0]}),
 }
+PAIRS = {
+    FEW: Rounds({SOCKET: [1010.0, 2020.0], BARE: [1000.0, 2000.0]}),
+    MANY: Rounds({SOCKET: [1020.0, 2040.0], BARE: [1000.0, 2000.0]}),
+    MOST: Rounds({SOCKET: [1030.2, 2060.4], BARE: [1000.0, 2000.0]}),
+}
 COLD = Rounds({SOCKET: [1100.0], BARE: [1000.0]})
 
 
 def test_figures_are_ratios_of_one_round() -> None:
-    p1, p1b, p1c = results(ROUNDS, COLD, [IPTABLES_LEGACY, NFTABLES])
+    p1, p1b, p1c = results(ROUNDS, PAIRS, COLD, [IPTABLES_LEGACY, NFTABLES])
     assert (p1.id, p1.value, p1.met) == ("P1", 1.02, True)
     assert p1.detail["ours_of_bare_2000_dialled_ratio"] == 1.1
     assert p1.detail["iptables_legacy_ns"] == 4500
