@@ -4,8 +4,8 @@ Decides which quantity grows with what. Knows no machine and no way to measure.
 
     Points --fitted--> Costs; Costs, Cluster --needs_of--> Needs        Costs, Point --errors--> how wrong
 
-Resident memory, a start and the CPU time of a change are taken as linear in Services and endpoints; how long a change
-takes as a constant; the memory of maps as what the kernel allocates for rows and sizes, from the layouts alone.
+Resident memory and a start are taken as linear in Services and endpoints; a change as a constant; the memory of maps as
+what the kernel allocates for rows and sizes, from the layouts alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,8 +63,8 @@ class Costs:
     resident_bytes: tuple[float, float, float]
     start_cpu_s: tuple[float, float, float]
     start_s: tuple[float, float, float]
-    change_cpu_s: tuple[float, float, float]
     change_s: float
+    change_cpu_s: float
     burst_event_s: float
     wire: Wire
 
@@ -114,8 +114,8 @@ def fitted(points: Sequence[Point], wire: Wire) -> Costs:
         resident_bytes=_plane(points, [each.resident_bytes for each in points]),
         start_cpu_s=_plane(points, [each.start_cpu_s for each in points]),
         start_s=_plane(points, [each.start_s for each in points]),
-        change_cpu_s=_plane(points, [each.change_cpu_s for each in points]),
         change_s=float(np.median([each.change_s for each in points])),
+        change_cpu_s=float(np.median([each.change_cpu_s for each in points])),
         burst_event_s=float(np.median([each.burst_event_s for each in points])),
         wire=wire,
     )
@@ -130,7 +130,7 @@ def errors(costs: Costs, point: Point) -> dict[str, float]:
         "start_s": _at(costs.start_s, *size),
         "map_bytes": map_bytes(MapSizes(), point.services),
         "change_s": costs.change_s,
-        "change_cpu_s": _at(costs.change_cpu_s, *size),
+        "change_cpu_s": costs.change_cpu_s,
         "burst_event_s": costs.burst_event_s,
     }
     return {name: value / getattr(point, name) - 1 for name, value in modelled.items()}
@@ -156,7 +156,7 @@ def needs_of(costs: Costs, cluster: Cluster) -> Needs:
         events_s=events_s,
         node_bytes_s=events_s * slice_bytes,
         cluster_bytes_s=events_s * slice_bytes * cluster.nodes,
-        cpu=events_s * _at(costs.change_cpu_s, *size),
+        cpu=events_s * costs.change_cpu_s,
         converge_s=costs.change_s + rollout_events * costs.burst_event_s,
         rollout_bytes=rollout_events * slice_bytes * cluster.nodes,
     )
