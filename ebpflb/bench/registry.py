@@ -25,24 +25,25 @@ class Subject:
     figures: tuple[str, ...]
     """Ids of what it measures; without any it draws curves only."""
     quick_s: float
-    """About what a quick run of it takes on two cores, and what a whole one does."""
+    """What a quick run of it should take at most on two idle cores; all together three minutes."""
     whole_s: float
+    """About what a whole run of it takes there."""
 
     def seconds(self, effort: Effort) -> float:
-        """Return about how long it takes."""
+        """Return about how long it takes on an idle machine."""
         return self.quick_s if effort.is_quick else self.whole_s
 
 
 SUBJECTS: Final[tuple[Subject, ...]] = (
-    Subject("connect", "TCP connect()", ("P1", "P1b", "P1c"), 35, 240),
-    Subject("udp_connect", "UDP connect()", ("P2",), 10, 30),
-    Subject("requests", "requests and bulk data", (), 15, 120),
-    Subject("programs", "one program at a time", ("P3", "P4", "P5", "P9", "P9b"), 25, 120),
-    Subject("frames", "frames on wires", ("P6", "P7", "P8", "P9c"), 25, 180),
+    Subject("connect", "TCP connect()", ("P1", "P1b", "P1c"), 30, 240),
+    Subject("udp_connect", "UDP connect()", ("P2",), 11, 30),
+    Subject("requests", "requests and bulk data", (), 17, 120),
+    Subject("programs", "one program at a time", ("P3", "P4", "P5", "P9", "P9b"), 28, 120),
+    Subject("frames", "frames on wires", ("P6", "P7", "P8", "P9c"), 27, 180),
     Subject("control_plane", "from the API server to the maps", ("P10", "P10b", "P11", "P11b", "P12"), 40, 420),
     Subject("memory", "memory of maps", ("P13", "P13b"), 10, 20),
     Subject("maglev", "Maglev tables", ("P14", "P14b"), 5, 60),
-    Subject("start", "an agent's start", ("P15", "P15b"), 15, 60),
+    Subject("start", "an agent's start", ("P15", "P15b"), 12, 60),
 )
 """In the order in which they run."""
 
