@@ -93,12 +93,13 @@ def spread_text(result: Result) -> str:
 
 
 def beside(value: float | None, detail: Mapping[str, float]) -> str:
-    """Return a peer or floor with the unit and the name that ``detail`` has for it."""
+    """Return a peer or floor with the unit and the name that ``detail`` has for it; else with the unit of all there."""
     if value is None:
         return NOTHING
     names = [name for name, behind in detail.items() if behind == value]
     if not names:
-        return number(value)
+        units = {unit for name in detail if (unit := split_name(name)[1])}
+        return with_unit(number(value), units.pop()) if len(units) == 1 else number(value)
     name, unit = split_name(names[0])
     return f"{with_unit(number(value), unit) if unit else number(value)} ({name})"
 

@@ -55,7 +55,8 @@ def test_a_line_of_the_table() -> None:
 def test_a_peer_is_named_as_detail_names_it() -> None:
     assert beside(0.25, {"nft_s": 0.25}) == "0.250 s (nft)"
     assert beside(0.25, {"a ratio": 0.25}) == "0.250 (a ratio)"
-    assert beside(0.25, {"nft_s": 0.26}) == "0.250"
+    assert beside(0.25, {"nft_s": 0.26, "services": 3}) == "0.250 s"
+    assert beside(0.25, {"nft_s": 0.26, "ours_ms": 3}) == "0.250"
     assert split_name("packets_mpps") == ("packets", "Mpps")
     assert split_name("ns") == ("ns", "")
     assert plain(65_537.0) == "65,537"
