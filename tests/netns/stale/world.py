@@ -43,7 +43,7 @@ import ebpflb.agent.run as agent
 from ebpflb.datapath.build import build_programs
 from ebpflb.datapath.programs import PROGRAMS, SOCKET_PROGRAMS
 
-def build_sockets(spec):
+def build_sockets(spec, *, later):  # it has nothing to leave for later
     build = build_programs(spec, SOCKET_PROGRAMS)
     return replace(build, pins={each.stem: spec.progs / each.stem for each in PROGRAMS} | dict(build.pins))
 
