@@ -29,7 +29,7 @@ from ebpflb.bench.live_core import Core
 from ebpflb.bench.measure import Effort, Measured, Point, Progress, RefusedError, Series
 from ebpflb.bench.rounds import Rounds, interleaved
 
-_FRAMES: Final = {False: (60_000, 200_000), True: (25_000, 80_000)}
+_FRAMES: Final = {False: (60_000, 400_000), True: (25_000, 200_000)}
 """Of a burst, by quick or not: through the stack, and past it."""
 _ROUNDS: Final = (41, 9)
 """Many and short: what disturbs a machine for a while shall meet all contenders."""
