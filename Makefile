@@ -10,6 +10,8 @@ PACKAGES := python3 python3-venv python3-bpfcc linux-libc-dev libbpf1 bpftool ip
 KERNELS := 5.10 6.12
 # Of `make fuzz`: for each program, in each family.
 PACKETS := 5000000
+# Of `make bench` alone: load is made by C, and a start is compared with bcc compiling over a kernel's full headers.
+BENCH_PACKAGES := gcc libc6-dev linux-headers-amd64
 KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Root's files in the working tree would be in the way of whoever works there without root.
@@ -25,12 +27,13 @@ install = missing=$$(for p in $(1); do \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 
-.PHONY: help setup check format test kernels flood fuzz demo clean
+.PHONY: help setup check format test kernels bench flood fuzz demo clean
 
 help:
 	@echo "make demo    three nodes, pods and a client as namespaces; real connections through our programs"
 	@echo "make test    make check, then the tests that need root"
 	@echo "make kernels builds and tests on Linux $(KERNELS) in emulated machines (KERNELS=\"6.1\": others)"
+	@echo "make bench   every figure beside iptables, nftables and bare connections (BENCH=\"--quick --report out\")"
 	@echo "make flood   ten million forged senders against established flows and new clients"
 	@echo "make fuzz    PACKETS=$(PACKETS) mutated packets through each program and a Python reference"
 	@echo "make check   format, lint, types, layers, unit and property tests, sizes of the programs (root)"
@@ -72,6 +75,10 @@ test: check
 kernels: setup
 	@$(call install,$(KERNEL_PACKAGES))
 	@$(PYTHON) -m tests.kernels.run $(KERNELS)
+
+bench: setup
+	@$(call install,$(BENCH_PACKAGES))
+	@$(AS_ROOT) .venv/bin/ebpflb bench $(BENCH)
 
 flood: setup
 	@$(AS_ROOT) $(PYTHON) -m ebpflb.bench.flood $(FLOOD)
