@@ -114,8 +114,9 @@ def _cost(rounds: Rounds, name: str) -> float:
 
 
 def steady(values: Sequence[float]) -> float:
-    """Return the mean of the least disturbed third: near the minimum, and finer where values are whole nanoseconds."""
-    return fmean(sorted(values)[: -(-len(values) // 3)])
+    """Return the mean of the middle half: as steady as the median, and finer where values are whole nanoseconds."""
+    cut = len(values) // 4
+    return fmean(sorted(values)[cut : len(values) - cut])
 
 
 def series_of(rounds: Rounds) -> Series:
