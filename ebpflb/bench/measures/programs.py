@@ -45,6 +45,7 @@ from ebpflb.host.mounts import BPFFS_POINT
 _FIRST_PORT: Final = 2_000
 _NEW_FLOWS: Final = 30_000
 """A round: their entries, two each, fit the map of unconfirmed flows twice over."""
+_LEFT: Final = 0.95
 _XDP_PASS, _XDP_TX, _XDP_REDIRECT = 2, 3, 4
 
 
@@ -139,7 +140,8 @@ def _run_way(cycles: Cycles, name: str, way: Way, repeat: int) -> float:
         run,
         {key: count for key, count in counted.items() if count},
     )
-    if is_new and way.node.forget_pending() != 2 * packets:
+    # Each was counted as created; the kernel may take a few of an LRU's entries back before it is full.
+    if is_new and not _LEFT * 2 * packets <= way.node.forget_pending() <= 2 * packets:
         raise RefusedError(f"programs: {name}: not every packet has made a pair of entries")
     return run.ns
 
