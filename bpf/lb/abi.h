@@ -220,10 +220,11 @@ struct lb_config {
 #define LB_MARK_WORDS  (1 << (LB_MARK_BITS - 6))
 #define LB_MARK_FACTOR 0x9e3779b1u
 
-/* How often something has changed that established flows rest on. Each half has one writer, and wraps. */
+/* How often something has changed that established flows rest on. Each number has one writer, and wraps. */
 struct lb_changes {
 	u32 taken_back; /* flows, by programs */
 	u32 written;	/* rows of backends and devices, by Python */
+	u32 swept;	/* flows, by Python */
 };
 
 /* A range that ClusterIPs are taken from. */

@@ -55,7 +55,7 @@ static __always_inline u32 lb_changes(void)
 	u32 zero = 0;
 	volatile struct lb_changes *row = changes.lookup(&zero);
 
-	return row ? row->taken_back + row->written : 0;
+	return row ? row->taken_back + row->written + row->swept : 0;
 }
 
 #define LB_KEPT_JIFFIES (LB_HZ / 50 + 1) /* some 20 ms: as long as an answer of the kernel's is believed */

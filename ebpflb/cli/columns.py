@@ -139,7 +139,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     "held_fragments": (*_DATAGRAM, _field("number"), _field("length")),
     "counters": (_field("counter"), _field("value")),
     "marks": (_field("bit"),),
-    "changes": (_field("taken_back"), _field("written")),
+    "changes": (_field("taken_back"), _field("written"), _field("swept")),
 }
 """By the map's name."""
 

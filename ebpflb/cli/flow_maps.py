@@ -241,10 +241,8 @@ def decode_marks(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:
 def decode_changes(context: FlowContext, keys: Rows, values: Rows) -> list[Row]:
     """Return how often what flows rest on has changed."""
     del context, keys
-    return [
-        {"taken_back": taken_back, "written": written}
-        for taken_back, written in zip(values["taken_back"].tolist(), values["written"].tolist(), strict=True)
-    ]
+    names = ("taken_back", "written", "swept")
+    return [dict(zip(names, numbers, strict=True)) for numbers in values[list(names)].tolist()]
 
 
 Decoder = Callable[[FlowContext, Rows, Rows], list[Row]]

@@ -93,7 +93,7 @@ _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
     "held_fragments": ("datagram:datagram number:u32", f"length:u32 pad:u32 frame:u8*{HELD_BYTES}"),
     "counters": ("u32", "u64"),
     "marks": ("u32", "u64"),
-    "changes": ("u32", "taken_back:u32 written:u32"),
+    "changes": ("u32", "taken_back:u32 written:u32 swept:u32"),
 }
 
 SOCK_PAIRS = "sock_pairs"

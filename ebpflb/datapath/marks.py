@@ -7,22 +7,16 @@ written.
     rows about to be written --Marks.mark--> bits of `marks`, one more in `changes` --> programs
 """
 
-import mmap
-from contextlib import ExitStack
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from ebpflb.core.abi import MARK_BITS, MARK_FACTOR, Family
 from ebpflb.core.tables import TableName
-from ebpflb.datapath import libbpf
 from ebpflb.datapath.arrays import Rows
+from ebpflb.datapath.changes import ChangeCount, Writer, mapped
 from ebpflb.datapath.maps import BpfMap
 
 _WORD_BITS = 64
-_WRITTEN = 1
-"""Which u32 of ``struct lb_changes`` is Python's."""
 _KEPT = frozenset({TableName.BACKENDS, TableName.DEVICES})
 """What established flows rest on: the backend of a UDP flow, and where XDP may send."""
 
@@ -43,15 +37,8 @@ class Marks:
     def __init__(self, marks: BpfMap, changes: BpfMap, family: Family) -> None:
         """Map both; the descriptors stay the caller's. Raises ``MapError`` when the kernel refuses."""
         self._family = family
-        self._resources = ExitStack()
-        self._words: npt.NDArray[np.uint64] = self._mapped(marks, np.uint64)
-        self._written: npt.NDArray[np.uint32] = self._mapped(changes, np.uint32)[_WRITTEN : _WRITTEN + 1]
-
-    def close(self) -> None:
-        """Take both out of memory."""
-        # A mapping that an array still views cannot be closed.
-        self._words, self._written = np.empty(0, np.uint64), np.empty(0, np.uint32)
-        self._resources.close()
+        self._words: npt.NDArray[np.uint64] = mapped(marks, np.uint64)
+        self._written = ChangeCount(changes, Writer.STORE)
 
     def mark(self, table: TableName, keys: Rows, values: Rows) -> None:
         """Set the bits of the addresses that some rows bring with them; call it before they are written."""
@@ -65,18 +52,10 @@ class Marks:
     def note_change(self, table: TableName) -> None:
         """Have the programs ask anew, if a table is one that they keep something of; call it after a write."""
         if table in _KEPT:
-            self._written += np.uint32(1)
+            self._written.note()
 
     def _set(self, addresses: Rows) -> None:
         if len(addresses):
             numbers = mark_numbers(addresses, self._family)
             bits = np.uint64(1) << (numbers % _WORD_BITS).astype(np.uint64)
             np.bitwise_or.at(self._words, numbers // _WORD_BITS, bits)
-
-    def _mapped(self, source: BpfMap, dtype: type[np.generic]) -> npt.NDArray[Any]:
-        try:
-            memory = mmap.mmap(source.fileno(), source.info.max_entries * source.info.value_size)
-        except OSError as error:
-            self.close()
-            raise libbpf.failure("map into memory", f"map {source.info.name}", error.errno or 0) from error
-        return np.frombuffer(self._resources.enter_context(memory), dtype)

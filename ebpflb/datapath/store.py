@@ -58,7 +58,6 @@ class PinnedMapStore:
             self._memory = stack.enter_context(_mapped(slots, self._slot_capacity * _SLOT_BYTES))
             marks, changes = (stack.enter_context(open_map(pins, family, name)) for name in ("marks", "changes"))
             self._marks = Marks(marks, changes, family)
-            stack.callback(self._marks.close)
             self._resources = stack.pop_all()
         self._slots: Slots = np.frombuffer(self._memory, np.uint32)
 

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebpflb.datapath.arrays import Rows, as_text, places
+from ebpflb.datapath.changes import ChangeCount, Writer
 from ebpflb.datapath.expiry import FlowState, Judgement, Positions, Timeouts, judge
 from ebpflb.datapath.maps import BpfMap
 from ebpflb.datapath.serving import Mask, Serving, read_serving
@@ -69,6 +70,7 @@ class FlowMaps(NamedTuple):
     backends: BpfMap
     members: BpfMap
     frontends: BpfMap
+    changes: BpfMap
 
 
 class FlowSweeper:
@@ -79,6 +81,7 @@ class FlowSweeper:
         self._clock = clock
         self._timeouts = timeouts or Timeouts()
         self._tables = {"flows": maps.flows, "pending": maps.pending}
+        self._swept = ChangeCount(maps.changes, Writer.SWEEP)
         self._lingering = {name: Lingering() for name in self._tables}
 
     def sweep(self) -> SweepResult:
@@ -114,6 +117,7 @@ class FlowSweeper:
                 # Traffic keeps no such flow alive.
                 same = chunk[_is_same(self._tables[name], keys[chunk], values[chunk], _OWNERS)]
                 self._tables[name].delete(keys[same])
+                self._swept.note()  # programs may keep in mind what they did with the flow a moment ago
                 ended += int((~judgement.is_reply[same]).sum())
         return ended
 

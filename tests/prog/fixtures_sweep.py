@@ -1,6 +1,7 @@
 """What the sweeps of real flow maps share: the maps, a clock of the test's, flows written as programs leave them."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,10 @@ def frontends(pins: Pins, family: Family) -> Iterator[BpfMap]:
 
 
 @pytest.fixture
-def sweep_maps(flows: BpfMap, pending: BpfMap, backends: BpfMap, members: BpfMap, frontends: BpfMap) -> FlowMaps:
-    return FlowMaps(flows, pending, backends, members, frontends)
+def sweep_maps(pins: Pins, family: Family, flows: BpfMap, pending: BpfMap, backends: BpfMap) -> Iterator[FlowMaps]:
+    with ExitStack() as stack:
+        others = (stack.enter_context(open_map(pins, family, name)) for name in ("members", "frontends", "changes"))
+        yield FlowMaps(flows, pending, backends, *others)
 
 
 @pytest.fixture

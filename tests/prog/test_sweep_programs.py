@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -87,3 +88,24 @@ def test_a_confirmed_flow_is_counted_once_and_leaves_pending_soon(tcp: Lab, late
     assert later.sweep(12) == {"moved": 1}
     assert later.sweeper.sweep().entries == {"flows": 2, "pending": 0}
     tcp.play(to("A"), back("A"))
+
+
+def test_nobody_remembers_a_flow_that_was_swept(udp: Lab) -> None:
+    """pitfalls 7.3: its backend left its Service, another Service has it still; what programs keep of it is void."""
+    other = Service("any:30080", ("remote", "remote2"))
+    there = forwards(Wire("client:4000", "cluster:80"), Wire("node:4000", "remote:8080"))
+    answer = forwards(Wire("remote:8080", "node:4000"), Wire("cluster:80", "client:4000"))
+    udp.load(replace(REMOTE, affinity_s=60), other)
+    udp.play(there.opening(), answer, there.confirming(), there, there)
+    udp.load(replace(REMOTE, backends=("remote2",), affinity_s=60), other)
+    with ExitStack() as stack:
+        later = Later(udp, stack)
+        udp.play(there, there)  # nobody has swept yet
+        assert later.sweep(0) == {"backend-gone": 1}
+        moved = udp.run(Hook.UPLINK_IN, Wire("client:4000", "cluster:80"))
+    assert moved.frame == udp.frame(Wire(f"node:{port_of(udp)}", "remote2:8080").with_ttl(63))
+
+
+def port_of(lab: Lab) -> int:
+    """Return the source port of the only flow that begins at the client."""
+    return int(lab.datapath.flows()[lab.key("client:4000", "cluster:80")].to_sport)

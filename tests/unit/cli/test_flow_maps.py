@@ -220,8 +220,8 @@ def test_marks_are_listed_by_their_numbers(context: FlowContext) -> None:
 
 
 def test_changes_are_one_row(context: FlowContext) -> None:
-    values = np.array([(3, 4)], layout_of("changes", Family.IPV4).value)
-    assert decode_changes(context, np.zeros(1, np.uint32), values) == [{"taken_back": 3, "written": 4}]
+    values = np.array([(3, 4, 5)], layout_of("changes", Family.IPV4).value)
+    assert decode_changes(context, np.zeros(1, np.uint32), values) == [{"taken_back": 3, "written": 4, "swept": 5}]
 
 
 @pytest.mark.parametrize("name", sorted(FLOW_MAPS.keys() - {"counters"}))
