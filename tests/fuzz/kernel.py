@@ -28,6 +28,7 @@ FRAME_BYTES = 3000
 """More than any frame here; less than a test run takes at once."""
 _CTX_BYTES, _CTX_INGRESS_IFINDEX = 192, 36
 _TWO = struct.Struct("=II")
+_CHANGES = struct.Struct("=III")
 """ingress_ifindex and ifindex stand side by side."""
 _U32 = struct.Struct("=I")
 _XDP_MD = struct.Struct("=IIIIII")
@@ -113,8 +114,8 @@ class Maps:
     def _note_change(self) -> None:
         """Have XDP forget what it has kept of flows, as it must whenever a writer like this one was there."""
         key = _U32.pack(0)
-        taken_back, written = _TWO.unpack(self.get("changes", key) or bytes(_TWO.size))
-        self._write("changes", key, _TWO.pack(taken_back, (written + 1) & 0xFFFFFFFF))
+        taken_back, written, swept = _CHANGES.unpack(self.get("changes", key) or bytes(_CHANGES.size))
+        self._write("changes", key, _CHANGES.pack(taken_back, (written + 1) & 0xFFFFFFFF, swept))
 
     def _keys(self, name: str) -> Iterator[bytes]:
         fd, size = self._handles[name].fileno(), self._info[name].key_size
