@@ -5,13 +5,13 @@ PYTHON  := .venv/bin/python
 # bcc is a Debian package for Debian's python3: another python3 first on PATH does not see it.
 SYSTEM_PYTHON := /usr/bin/python3
 PACKAGES := python3 python3-venv python3-bpfcc linux-libc-dev libbpf1 bpftool iproute2 iptables nftables \
-	clang-format ca-certificates git make procps ethtool
+	clang-format ca-certificates git make procps ethtool gcc libc6-dev
 # Of `make kernels` alone: the kernels to try (tests/kernels/images.py knows which), and what boots them.
 KERNELS := 5.10 6.12
 # Of `make fuzz`: for each program, in each family.
 PACKETS := 5000000
-# Of `make bench` alone: load is made by C, and a start is compared with bcc compiling over a kernel's full headers.
-BENCH_PACKAGES := gcc libc6-dev linux-headers-amd64
+# Of `make bench` alone: a start is compared with bcc compiling over a kernel's full headers.
+BENCH_PACKAGES := linux-headers-amd64
 KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Root's files in the working tree would be in the way of whoever works there without root.

@@ -46,7 +46,7 @@ def _check_only(context: click.Context, parameter: click.Parameter, value: str |
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="All figures in about three minutes, by fewer and smaller rounds.")
+@click.option("--quick", is_flag=True, help="All figures in some four minutes, by fewer and smaller rounds.")
 @click.option(
     "--only", metavar="P3,P6", callback=_check_only, help="Only these figures, with the curves that come along."
 )

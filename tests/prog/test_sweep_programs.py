@@ -91,7 +91,7 @@ def test_a_confirmed_flow_is_counted_once_and_leaves_pending_soon(tcp: Lab, late
 
 
 def test_nobody_remembers_a_flow_that_was_swept(udp: Lab) -> None:
-    """pitfalls 7.3: its backend left its Service, another Service has it still; what programs keep of it is void."""
+    """Its backend left its Service, another Service has it still; what programs keep of it is void."""
     other = Service("any:30080", ("remote", "remote2"))
     there = forwards(Wire("client:4000", "cluster:80"), Wire("node:4000", "remote:8080"))
     answer = forwards(Wire("remote:8080", "node:4000"), Wire("cluster:80", "client:4000"))
