@@ -135,7 +135,8 @@ def test_a_kept_connection_that_loses_its_server_is_reported(lab: Lab) -> None:
         sockets = ["ss", "-Htn", "state", "established", "state", "close-wait", "dport", "=", ":9000"]
         until(lambda: not lab.pod(1, 1).run(sockets).stdout, "the load has not met the end of its connection")
         report = load.stop()
-    assert report.breaks == 1
+    # The kept one, and a second if the dying server's listening socket, closed last, still took the next attempt.
+    assert report.breaks in {1, 2}
     assert report.by_backend.keys() == {"short-lived"}
     assert report.failed >= 1
 
