@@ -18,6 +18,7 @@
 #include "lb/nat.h"
 #include "lb/dsr.h"
 #include "lb/shortcut.h"
+#include "lb/shortcut_make.h"
 #include "lb/work.h"
 
 #define LB_XDP_GO_ON (-1) /* not an action: the long way decides */

@@ -14,11 +14,10 @@
 #include "lb/csum.h"
 #include "lb/fib.h"
 #include "lb/flow.h"
-#include "lb/marks.h"
+#include "lb/glance.h"
 #include "lb/nat.h"
 #include "lb/open.h"
 #include "lb/packet.h"
-#include "lb/policy.h"
 
 #define LB_SHORTCUT_BITS 10
 
@@ -46,94 +45,8 @@ struct lb_shortcut {
 	u32 changes; /* lb_changes() when it was drawn */
 };
 
-/* One more than there are slots: see lb_shortcut_make(). */
+/* One more than there are slots: see shortcut_make.h. */
 BPF_PERCPU_ARRAY(shortcuts, struct lb_shortcut, (1 << LB_SHORTCUT_BITS) + 1);
-
-/* What the shortest way reads of a frame. Its pointers are good until a helper changes the frame. */
-struct lb_glance {
-	lb_iphdr *ip;
-	u32 *ports; /* both as one word, as they lie in header and tuple */
-	__be16 *checksum;
-	u8 protocol;
-	bool is_established; /* says nothing of a connection's beginning or end */
-};
-
-#if FAMILY == 4
-
-#define LB_IP_PLAIN	 0x45 /* version 4, no options */
-#define LB_IP_FRAGMENTED bpf_htons(LB_IP_MORE_FRAGMENTS | LB_IP_FRAGMENT_OFFSET)
-#define LB_IP_TTL(ip)	 ((ip)->ttl)
-
-static __always_inline bool lb_is_plain(const lb_iphdr *ip)
-{
-	return *(const u8 *)ip == LB_IP_PLAIN && !(ip->frag_off & LB_IP_FRAGMENTED);
-}
-
-static __always_inline u8 lb_protocol_of(const lb_iphdr *ip)
-{
-	return ip->protocol;
-}
-
-static __always_inline u32 lb_length_of(const lb_iphdr *ip)
-{
-	return bpf_ntohs(ip->tot_len);
-}
-
-#else
-
-#define LB_IP_TTL(ip) ((ip)->hop_limit)
-
-static __always_inline bool lb_is_plain(const lb_iphdr *ip)
-{
-	return *(const u8 *)ip >> 4 == 6;
-}
-
-static __always_inline u8 lb_protocol_of(const lb_iphdr *ip)
-{
-	return ip->nexthdr;
-}
-
-static __always_inline u32 lb_length_of(const lb_iphdr *ip)
-{
-	return bpf_ntohs(ip->payload_len) + sizeof(*ip);
-}
-
-#endif
-
-#define LB_TCP_FLAGS	   13 /* offset in the header */
-#define LB_TCP_FIN_SYN_RST 0x07
-
-/* Returns false for what is not a whole packet of TCP or UDP with plain headers: the long way looks closer. */
-static __always_inline bool lb_glance_at(lb_ctx *ctx, struct lb_glance *at)
-{
-	void *data_end = (void *)(long)ctx->data_end;
-	lb_iphdr *ip = (void *)(long)ctx->data + ETH_HLEN;
-	struct udphdr *udp = (void *)(ip + 1);
-	struct tcphdr *tcp = (void *)(ip + 1);
-
-	if ((void *)(udp + 1) > data_end || !lb_is_plain(ip))
-		return false;
-	at->ip = ip;
-	at->ports = (u32 *)udp;
-	at->protocol = lb_protocol_of(ip);
-	at->checksum = &udp->check;
-	at->is_established = true;
-	if (at->protocol == IPPROTO_UDP)
-		return true;
-	if (at->protocol != IPPROTO_TCP || (void *)(tcp + 1) > data_end)
-		return false;
-	at->checksum = &tcp->check;
-	at->is_established = !(((u8 *)tcp)[LB_TCP_FLAGS] & LB_TCP_FIN_SYN_RST);
-	return true;
-}
-
-/* Where the packet goes is of no concern to us, on no account. */
-static __always_inline bool lb_is_a_strangers(const struct lb_glance *at)
-{
-	const addr_t *daddr = (const addr_t *)&at->ip->daddr;
-
-	return !lb_is_marked(daddr) && !lb_is_guarded(daddr);
-}
 
 static __always_inline struct lb_shortcut *lb_shortcut_slot(const addr_t *saddr, const addr_t *daddr,
 							    u32 ports)
@@ -282,67 +195,5 @@ static __always_inline void lb_shortcut_draw(const struct lb_packet *packet,
 	else
 		lb_shortcut_fill(slot, tuple, &translation->flow, NULL, changes);
 }
-
-#ifdef LB_XDP
-
-/* The hop of a flow's packets, if the kernel was asked for it a moment ago. */
-static __always_inline struct lb_next_hop *lb_known_hop_of(lb_ctx *ctx, const struct lb_glance *at,
-							   const struct lb_flow *flow)
-{
-	struct lb_known_hop *known = lb_known_hop_slot(&flow->to_saddr, &flow->to_daddr);
-
-	if (LB_IP_TTL(at->ip) <= 1 ||
-	    !lb_hop_is_known(ctx, known, &flow->to_saddr, &flow->to_daddr, lb_length_of(at->ip)))
-		return NULL;
-	return &known->hop;
-}
-
-/* Has the entry been through all that the long way does with it, but for its stamp? */
-static __always_inline bool lb_flow_is_settled(const struct lb_flow *flow, u8 protocol)
-{
-	const u8 plain = LB_FLOW_REPLY | LB_FLOW_FORWARD | LB_FLOW_SNAT;
-
-	if ((flow->flags & ~plain) || !(flow->seen & LB_SEEN_DATA))
-		return false;
-	return protocol != IPPROTO_UDP || (flow->flags & LB_FLOW_REPLY) ||
-	       lb_backend_lookup(flow->backend_id, flow->generation);
-}
-
-/*
- * The shortcut of a packet that has none, drawn from its entry in `flows` by one look-up; NULL when it takes more
- * than that. Where the slot is another flow's it is drawn beside, for this packet alone.
- */
-static __always_inline struct lb_shortcut *lb_shortcut_make(lb_ctx *ctx, const struct lb_glance *at)
-{
-	struct lb_tuple tuple = {.saddr = *(const addr_t *)&at->ip->saddr,
-				 .daddr = *(const addr_t *)&at->ip->daddr,
-				 .protocol = at->protocol};
-	u32 beside = 1 << LB_SHORTCUT_BITS;
-	u32 changes = lb_changes();
-	struct lb_shortcut *slot;
-	struct lb_next_hop *hop;
-	struct lb_flow *flow;
-
-	*(u32 *)&tuple.sport = *at->ports;
-	flow = flows.lookup(&tuple);
-	if (!flow || !lb_flow_is_settled(flow, at->protocol))
-		return NULL;
-	slot = lb_shortcut_slot(&tuple.saddr, &tuple.daddr, *at->ports);
-	if (slot && lb_shortcut_holds(slot))
-		slot = shortcuts.lookup(&beside);
-	if (!slot)
-		return NULL;
-	hop = flow->flags & LB_FLOW_FORWARD ? lb_known_hop_of(ctx, at, flow) : NULL;
-	if (hop)
-		lb_shortcut_fill(slot, &tuple, flow, hop, changes);
-	else if (flow->flags & LB_FLOW_FORWARD)
-		return NULL;
-	else
-		lb_shortcut_fill(slot, &tuple, flow, NULL, changes);
-	lb_flow_stamp(flow);
-	return slot;
-}
-
-#endif
 
 #endif

@@ -81,7 +81,7 @@ def map_ids(spec: BuildSpec) -> dict[str, int]:
 
 
 LENGTH = "\tu32 length = lb_longest_segment(ctx, packet) + extra;\n"
-"""A line of bpf/lb/fib.h that stands there once, where tc is served."""
+"""A line of bpf/lb/fib_tc.h that stands there once."""
 
 
 def pinned(spec: BuildSpec) -> set[str]:
@@ -176,8 +176,8 @@ def test_maps_have_btf_whichever_program_is_built_without_debug_info(spec: Build
 def test_a_compile_error_names_the_real_file_and_line(
     spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    line = broken_sources(monkeypatch, tmp_path, "lb/fib.h", LENGTH, "\tu32 length = nonsense;\n")
-    with pytest.raises(BuildError, match=rf"bpf/lb/fib\.h:{line}:\d+: error: .*nonsense") as caught:
+    line = broken_sources(monkeypatch, tmp_path, "lb/fib_tc.h", LENGTH, "\tu32 length = nonsense;\n")
+    with pytest.raises(BuildError, match=rf"bpf/lb/fib_tc\.h:{line}:\d+: error: .*nonsense") as caught:
         build_programs(spec)
     assert f"the {spec.family.name} programs cannot be built" in str(caught.value)
     assert "Traceback" not in str(caught.value)
@@ -211,7 +211,7 @@ def test_a_failed_build_leaves_the_last_one_alone(
 ) -> None:
     good = build_programs(spec)
     programs = program_ids(good)
-    broken_sources(monkeypatch, tmp_path, "lb/fib.h", LENGTH, "\tu32 length = nonsense;\n")
+    broken_sources(monkeypatch, tmp_path, "lb/fib_tc.h", LENGTH, "\tu32 length = nonsense;\n")
     with pytest.raises(BuildError):
         build_programs(spec)
     assert pinned(spec) == {good.key}
@@ -241,6 +241,6 @@ def test_the_compilers_warnings_would_be_errors(
     spec: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(build, "_DIALECT", (*build._DIALECT, *WARNINGS))
-    line = broken_sources(monkeypatch, tmp_path, "lb/fib.h", LENGTH, "\tlong unused;\n" + LENGTH)
-    with pytest.raises(BuildError, match=rf"bpf/lb/fib\.h:{line}:\d+: error: unused variable 'unused'"):
+    line = broken_sources(monkeypatch, tmp_path, "lb/fib_tc.h", LENGTH, "\tlong unused;\n" + LENGTH)
+    with pytest.raises(BuildError, match=rf"bpf/lb/fib_tc\.h:{line}:\d+: error: unused variable 'unused'"):
         build_programs(spec)
