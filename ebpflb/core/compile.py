@@ -29,7 +29,8 @@ from ebpflb.core.options import DEFAULTS, Options
 from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal
 from ebpflb.core.service_rows import Member, member_of
-from ebpflb.core.tables import FrontendKey, TableName, Tables
+from ebpflb.core.tables import BackendKey, FrontendKey, TableName, Tables
+from ebpflb.core.uses import Uses
 
 __all__ = ["Allocation", "Basis", "Compiled", "Limits", "Refusal", "compile_tables"]
 
@@ -38,8 +39,10 @@ __all__ = ["Allocation", "Basis", "Compiled", "Limits", "Refusal", "compile_tabl
 class Basis:
     """What a ``Ledger`` counts from: all Services are in the tables, but for claims that others have."""
 
-    members: Sequence[Member]
-    """Of all Services, one after the other."""
+    named: Sequence[Member]
+    """The service ports of all Services that have rows beside their frontends."""
+    uses: Mapping[BackendKey, Uses]
+    """Of the backends that are not used as usual."""
     used: Mapping[TableName, int]
     """How many rows of the maps without ids are taken, those of addresses left out."""
     misread: Mapping[ObjectKey, tuple[Refusal, ...]]
@@ -102,7 +105,7 @@ def compile_tables(
     )
     is_whole = not aside and not kept.backends and not full
     contested = _contested(expanded) if claimed_twice else frozenset()
-    basis = Basis(draft.added, draft.used, odd, tuple(claimed_twice), contested)
+    basis = Basis(draft.named, draft.uses, draft.used, odd, tuple(claimed_twice), contested)
     return Compiled(tables, allocation, (*claimed_twice, *in_order(odd.values()), *full), basis if is_whole else None)
 
 

@@ -23,8 +23,9 @@ from ebpflb.core.kept import carried_over
 from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal, service_text
 from ebpflb.core.room import COUNTED, Need, Room
-from ebpflb.core.service_rows import Member, frontend_rows, naming_rows, need_of
+from ebpflb.core.service_rows import Member, frontend_rows, is_named, naming_rows, need_of
 from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, Range, TableName, Tables
+from ebpflb.core.uses import Count, Uses
 
 
 class Draft:
@@ -40,8 +41,9 @@ class Draft:
         self._owners: dict[FrontendKey, str] = {}
         self._leaving: list[BackendKey] = []
         self._local: set[BackendKey] = set()
-        self.added: list[Member] = []
-        """All ports of the Services that were added."""
+        self._count = Count(self._holdings.active, placement.is_here)
+        self.named: list[Member] = []
+        """Those ports of the Services that were added which have rows beside their frontends."""
         self._kept = Tables(family)
 
     def keep(self, kept: Tables) -> Mapping[FrontendKey, str]:
@@ -72,16 +74,24 @@ class Draft:
         try:
             need = need_of(members, self._placement)
             self._room.check(need)
-            rows = [frontend_rows(member, self._holdings) for member in members]
+            rows = [(self._count.add(member), frontend_rows(member, self._holdings)) for member in members]
         except FullError as full:
             self._holdings.undo()
             return _refusal(members[0].exposure, full)
         self._room.take(need)
-        for member, frontends in zip(members, rows, strict=True):
+        for member, (is_usual, frontends) in zip(members, rows, strict=True):
             self._frontends.update(frontends)
             self._owners.update(dict.fromkeys(frontends, member.exposure.name))
-            self._note(member)
+            if not is_usual:
+                self._note(member)
+            if is_named(member.exposure):
+                self.named.append(member)
         return None
+
+    @property
+    def uses(self) -> Mapping[BackendKey, Uses]:
+        """How all Services use the backends, if not as usual. Of no use when rows were kept, or a Service refused."""
+        return self._count.unusual()
 
     @property
     def used(self) -> Mapping[TableName, int]:
@@ -136,12 +146,11 @@ class Draft:
         if exposure.has_direct:
             # Other nodes choose by their own hints and policies: what they send here needs a row.
             self._leaving += [candidate.key for candidate in here(candidates, self._placement.is_here)]
-        self.added.append(member)
 
     def _naming_rows(self, allocation: Allocation) -> Tables:
         """Return the rows that name service ports, and backends of theirs."""
         kept = carried_over(self._kept, allocation)
-        own = naming_rows(self.added, allocation.services, allocation.backends, self._placement)
+        own = naming_rows(self.named, allocation.services, allocation.backends, self._placement)
         return Tables(
             self._family,
             members={**kept.members, **own.members},

@@ -41,8 +41,8 @@ class LedgerRows:
         self._used = dict(basis.used)
         self._addresses = AddressTally(frontends, placement.addresses)
         self.stock = Stock(compiled.allocation, limits, frontends.values())
-        self._namings = Namings(compiled.tables, compiled.allocation.services, basis.members)
-        self._tally = Tally(basis.members, placement.is_here, self.stock.backends)
+        self._namings = Namings(compiled.tables, compiled.allocation.services, basis.named)
+        self._tally = Tally(basis.uses, self.stock.backends)
 
     def change(
         self, touched: Sequence[Touched], draft: DeltaDraft, members_of: Callable[[ObjectKey], Sequence[Member]]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from ebpflb.core.model import ObjectKey
-from ebpflb.core.service_rows import NOT_NAMED, Member, Naming, is_named, names_backends
+from ebpflb.core.service_rows import NOT_NAMED, Member, Naming, names_backends
 from ebpflb.core.tables import BackendKey, TableName, Tables
 
 NAMING_TABLES = (TableName.MEMBERS, TableName.LOCAL_BACKENDS, TableName.SOURCE_RANGES)
@@ -21,15 +21,14 @@ class Namings:
     """Of all Services that have any such rows: few, unless affinity, UDP or DSR is the rule."""
 
     def __init__(self, tables: Tables, services: Mapping[str, int], members: Iterable[Member]) -> None:
-        """Take down the rows of ``tables``, all of which are of ``members``; ``services``: their ids."""
+        """Take down the rows of ``tables``, all of which are of ``members``, who may have some; ``services``: their ids."""
         self._rows: dict[ObjectKey, Naming] = {}
         self._listing: dict[BackendKey, set[ObjectKey]] = {}
         owners: dict[int, ObjectKey] = {}
         for member in members:
-            if is_named(member.exposure):
-                service = member.exposure.service.key
-                owners[services[member.exposure.name]] = service
-                self.list(service, (), [member])
+            service = member.exposure.service.key
+            owners[services[member.exposure.name]] = service
+            self.list(service, (), [member])
         for place, table in enumerate(NAMING_TABLES):
             for key, row in tables.rows(table).items():
                 rows = self._rows.setdefault(owners[key.service_id], Naming({}, {}, {}))

@@ -2,7 +2,8 @@
 
 Knows Members of Services and which backends had a row before; knows nothing of ids, of frontends or of limits.
 
-    Members of a Service --uses_of--> {backend: Uses} --Tally.change--> Uses of all --state_of--> BackendState
+    Members of a Service --uses_of--> {backend: Uses} --Tally.set--> Uses of all --state_of--> BackendState
+    one Member after the other --Count.add--> Uses of the backends that are used otherwise than usual --> Tally
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -97,24 +98,41 @@ def state_of(uses: Uses, *, had_row: bool) -> BackendState:
     return BackendState.NONE
 
 
+class Count:
+    """Counts the uses of backends while one service port after the other takes ids for them.
+
+    Whether a backend is in use by then tells the usual ones: nothing is stored of these.
+    """
+
+    def __init__(self, active: Mapping[BackendKey, object], is_here: Callable[[bytes], bool]) -> None:
+        """``active``: the backends that some range names, now and whenever asked."""
+        self._active = active
+        self._is_here = is_here
+        self._counted: dict[BackendKey, Uses] = {}
+
+    def add(self, member: Member) -> bool:
+        """Count a service port whose backends have not been taken yet; return whether it is the first to use them, and
+        uses all of them as usual.
+        """
+        keys, active, counted = usual_of(member), self._active, self._counted
+        if keys is not None and active.keys().isdisjoint(keys) and counted.keys().isdisjoint(keys):
+            return True
+        for key, each in uses_of([member], self._is_here).items():
+            counted[key] = plus(counted.get(key, USUAL if key in active else UNUSED), each)
+        return False
+
+    def unusual(self) -> dict[BackendKey, Uses]:
+        """Return the uses that are not the usual one."""
+        return {key: each for key, each in self._counted.items() if each != USUAL}
+
+
 class Tally:
     """The uses of every backend by all Services. The usual ones are not stored: of those only the row tells."""
 
-    def __init__(
-        self, members: Iterable[Member], is_here: Callable[[bytes], bool], backends: Mapping[BackendKey, object]
-    ) -> None:
-        """Count; ``backends``: those that have rows, now and whenever asked."""
+    def __init__(self, unusual: Mapping[BackendKey, Uses], backends: Mapping[BackendKey, object]) -> None:
+        """``backends``: those that have rows, now and whenever asked."""
         self._backends = backends
-        usual: set[BackendKey] = set()
-        counted: dict[BackendKey, Uses] = {}
-        for member in members:
-            keys = usual_of(member)
-            if keys is not None and usual.isdisjoint(keys) and counted.keys().isdisjoint(keys):
-                usual.update(keys)
-                continue
-            for key, each in uses_of([member], is_here).items():
-                counted[key] = plus(counted.get(key, USUAL if key in usual else UNUSED), each)
-        self._uses = {key: each for key, each in counted.items() if each != USUAL}
+        self._uses = dict(unusual)
 
     def of(self, key: BackendKey) -> Uses:
         """Return a backend's uses. To be asked before its row comes or goes."""
