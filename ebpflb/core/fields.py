@@ -37,10 +37,13 @@ _UNFIT = {
     "ff00::/8": "a multicast",
 }
 _SPECIAL: dict[int, list[tuple[str, int, int]]] = {family.address_bytes: [] for family in Family}
+_FIRST_BYTES: dict[int, set[int]] = {family.address_bytes: set() for family in Family}
+"""Of the special addresses: most others are told from them by a look at one byte."""
 for _text, _kind in _UNFIT.items():
     _network = ip_network(_text)
     _host_bits = _network.max_prefixlen - _network.prefixlen
     _SPECIAL[_network.max_prefixlen // 8].append((_kind, _host_bits, int(_network.network_address) >> _host_bits))
+    _FIRST_BYTES[_network.max_prefixlen // 8].update(range(_network[0].packed[0], _network[-1].packed[0] + 1))
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -102,12 +105,13 @@ def word(path: str, value: str | None, choices: Mapping[str, WordT]) -> WordT:
 
 def address(path: str, value: str | None) -> bytes:
     """Return an address in its canonical form; an IPv4-mapped IPv6 address is the IPv4 address."""
+    text = value or ""
     try:
-        packed = parse_address(value or "")
+        packed = parse_address(text)
     except ValueError:
         packed = b""
-    if not packed or "%" in (value or ""):
-        problem = f"{shown(value or '')} is not an IP address"
+    if not packed or "%" in text:
+        problem = f"{shown(text)} is not an IP address"
         raise FieldError(path, problem, "give an IPv4 or IPv6 address without zone or prefix length")
     return packed.removeprefix(_MAPPED)
 
@@ -129,6 +133,8 @@ def routable_addresses(path: str, values: Iterable[str] | None) -> tuple[bytes, 
 
 def _special(packed: bytes) -> str:
     """Name what makes an address unfit for a Service (``0.0.0.0`` is also the key of NodePorts); "" if nothing does."""
+    if packed[0] not in _FIRST_BYTES[len(packed)]:
+        return ""
     number = int.from_bytes(packed)
     for kind, host_bits, network in _SPECIAL[len(packed)]:
         if number >> host_bits == network:

@@ -16,6 +16,8 @@ from ebpflb.core.abi import Algorithm, Family, Protocol
 ObjectKey = tuple[str, str]
 """(namespace, name)."""
 
+_OCTETS = {str(number): number for number in range(256)}
+
 
 def format_address(address: bytes) -> str:
     """Return the usual text of a 4- or 16-byte address (RFC 5952 for IPv6)."""
@@ -34,7 +36,14 @@ def parse_address(text: str) -> bytes:
     IPv4 leading zeros are read as decimal, as Kubernetes' "sloppy" parser does (``010.0.0.1`` is ``10.0.0.1``).
     Raises ``ValueError`` for anything else.
     """
-    text = text.strip()
+    try:  # of a cluster's 100,000 nearly all: four numbers, written as usual
+        first, second, third, fourth = text.split(".")
+        return bytes((_OCTETS[first], _OCTETS[second], _OCTETS[third], _OCTETS[fourth]))
+    except (KeyError, ValueError):
+        return _parse_unusual(text.strip())
+
+
+def _parse_unusual(text: str) -> bytes:
     if ":" not in text:
         text = ".".join(str(int(part)) if part.isascii() and part.isdigit() else part for part in text.split("."))
         return IPv4Address(text).packed

@@ -5,6 +5,8 @@ Knows no Service, and not which endpoints are chosen (``topology.py``).
 RawSlice --> EndpointSlice | Invisible, or FieldError
 """
 
+from collections.abc import Sequence
+
 from ebpflb.core import fields
 from ebpflb.core.abi import Family
 from ebpflb.core.decode import FieldError
@@ -45,7 +47,7 @@ def read_slice(raw: RawSlice) -> EndpointSlice | Invisible:
         fields.object_name(f"metadata.labels[{SERVICE_NAME_LABEL}]", service_name),
         family,
         ports=tuple(_endpoint_port(f"ports[{at}]", port) for at, port in enumerate(raw.ports or ()) if port.port),
-        endpoints=tuple(_endpoint(f"endpoints[{at}]", each) for at, each in enumerate(raw.endpoints or ())),
+        endpoints=_endpoints(raw.endpoints or ()),
         triggered_at=(metadata.annotations or {}).get(TRIGGER_ANNOTATION, ""),
     )
 
@@ -58,14 +60,24 @@ def _endpoint_port(path: str, raw: RawEndpointPort) -> EndpointPort:
     )
 
 
-def _endpoint(path: str, raw: RawEndpoint) -> Endpoint:
+def _endpoints(listed: Sequence[RawEndpoint]) -> tuple[Endpoint, ...]:
+    """Return the endpoints. Where one stands is put into words for an error alone: a cluster has 100,000 of them."""
+    endpoints: list[Endpoint] = []
+    try:
+        endpoints.extend(map(_endpoint, listed))  # which holds those before the bad one, if there is one
+    except FieldError as error:
+        raise FieldError(f"endpoints[{len(endpoints)}].{error.path}", error.problem, error.remedy) from None
+    return tuple(endpoints)
+
+
+def _endpoint(raw: RawEndpoint) -> Endpoint:
     """Return the endpoint, also one whose address is not of the slice's family.
 
     Nothing is sent there, ``report.py`` finds it for the operator, and its neighbours are served all the same.
     """
     if not raw.addresses:
-        raise FieldError(f"{path}.addresses", "is missing or empty", "give the endpoint an address")
-    address = fields.routable_address(f"{path}.addresses[0]", raw.addresses[0])
+        raise FieldError("addresses", "is missing or empty", "give the endpoint an address")
+    address = fields.routable_address("addresses[0]", raw.addresses[0])
     given, hints = raw.conditions, raw.hints
     return Endpoint(
         address,

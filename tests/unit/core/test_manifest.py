@@ -401,6 +401,7 @@ class TestSlice:
             ({"endpoints": [{"addresses": []}]}, "endpoints[0].addresses"),
             ({"endpoints": [{"addresses": ["x"]}]}, "endpoints[0].addresses[0]"),
             ({"endpoints": [{"addresses": ["127.0.0.1"]}]}, "endpoints[0].addresses[0]"),
+            ({"endpoints": [{"addresses": ["1.1.1.1"]}, {"addresses": ["::1"]}, {}]}, "endpoints[1].addresses[0]"),
             (
                 {"endpoints": [{"addresses": ["1.1.1.1"], "conditions": {"ready": "yes"}}]},
                 "endpoints[0].conditions.ready",

@@ -1,6 +1,12 @@
+from ipaddress import IPv4Address, ip_network
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ebpflb.core.abi import Family
+from ebpflb.core.decode import FieldError
+from ebpflb.core.fields import routable_address
 from ebpflb.core.model import Node, family_of, format_address, format_endpoint, parse_address
 from tests.unit.core.factories import endpoint_slice, service
 
@@ -23,6 +29,33 @@ def test_addresses_are_read_as_kubernetes_reads_them(text: str, packed: bytes, c
 def test_anything_else_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match=r".+|^$"):
         parse_address(text)
+
+
+@given(st.ip_addresses())
+def test_whatever_is_written_is_read(address: IPv4Address) -> None:
+    assert parse_address(str(address)) == address.packed
+
+
+SPECIAL = ("0.0.0.0/32", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32", "::/127", "fe80::/10")
+
+
+@pytest.mark.parametrize("prefix", [*SPECIAL, "ff00::/8"])
+def test_what_machines_cannot_send_to_is_told_to_the_last_address(prefix: str) -> None:
+    network = ip_network(prefix)
+    for address in (network[0], network[-1]):
+        with pytest.raises(FieldError, match="address"):
+            routable_address("here", str(address))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0.0.0.1", "126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "223.255.255.255"),
+        *("255.255.255.254", "::2", "fe7f:ffff::1", "fec0::", "feff::", "100::1"),
+    ],
+)
+def test_their_neighbours_are_like_any_other(text: str) -> None:
+    assert format_address(routable_address("here", text)) == text
 
 
 def test_endpoints_are_written_the_usual_way() -> None:
