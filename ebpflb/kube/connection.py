@@ -1,14 +1,11 @@
-"""Raw requests to the API server: the ``kubernetes`` package reads the kubeconfig, urllib3 moves the bytes.
+"""Raw requests to the API server: urllib3 moves the bytes, with the credentials that the vault holds.
 
-Decides whether a kubeconfig is usable, and how a request is authenticated and ended. Knows no kind of object: the
-package's model classes are not used, because building them costs more than everything else at 100,000 endpoints.
+Decides how a request is authenticated and ended. Knows no kind of object: the ``kubernetes`` package's model classes
+are not used, because building them costs more than everything else at 100,000 endpoints.
 
     kubeconfig | service account --> Connection.get, send --> response that says "done", or RequestError
 """
 
-import binascii
-import logging
-import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,25 +14,19 @@ from typing import Any
 
 import msgspec
 import urllib3
-import yaml
-from kubernetes.client import Configuration
-from kubernetes.client.rest import RESTClientObject
-from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 
 from ebpflb.errors import UsageError
+from ebpflb.kube.credential_form import Credentials, Endpoint
 from ebpflb.kube.faults import RequestError, failed_connection, failed_request
 from ebpflb.kube.throttle import UNLIMITED, Throttle
+from ebpflb.kube.transport import file_stamps, open_pool
+from ebpflb.kube.vault import shared_vault
 
 CONNECT_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 10.0
 
 _DONE = (200, 201)
 """HTTP's OK and Created."""
-
-_UNUSABLE = (ConfigException, OSError, KeyError, TypeError, ValueError, AttributeError, binascii.Error, yaml.YAMLError)
-"""What the package raises for kubeconfigs that are YAML but not right, or that change while they are read."""
-
-_LOG = logging.getLogger(__name__)
 
 
 class _Status(msgspec.Struct):
@@ -53,27 +44,28 @@ class Connection:
         server: str = "",
         throttle: Throttle | None = None,
     ) -> None:
-        """``server`` stands in for the one that the kubeconfig names; without a kubeconfig, nothing else is needed."""
-        self._kubeconfig, self._context, self._server = kubeconfig, context, server
+        """Wait for the credentials. Raises ``UsageError`` if they cannot be used.
+
+        ``server`` stands in for the one that the kubeconfig names; without a kubeconfig, nothing else is needed.
+        """
         self._throttle = throttle or Throttle(UNLIMITED, 1)
         self._lock = threading.Lock()
         self._responses: set[urllib3.BaseHTTPResponse] = set()
         self._aborted = threading.Event()
-        self._configuration = _load(kubeconfig, context, server)
-        self._pool = _open_pool(self._configuration)
+        self._vault = shared_vault(kubeconfig, context, server)
+        self._endpoint = self._vault.current().endpoint
+        self._stamps = file_stamps(self._endpoint)
+        self._pool = open_pool(self._endpoint)
 
     @property
     def server(self) -> str:
         """The API server's URL."""
-        return str(self._configuration.host)
+        return self._endpoint.server
 
     def reload(self) -> None:
-        """Read the kubeconfig again: tokens and certificates are renewed in place. Raises ``UsageError``."""
-        configuration = _load(self._kubeconfig, self._context, self._server)
-        pool = _open_pool(configuration)
-        with self._lock:
-            stale, self._pool, self._configuration = self._pool, pool, configuration
-        stale.clear()
+        """Have the credentials read again. Raises ``UsageError`` when they cannot be used."""
+        self._vault.reload()
+        self._pool_for(self._vault.current().endpoint)
 
     @contextmanager
     def get(self, path: str, query: Mapping[str, str], read_timeout_s: float) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -112,13 +104,13 @@ class Connection:
     def _request(
         self, method: str, path: str, read_timeout_s: float, headers: Mapping[str, str], content: Mapping[str, Any]
     ) -> urllib3.BaseHTTPResponse:
-        with self._lock:
-            pool, configuration = self._pool, self._configuration
+        credentials, pool = self._ready()
+        authorization = {"Authorization": credentials.authorization} if credentials.authorization else {}
         response = pool.request(
             method,
-            f"{configuration.host.rstrip('/')}{path}",
+            f"{credentials.endpoint.server.rstrip('/')}{path}",
             **content,
-            headers={"Accept": "application/json", "User-Agent": "ebpflb", **headers, **_credentials(configuration)},
+            headers={"Accept": "application/json", "User-Agent": "ebpflb", **headers, **authorization},
             preload_content=False,
             redirect=False,
             retries=False,
@@ -131,6 +123,29 @@ class Connection:
             _shut(response)
         return response
 
+    def _ready(self) -> tuple[Credentials, urllib3.PoolManager]:
+        """Return what a request needs. Raises ``RequestError`` when there are no credentials that can be used."""
+        try:
+            credentials = self._vault.current()
+            pool = self._pool_for(credentials.endpoint)
+        except UsageError as error:
+            raise RequestError(f"no credentials: {error.message}", remedy=error.remedy) from error
+        if credentials.problem:
+            remedy = "check the exec plugin that the kubeconfig names; it is run again at the next attempt"
+            raise RequestError(f"no credentials: {credentials.problem}", remedy=remedy, stale_credentials=True)
+        return credentials, pool
+
+    def _pool_for(self, endpoint: Endpoint) -> urllib3.PoolManager:
+        """Return the pool, a new one if the endpoint or a file that it names has changed. Raises ``UsageError``."""
+        stamps = file_stamps(endpoint)
+        with self._lock:
+            if (endpoint, stamps) == (self._endpoint, self._stamps):
+                return self._pool
+            pool = open_pool(endpoint)
+            stale, self._pool, self._endpoint, self._stamps = self._pool, pool, endpoint, stamps
+        stale.clear()
+        return pool
+
     def _check(self, path: str, response: urllib3.BaseHTTPResponse) -> None:
         if response.status in _DONE:
             return
@@ -142,6 +157,7 @@ class Connection:
 
     def abort(self) -> None:
         """End every open response at once, from another thread: its reader sees the end of the stream."""
+        self._vault.abort()
         with self._lock:
             self._aborted.set()
             for response in self._responses:
@@ -156,88 +172,3 @@ def _shut(response: urllib3.BaseHTTPResponse) -> None:
     """Stop reading. A response that has already ended has no socket to shut."""
     with suppress(ValueError, RuntimeError, OSError):
         response.shutdown()
-
-
-def _credentials(configuration: Any) -> dict[str, str]:
-    """Return the header of the bearer token; this also lets the package renew tokens and run exec plugins."""
-    try:
-        settings = configuration.auth_settings()
-    except (ConfigException, OSError) as error:
-        remedy = "check the token file or the exec plugin that the kubeconfig names"
-        raise RequestError(f"no credentials: {error}", remedy=remedy) from error
-    return {entry["key"]: entry["value"] for entry in settings.values() if entry["value"]}
-
-
-def _open_pool(configuration: Any) -> urllib3.PoolManager:
-    if not configuration.verify_ssl:
-        _LOG.warning("tls_unverified server=%r remedy='set certificate-authority'", configuration.host)
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    try:
-        _try_tls_files(configuration)
-        pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
-    except (OSError, ValueError) as error:
-        remedy = "check the certificate authority, client certificate and key that the kubeconfig names"
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"the TLS files for {configuration.host} cannot be used: {reason}", remedy=remedy) from error
-    return pool
-
-
-def _try_tls_files(configuration: Any) -> None:
-    """Load the PEM files once: urllib3 opens them at the first connection only, too late to refuse to start."""
-    trial = ssl.create_default_context()
-    if configuration.ssl_ca_cert:
-        trial.load_verify_locations(configuration.ssl_ca_cert)
-    if configuration.cert_file:
-        trial.load_cert_chain(configuration.cert_file, configuration.key_file)
-
-
-def _load(kubeconfig: Path | None, context: str | None, server: str) -> Any:
-    """Return the client configuration. Raises ``UsageError`` with what to do."""
-    configuration = Configuration()
-    if kubeconfig is None:
-        _load_pods(configuration, server)
-    else:
-        _load_file(configuration, kubeconfig, context)
-    configuration.host = server or configuration.host
-    if urllib3.util.parse_url(configuration.host).scheme not in {"http", "https"}:
-        where = "--master" if server else f"kubeconfig {kubeconfig}"
-        problem = f"{where}: server {configuration.host!r} is no URL"
-        raise UsageError(problem, remedy="write the cluster's server as https://HOST:PORT")
-    return configuration
-
-
-def _load_pods(configuration: Any, server: str) -> None:
-    """Take the service account of the pod; who names a server may be in no pod, and have no credentials."""
-    try:
-        load_incluster_config(client_configuration=configuration)
-    except (ConfigException, OSError) as error:
-        if not server:
-            remedy = "give --kubeconfig FILE, or --manifests DIR to run without an API server"
-            raise UsageError(f"no kubeconfig, and not in a pod of a cluster: {error}", remedy=remedy) from error
-
-
-def _load_file(configuration: Any, kubeconfig: Path, context: str | None) -> None:
-    contexts = _contexts(kubeconfig)
-    try:
-        load_kube_config(str(kubeconfig), context, configuration, persist_config=False)
-    except _UNUSABLE as error:
-        reason = " ".join(str(error).split())
-        remedy = f"choose one of its contexts ({', '.join(contexts) or 'it has none'}) and check what that one names"
-        raise UsageError(f"kubeconfig {kubeconfig} cannot be used: {reason}", remedy=remedy) from error
-
-
-def _contexts(kubeconfig: Path) -> list[str]:
-    """Return the names of a kubeconfig's contexts. Raises ``UsageError`` if it is no YAML mapping."""
-    remedy = "give the path of a readable kubeconfig with --kubeconfig"
-    try:
-        document = yaml.safe_load(kubeconfig.read_bytes())
-    except OSError as error:
-        raise UsageError(f"kubeconfig {kubeconfig} cannot be read: {error.strerror}", remedy=remedy) from error
-    except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"kubeconfig {kubeconfig} is not YAML: {reason}", remedy=remedy) from error
-    if not isinstance(document, dict) or not isinstance(document.get("contexts") or [], list):
-        raise UsageError(f"kubeconfig {kubeconfig} is not a kubeconfig", remedy=remedy)
-    return [
-        str(entry["name"]) for entry in document.get("contexts") or [] if isinstance(entry, dict) and "name" in entry
-    ]

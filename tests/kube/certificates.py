@@ -22,8 +22,9 @@ class Certificates:
     key: Path
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """Write a fresh authority and server certificate into ``folder``."""
+def make_certificates(folder: Path, *, password: bytes = b"") -> Certificates:
+    """Write a fresh authority and server certificate into ``folder``; with a password, the key asks for it."""
+    secrecy = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = (
         _builder("test authority", "test authority", authority_key.public_key())
@@ -40,9 +41,7 @@ def make_certificates(folder: Path) -> Certificates:
     files.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     files.certificate.write_bytes(server.public_bytes(serialization.Encoding.PEM))
     files.key.write_bytes(
-        server_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        server_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, secrecy)
     )
     return files
 

@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.kube.cluster import Cluster
+from tests.kube.in_process import read_in_process
 from tests.kube.objects import make_node
 from tests.kube.server import ApiServer
 
 _NUMBERS = itertools.count(1)
 REAL_KUBECONFIG = os.environ.get("EBPFLB_TEST_KUBECONFIG", "")
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_in_process(monkeypatch)
 
 
 @pytest.fixture

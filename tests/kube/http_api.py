@@ -3,11 +3,13 @@
 request --> Handler --> Controls (faults on order, the store) --> answer
 """
 
+import itertools
 import json
 import socket
 import ssl
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,6 +27,8 @@ GROUPS = {
     "events": "events.k8s.io/v1",
 }
 
+FIRST_ALLOCATED = IPv4Address("10.100.0.1")
+
 
 class HttpServer(ThreadingHTTPServer):
     daemon_threads = False
@@ -32,6 +36,7 @@ class HttpServer(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], api: Controls, certificates: Certificates) -> None:
         super().__init__(address, _Handler)
+        self.allocated = itertools.count()
         self.api = api
         self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.tls.load_cert_chain(certificates.certificate, certificates.key)
@@ -98,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts[-1] != collection:
             self._answer_one(api.store.get(collection, _key(parts)))
         else:
-            self._list(collection, query)
+            self._list(collection, query, _namespace(parts))
 
     def _write(self, collection: str, obj: Object) -> None:
         if collection == "services" and obj["spec"].get("type") != "ExternalName":
@@ -114,6 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.api.store.get(collection, (metadata.get("namespace", ""), metadata["name"])):
             self._fail(409, "already exists")
             return
+        if collection == "services" and obj["spec"].get("type") != "ExternalName":
+            obj["spec"].setdefault("clusterIP", str(FIRST_ALLOCATED + next(self.server.allocated)))
         self.server.api.put(collection, obj)
         self.answer(201, obj)
 
@@ -128,13 +135,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _remove(self, collection: str, parts: list[str]) -> None:
         found = self.server.api.store.delete(collection, _key(parts))
+        if collection == "namespaces":
+            self.server.api.store.delete_namespaced(parts[-1])
         self._fail(200 if found else 404, "deleted" if found else "not found")
 
-    def _list(self, collection: str, query: dict[str, str]) -> None:
+    def _list(self, collection: str, query: dict[str, str], namespace: str) -> None:
         api = self.server.api
         selector = Selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
         with api.store.changed:
-            version, objects = api.store.version, api.store.select(collection, selector)
+            version, objects = api.store.version, api.store.select(collection, selector, namespace)
             if "continue" in query and api.expire_continuations:
                 api.expire_continuations -= 1
                 self._fail(410, "The provided continue parameter is too old")
@@ -164,7 +173,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _key(parts: list[str]) -> tuple[str, str]:
     """Return (namespace, name) of the object that a path names."""
-    return (parts[parts.index("namespaces") + 1] if "namespaces" in parts[:-2] else "", parts[-1])
+    return (_namespace(parts[:-1]), parts[-1])
+
+
+def _namespace(parts: list[str]) -> str:
+    return parts[parts.index("namespaces") + 1] if "namespaces" in parts[:-1] else ""
 
 
 def status_object(code: int, message: str) -> Object:

@@ -4,6 +4,7 @@ with ApiServer(folder) as server: server.put(...) --> HTTP --> the client under 
 """
 
 import json
+import ssl
 import threading
 from pathlib import Path
 from typing import Self
@@ -32,6 +33,11 @@ class ApiServer(Controls):
         self.drop_connections()
         self._http.server_close()
         self._thread.join()
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """What it asks of those who connect."""
+        return self._http.tls
 
     @property
     def url(self) -> str:

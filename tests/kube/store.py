@@ -97,6 +97,22 @@ class Store:
             self._record(collection, before, None)
             return True
 
+    def every(self, collection: str) -> list[Object]:
+        """Return all objects of a collection."""
+        return self.select(collection, Selector())
+
+    def delete_namespaced(self, namespace: str) -> None:
+        """Delete everything in a namespace."""
+        with self.changed:
+            keys = [
+                (collection, key)
+                for collection, objects in self._objects.items()
+                for key in objects
+                if key[0] == namespace
+            ]
+            for collection, key in keys:
+                self.delete(collection, key)
+
     def _record(self, collection: str, before: Object | None, after: Object | None) -> None:
         self._history.append(Change(self.version, collection, before, after))
         self.changed.notify_all()
@@ -108,10 +124,11 @@ class Store:
             self._history.clear()
             self.changed.notify_all()
 
-    def select(self, collection: str, selector: Selector) -> list[Object]:
+    def select(self, collection: str, selector: Selector, namespace: str = "") -> list[Object]:
         with self.changed:
             objects = self._objects[collection]
-            return [objects[key] for key in sorted(objects) if selector.matches(objects[key])]
+            keys = [key for key in sorted(objects) if namespace in {"", key[0]}]
+            return [objects[key] for key in keys if selector.matches(objects[key])]
 
     def events(self, collection: str, selector: Selector, since: int) -> list[tuple[int, str, Object]]:
         """Return (version, type, object): a label that appears looks like a deletion, as in the real one."""

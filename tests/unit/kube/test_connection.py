@@ -9,6 +9,12 @@ import pytest
 from ebpflb.errors import UsageError
 from ebpflb.kube.connection import Connection
 from ebpflb.kube.watch import KubeSource
+from tests.kube.in_process import read_in_process
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_in_process(monkeypatch)
 
 
 def kubeconfig(path: Path, **changes: Any) -> Path:
