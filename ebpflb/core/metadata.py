@@ -6,6 +6,7 @@ Knows no kind of object.
 """
 
 from dataclasses import dataclass
+from sys import intern
 
 from ebpflb.core import fields
 from ebpflb.core.model import ObjectKey
@@ -39,6 +40,6 @@ class Invisible:
 
 
 def object_key(metadata: Metadata) -> ObjectKey:
-    """Return (namespace, name), with the namespace that ``kubectl apply`` would take."""
+    """Return (namespace, name), with the namespace that ``kubectl apply`` would take. Each is kept once for all."""
     namespace = fields.label("metadata.namespace", metadata.namespace or DEFAULT_NAMESPACE)
-    return namespace, fields.object_name("metadata.name", metadata.name)
+    return intern(namespace), intern(fields.object_name("metadata.name", metadata.name))

@@ -21,7 +21,7 @@ class Namings:
     """Of all Services that have any such rows: few, unless affinity, UDP or DSR is the rule."""
 
     def __init__(self, tables: Tables, services: Mapping[str, int], members: Iterable[Member]) -> None:
-        """Take down the rows of ``tables``, all of which are of ``members``, who may have some; ``services``: their ids."""
+        """Take down the rows of ``tables``; all of them are of ``members``. ``services``: their ids."""
         self._rows: dict[ObjectKey, Naming] = {}
         self._listing: dict[BackendKey, set[ObjectKey]] = {}
         owners: dict[int, ObjectKey] = {}

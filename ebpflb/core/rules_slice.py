@@ -1,11 +1,15 @@
 """Decides which endpoints an EndpointSlice contributes.
 
-Knows no Service, and not which endpoints are chosen (``topology.py``).
+Knows no Service, and not which endpoints are chosen (``topology.py``). What very many slices and endpoints say alike
+(names of nodes, zones and namespaces, ports) is kept once.
 
-RawSlice --> EndpointSlice | Invisible, or FieldError
+    RawSlice --> EndpointSlice | Invisible, or FieldError
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from functools import lru_cache
+from sys import intern
+from typing import TypeVar
 
 from ebpflb.core import fields
 from ebpflb.core.abi import Family
@@ -20,6 +24,8 @@ from ebpflb.core.metadata import (
 )
 from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice
 from ebpflb.core.schema import RawEndpoint, RawEndpointPort, RawHint, RawSlice
+
+_Hashable = TypeVar("_Hashable", bound=Hashable)
 
 _ADDRESS_TYPES: dict[str, Family | None] = {**fields.FAMILIES, "FQDN": None}
 
@@ -44,9 +50,11 @@ def read_slice(raw: RawSlice) -> EndpointSlice | Invisible:
     return EndpointSlice(
         namespace,
         name,
-        fields.object_name(f"metadata.labels[{SERVICE_NAME_LABEL}]", service_name),
+        intern(fields.object_name(f"metadata.labels[{SERVICE_NAME_LABEL}]", service_name)),
         family,
-        ports=tuple(_endpoint_port(f"ports[{at}]", port) for at, port in enumerate(raw.ports or ()) if port.port),
+        ports=_shared(
+            tuple(_endpoint_port(f"ports[{at}]", port) for at, port in enumerate(raw.ports or ()) if port.port)
+        ),
         endpoints=_endpoints(raw.endpoints or ()),
         triggered_at=(metadata.annotations or {}).get(TRIGGER_ANNOTATION, ""),
     )
@@ -84,11 +92,17 @@ def _endpoint(raw: RawEndpoint) -> Endpoint:
         ready=given is None or given.ready is not False,
         serving=given is None or given.serving is not False,
         terminating=given is not None and given.terminating is True,
-        node_name=raw.node_name or "",
+        node_name=intern(raw.node_name or ""),
         for_nodes=_hinted(hints.for_nodes) if hints else (),
         for_zones=_hinted(hints.for_zones) if hints else (),
     )
 
 
 def _hinted(hints: list[RawHint] | None) -> tuple[str, ...]:
-    return tuple(hint.name for hint in hints or () if hint.name)
+    return _shared(tuple(hint.name for hint in hints or () if hint.name))
+
+
+@lru_cache(maxsize=4096)
+def _shared(what: tuple[_Hashable, ...]) -> tuple[_Hashable, ...]:
+    """Return one and the same tuple for all that are equal."""
+    return what
