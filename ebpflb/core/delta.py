@@ -18,7 +18,7 @@ from ebpflb.core.tables import Frontend, Range, Slots, TableName, Tables
 class Delta:
     """What is not the same in two sets of rows."""
 
-    changed: Mapping[TableName, dict[Any, Any]]
+    changed: Mapping[TableName, Mapping[Any, Any]]
     """New and different rows; a table may be left out."""
     gone: Mapping[TableName, Collection[Any]]
     """Keys; a table may be left out."""

@@ -69,7 +69,9 @@ def plan_of(delta: Delta, backends: Mapping[int, Backend]) -> Plan:
 def _steps(delta: Delta, backends: Mapping[int, Backend]) -> Iterator[Step]:
     changed, gone = dict(delta.changed), delta.gone
     rows = changed.get(TableName.BACKENDS, {})
-    closing = {number: row for number, row in rows.items() if _is_closing(row, backends.get(number))}
+    closing = (
+        {number: row for number, row in rows.items() if _is_closing(row, backends.get(number))} if backends else {}
+    )
     if closing:
         changed[TableName.BACKENDS] = {number: row for number, row in rows.items() if number not in closing}
 
@@ -83,7 +85,9 @@ def _steps(delta: Delta, backends: Mapping[int, Backend]) -> Iterator[Step]:
         yield Delete(table, tuple(gone.get(table, ())))
 
 
-def _changed(desired: Mapping[Any, Any], actual: Mapping[Any, Any]) -> dict[Any, Any]:
+def _changed(desired: Mapping[Any, Any], actual: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    if not actual:
+        return desired  # a first time: all of it, which is not held twice
     return {key: row for key, row in desired.items() if actual.get(key) != row}
 
 

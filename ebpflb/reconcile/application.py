@@ -51,7 +51,9 @@ class Application:
     def __init__(self, store: MapStore, actual: Tables) -> None:
         self._store = store
         self._actual = actual
-        self._changed: dict[TableName, dict[Any, Any]] = {}
+        self._changed: dict[TableName, Mapping[Any, Any]] = {}
+        self._own: dict[TableName, dict[Any, Any]] = {}
+        """Those of them that are dicts of our own. Of a table that was empty, the rows put first are not copied."""
         self._slots: dict[Range, Slots] = dict(actual.slots)
         self._failures: list[RowFailure] = []
         self._failed_keys: dict[TableName, set[Any]] = {table: set() for table in TableName}
@@ -75,9 +77,11 @@ class Application:
         """Insert or replace rows, except those that must wait for what failed."""
         rows = self._writable(step)
         failed = self._record(self._store.put(step.table, rows))
-        self._rows_to_change(step.table).update(
-            rows if not failed else {key: value for key, value in rows.items() if key not in failed}
-        )
+        written = rows if not failed else {key: value for key, value in rows.items() if key not in failed}
+        if step.table in self._changed or self._actual.rows(step.table):
+            self._rows_to_change(step.table).update(written)
+        else:
+            self._changed[step.table] = written
 
     def delete(self, step: Delete) -> None:
         """Remove rows, except those that a frontend which should have gone or changed still needs."""
@@ -124,9 +128,9 @@ class Application:
         return self._actual.rows(table) if changed is None else changed
 
     def _rows_to_change(self, table: TableName) -> dict[Any, Any]:
-        if table not in self._changed:
-            self._changed[table] = dict(self._actual.rows(table))
-        return self._changed[table]
+        if table not in self._own:
+            self._changed[table] = self._own[table] = dict(self._rows(table))
+        return self._own[table]
 
     def _record(self, failures: Iterable[RowFailure]) -> set[Any]:
         """Keep the failures; return their keys."""
@@ -152,6 +156,8 @@ class Application:
                 return self._whole(step.rows)
             case TableName.BACKENDS:
                 needed = self._needed_backends()
+                if not needed:
+                    return step.rows
                 return {key: row for key, row in step.rows.items() if key not in needed or not self._closes(key, row)}
             case TableName.LOCAL_BACKENDS:
                 failed = self._failed_keys[TableName.BACKENDS]

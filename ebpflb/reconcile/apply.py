@@ -38,7 +38,8 @@ class _InPlace(Application):
 
     def __init__(self, store: MapStore, actual: Tables, unnamed: Collection[Range]) -> None:
         super().__init__(store, Tables(actual.family))
-        self._changed = {table: cast("dict[Any, Any]", actual.rows(table)) for table in TableName}
+        self._own = {table: cast("dict[Any, Any]", actual.rows(table)) for table in TableName}
+        self._changed = dict(self._own)
         self._slots = cast("dict[Range, Slots]", actual.slots)
         self._unnamed = unnamed
 

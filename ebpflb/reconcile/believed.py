@@ -106,8 +106,8 @@ class Believed:
     def _touched(self, plan: Plan) -> tuple[Mapping[int, Backend], Collection[MemberKey]]:
         """Return the backends and members that a plan may take away, as they are before it."""
         backends, members = self.tables.backends, self.tables.members
-        touched = _keys_in(plan, TableName.BACKENDS) & backends.keys()
-        return {number: backends[number] for number in touched}, _keys_in(plan, TableName.MEMBERS) & members.keys()
+        touched = _keys_in(plan, TableName.BACKENDS, backends)
+        return {number: backends[number] for number in touched}, _keys_in(plan, TableName.MEMBERS, members)
 
     def _note_vanished(self, backends: Mapping[int, Backend], members: Collection[MemberKey]) -> None:
         """Take down which of these, that were there, are not there any more."""
@@ -132,12 +132,11 @@ def _differing(repair: Plan, read: Tables) -> int:
     return count
 
 
-def _keys_in(plan: Plan, table: TableName) -> set[Any]:
-    """Return the keys of a table's rows that a plan touches."""
+def _keys_in(plan: Plan, table: TableName, present: Collection[Any]) -> set[Any]:
+    """Return the keys of those rows of a table that are present and that a plan touches."""
     touched: set[Any] = set()
-    for step in plan.steps:
-        if isinstance(step, Put) and step.table is table:
-            touched.update(step.rows)
-        elif isinstance(step, Delete) and step.table is table:
-            touched.update(step.keys)
+    for step in plan.steps if present else ():
+        if isinstance(step, Put | Delete) and step.table is table:
+            keys = step.rows if isinstance(step, Put) else step.keys
+            touched.update(key for key in keys if key in present)
     return touched
