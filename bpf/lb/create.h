@@ -85,32 +85,35 @@ static __always_inline int lb_flow_take_over(struct lb_tuple *key, const struct 
 
 /*
  * Claims a source port: the client's own if it is free, else another, or one of an unconfirmed flow. Updates
- * request->to_sport.
+ * request->to_sport. The loop's one way out is at its end: clang would else lay it out so that its last
+ * instruction runs on into its first, and before 6.7 the verifier knows a loop only by a jump.
  */
 static __always_inline int lb_flow_claim_port(lb_ctx *ctx, const struct lb_packet *packet,
 					      struct lb_flow *request)
 {
 	struct lb_flow reply = lb_flow_partner(&packet->tuple, request);
-	u32 candidate = 0;
-	int error = 0;
+	u32 candidate = 0, attempt = 0;
+	int error;
 
+	asm volatile("" : "+r"(attempt)); /* or the compiler begins the loop in its middle */
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < LB_SNAT_ATTEMPTS; i++) {
-		struct lb_tuple key = lb_flow_partner_key(request, packet->tuple.protocol);
+	do {
+		struct lb_tuple key;
 
+		if (attempt == 1) /* most clients keep their port: nobody else pays for chance */
+			candidate = bpf_get_prandom_u32();
+		if (attempt)
+			request->to_sport = bpf_htons(LB_SNAT_PORT_MIN +
+						      (candidate + attempt * 7919) %
+							      (LB_SNAT_PORT_MAX - LB_SNAT_PORT_MIN + 1));
+		key = lb_flow_partner_key(request, packet->tuple.protocol);
 		if (lb_port_has_socket(ctx, request, &key))
 			error = -LB_EEXIST;
 		else
-			error = i < LB_SNAT_FREE_ATTEMPTS ? lb_flow_insert(&key, &reply)
-							  : lb_flow_take_over(&key, &reply);
-		if (error != -LB_EEXIST)
-			break;
-		if (!i) /* most clients keep their port: nobody else pays for chance */
-			candidate = bpf_get_prandom_u32();
-		request->to_sport =
-			bpf_htons(LB_SNAT_PORT_MIN +
-				  (candidate + i * 7919) % (LB_SNAT_PORT_MAX - LB_SNAT_PORT_MIN + 1));
-	}
+			error = attempt < LB_SNAT_FREE_ATTEMPTS ? lb_flow_insert(&key, &reply)
+								: lb_flow_take_over(&key, &reply);
+		attempt++;
+	} while (error == -LB_EEXIST && attempt < LB_SNAT_ATTEMPTS);
 	return error;
 }
 
