@@ -31,6 +31,8 @@ _Write = Callable[[int, ctypes.c_uint32, bpfabi.BatchOpts], int]
 
 _CHUNK = 65_536
 """Rows a write syscall takes at most: the kernel does not reschedule within one."""
+_READ_CHUNK = 16_384
+"""Rows a read syscall returns at most, unless a bucket of a hash holds more."""
 _PER_CPU_ALIGNMENT = 8
 
 
@@ -114,9 +116,13 @@ class BpfMap:
             return self._read_per_cpu()
         if self.info.type == bpfabi.MapType.LPM_TRIE:
             return self._read_trie()
-        chunks: list[tuple[Rows, Rows]] = []
+        chunks = [*self.chunks()]
+        return joined([keys for keys, _ in chunks]), joined([values for _, values in chunks])
+
+    def chunks(self) -> Iterator[tuple[Rows, Rows]]:
+        """Yield all keys and values, some thousands at a time; at least once. Neither of per-CPU maps nor of tries."""
         token: bytes | None = None
-        room = min(self.info.max_entries, _CHUNK)
+        room = min(self.info.max_entries, _CHUNK, _READ_CHUNK)
         while True:
             result, after, keys, values = self._lookup_batch(token, room)
             if result == -errno.ENOSPC and room <= self.info.max_entries:
@@ -124,9 +130,9 @@ class BpfMap:
                 continue
             if result not in {0, -errno.ENOENT}:
                 raise self._failure("read", -result)
-            chunks.append((keys, values))
+            yield keys, values
             if result:
-                return joined([keys for keys, _ in chunks]), joined([values for _, values in chunks])
+                return
             if after == token:
                 raise MapError(f"read {self.info.name}: the kernel does not advance")
             token = after

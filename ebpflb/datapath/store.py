@@ -1,34 +1,37 @@
 """The pinned maps of one family as a ``MapStore``: rows in, rows out; slots by one copy through mmap.
 
-Decides how rows travel, not which ones: arrays by batch syscalls, slots without any. Rows that do not fit their
-fields fail alone, as rows that the kernel refuses do. Never creates a map.
+Decides how rows travel, not which ones: some thousands at a time, as arrays, by batch syscalls. Rows that do not fit
+their fields fail alone, as rows that the kernel refuses do. Never creates a map.
 
-    rows --codec--> arrays --maps--> kernel                  Slots --mmap--> kernel
+    rows --codec--> arrays --maps--> kernel                  Slots --SlotMemory--> kernel
 """
 
-import mmap
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from ebpflb.core.abi import SLOTS_PER_LINE, BackendState, Family
+from ebpflb.core.abi import BackendState, Family
 from ebpflb.core.tables import Range, Slots, TableName, Tables
 from ebpflb.datapath import libbpf
+from ebpflb.datapath.arrays import joined
 from ebpflb.datapath.codec import pack_keys, pack_values, unpack
 from ebpflb.datapath.layout import SOCK_PAIRS, check_layout
 from ebpflb.datapath.maps import BpfMap, RowError, Rows
 from ebpflb.datapath.marks import Marks
 from ebpflb.datapath.pins import Pins
+from ebpflb.datapath.slots import SlotMemory
 from ebpflb.datapath.sock_pairs import SOCKET_MAPS, SocketMap
 from ebpflb.errors import MapError
 from ebpflb.reconcile.describe import describe_key
 from ebpflb.reconcile.layout import check_key, check_row
 from ebpflb.reconcile.ports import RowFailure
 
-_SLOT_BYTES = 4
+_MOST_ROWS = 8192
+"""So many are packed at a time: what is made for that stays small, and in the cache."""
 _ARRAYS = frozenset({TableName.BACKENDS, TableName.CONFIG})
 """Nothing can be removed from them."""
 
@@ -53,17 +56,15 @@ class PinnedMapStore:
         self._family = family
         with ExitStack() as stack:
             self._maps = {table: stack.enter_context(open_map(pins, family, table.value)) for table in TableName}
-            slots = stack.enter_context(open_map(pins, family, "slots"))
-            self._slot_capacity = slots.info.max_entries * SLOTS_PER_LINE
-            self._memory = stack.enter_context(_mapped(slots, self._slot_capacity * _SLOT_BYTES))
+            self._slots = SlotMemory(stack.enter_context(open_map(pins, family, "slots")))
             marks, changes = (stack.enter_context(open_map(pins, family, name)) for name in ("marks", "changes"))
             self._marks = Marks(marks, changes, family)
             self._resources = stack.pop_all()
-        self._slots: Slots = np.frombuffer(self._memory, np.uint32)
+        self._max_generation: int | None = None
+        """Of the backends ever written, once they have been read."""
 
     def close(self) -> None:
         """Close every map."""
-        self._slots = np.empty(0, np.uint32)  # a mapping that an array still views cannot be closed
         self._resources.close()
 
     def __enter__(self) -> Self:
@@ -87,25 +88,27 @@ class PinnedMapStore:
 
     def slot_capacity(self) -> int:
         """Return the number of u32 slots."""
-        return self._slot_capacity
+        return self._slots.capacity
 
     def max_generation(self) -> int:
         """Return the highest backend generation in the map, deleted backends included."""
-        return int(self._maps[TableName.BACKENDS].read()[1]["generation"].max())
+        if self._max_generation is None:
+            self._read_backends()
+        return self._max_generation or 0
 
     def read(self) -> Tables:
         """Read all rows, and the contents of every range inside the map that a frontend names."""
-        packed = {table: self._maps[table].read() for table in TableName}
-        for table in TableName:  # rows that were written by a version that set no marks
-            self._marks.mark(table, *packed[table])
-        rows = {table.value: unpack(table, *packed[table]) for table in TableName}
+        rows = {table.value: self._read(table) for table in TableName}
         frontends = rows[TableName.FRONTENDS.value].values()
-        spans = {span for frontend in frontends for span in (frontend.cluster, frontend.local) if span.length}
-        slots = {span: self._slice(span).copy() for span in spans if self._holds(span)}
+        spans = {span for frontend in frontends for span in (frontend.cluster, frontend.local)}
+        slots = self._slots.read([span for span in spans if self._slots.holds(span)])
         return Tables(family=self._family, slots=slots, **rows)
 
     def put(self, table: TableName, rows: Mapping[Any, Any]) -> list[RowFailure]:
         """Insert or replace rows; return those that failed."""
+        return [failure for part in _parts(rows) for failure in self._put(table, part)]
+
+    def _put(self, table: TableName, rows: Mapping[Any, Any]) -> list[RowFailure]:
         try:
             return self._update(table, list(rows), list(rows.values()))
         except (ValueError, OverflowError):
@@ -125,18 +128,35 @@ class PinnedMapStore:
     def write_slots(self, ranges: Mapping[Range, Slots]) -> None:
         """Copy backend ids into ranges. Raises ``MapError`` when a range lies outside the map; then none is written."""
         for span, ids in ranges.items():
-            if not self._holds(span) or len(ids) != span.length:
+            if not self._slots.holds(span) or len(ids) != span.length:
                 raise MapError(
-                    f"write slots {span.offset}+{span.length}: {len(ids)} ids, the map holds {self._slot_capacity}"
+                    f"write slots {span.offset}+{span.length}: {len(ids)} ids, the map holds {self._slots.capacity}"
                 )
-        for span, ids in ranges.items():
-            self._slice(span)[:] = ids
+        self._slots.write(ranges)
+
+    def _read(self, table: TableName) -> dict[Any, Any]:
+        keys, values = self._read_backends() if table is TableName.BACKENDS else self._maps[table].read()
+        self._marks.mark(table, keys, values)  # rows that were written by a version that set no marks
+        return unpack(table, keys, values)
+
+    def _read_backends(self) -> tuple[Rows, Rows]:
+        """Return the rows of ``backends`` that are any; the array has all others, too."""
+        highest, keys, values = 0, [], []
+        for some_keys, some_values in self._maps[TableName.BACKENDS].chunks():
+            highest = max(highest, int(some_values["generation"].max(initial=0)))
+            live = some_values["state"] != BackendState.NONE
+            keys.append(some_keys[live])
+            values.append(some_values[live])
+        self._max_generation = highest
+        return joined(keys), joined(values)
 
     def _update(self, table: TableName, keys: Sequence[Any], values: Collection[Any]) -> list[RowFailure]:
         packed = pack_keys(table, self._family, keys), pack_values(table, self._family, values)
         self._marks.mark(table, *packed)
         errors = self._maps[table].update(*packed)
         self._marks.note_change(table)
+        if table is TableName.BACKENDS and self._max_generation is not None:
+            self._max_generation = max(self._max_generation, int(packed[1]["generation"].max(initial=0)))
         return _failures("put", table, keys, errors)
 
     def _remove(self, table: TableName, keys: Sequence[Any]) -> list[RowFailure]:
@@ -169,18 +189,15 @@ class PinnedMapStore:
                 failures[key] = RowFailure(table, key, error)
         return failures
 
-    def _holds(self, span: Range) -> bool:
-        return 0 <= span.offset <= span.offset + span.length <= self._slot_capacity
 
-    def _slice(self, span: Range) -> Slots:
-        return self._slots[span.offset : span.offset + span.length]
-
-
-def _mapped(slots: BpfMap, length: int) -> mmap.mmap:
-    try:
-        return mmap.mmap(slots.fileno(), length)
-    except OSError as error:
-        raise libbpf.failure("map into memory", f"map {slots.info.name}", error.errno or 0) from error
+def _parts(rows: Mapping[Any, Any]) -> Iterator[Mapping[Any, Any]]:
+    """Yield rows in parts that are not too many to be packed at a time."""
+    if len(rows) <= _MOST_ROWS:
+        yield rows
+        return
+    items = iter(rows.items())
+    while part := dict(islice(items, _MOST_ROWS)):
+        yield part
 
 
 def _failures(operation: str, table: TableName, keys: Sequence[Any], errors: Iterable[RowError]) -> list[RowFailure]:

@@ -8,10 +8,11 @@ import pytest
 
 from ebpflb.core.abi import SLOTS_PER_LINE, Family, Protocol
 from ebpflb.core.tables import FrontendKey, Range, TableName
+from ebpflb.datapath import slots
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import PinnedMapStore, open_map
 from ebpflb.errors import LayoutError, MapError
-from tests.contract.map_store import CAPACITIES, SLOT_CAPACITY, MapStoreContract, frontend
+from tests.contract.map_store import CAPACITIES, SLOT_CAPACITY, MapStoreContract, frontend, row
 from tests.prog.fixtures_maps import MapFactory, copy_map, map_factory, session_maps
 
 pytestmark = pytest.mark.root
@@ -51,6 +52,51 @@ def test_programs_see_slots_as_lines_of_sixteen(pins: Pins) -> None:
         store.write_slots({Range(15, 3): np.array([7, 8, 9], np.uint32)})
         assert slots.lookup(0)["backend_id"].tolist() == [0] * 15 + [7]
         assert slots.lookup(1)["backend_id"].tolist() == [8, 9] + [0] * 14
+
+
+def test_slots_far_apart_are_reached_page_by_page(map_factory: MapFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A range may lie in two pages, or be longer than a window."""
+    monkeypatch.setattr(slots, "_WINDOW_SLOTS", 1024)
+    pins = map_factory.new_maps(Family.IPV4, {**SIZES, "slots": 1024})
+    spans = [Range(16, 3), Range(1008, 33), Range(1056, 16), Range(4096, 4001), Range(16_383, 1)]
+    ranges = {span: np.arange(span.offset, span.offset + span.length, dtype=np.uint32) for span in spans}
+    rows = {
+        FrontendKey(bytes(4), port, Protocol.TCP): frontend(port, span) for port, span in enumerate(reversed(spans), 1)
+    }
+    with PinnedMapStore(pins, Family.IPV4) as store, open_map(pins, Family.IPV4, "slots") as opened:
+        store.write_slots(ranges)
+        store.put(TableName.FRONTENDS, rows)
+        held = opened.read()[1]["backend_id"].ravel()
+        tables = store.read()
+    assert {span: ids.tolist() for span, ids in tables.slots.items()} == {
+        span: ids.tolist() for span, ids in ranges.items()
+    }
+    named = np.zeros(16_384, np.bool_)
+    for span in spans:
+        named[span.offset : span.offset + span.length] = True
+    assert held.tolist() == np.where(named, np.arange(16_384), 0).tolist(), "and nothing else was written"
+
+
+def test_many_rows_go_in_parts(pins: Pins, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ebpflb.datapath.store._MOST_ROWS", 2)
+    rows = dict(row(Family.IPV4, TableName.BACKENDS, number) for number in range(1, 6))
+    bad = max(rows) + 1
+    with PinnedMapStore(pins, Family.IPV4) as store:
+        failures = store.put(TableName.BACKENDS, {**rows, bad: rows[max(rows)]._replace(generation=-1)})
+        assert [failure.key for failure in failures] == [bad]
+        assert store.read().backends == rows
+
+
+def test_the_highest_generation_follows_what_is_written(pins: Pins) -> None:
+    key, backend = row(Family.IPV4, TableName.BACKENDS, 1)
+    with PinnedMapStore(pins, Family.IPV4) as store:
+        store.put(TableName.BACKENDS, {key: backend._replace(generation=7)})
+        assert store.max_generation() == 7, "asked for before anything was read"
+        store.put(TableName.BACKENDS, {key: backend._replace(generation=9)})
+        store.put(TableName.BACKENDS, {key: backend._replace(generation=8)})
+        assert store.max_generation() == 9
+        store.read()
+        assert store.max_generation() == 8, "as a restarted agent finds it"
 
 
 def test_one_bad_range_keeps_the_others_from_being_written(pins: Pins) -> None:
