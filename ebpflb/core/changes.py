@@ -90,8 +90,9 @@ class Changes:
     def slices_before(self, service: ObjectKey) -> tuple[EndpointSlice, ...]:
         """Return the slices that named a Service, in the order of their names."""
         kept = [each for each in self.present.slices_of(service) if each.key not in self.slices.after]
-        if self.slices.before:
-            kept += [each for each in self.slices.before.values() if service_key(each) == service]
+        if not self.slices.before:
+            return tuple(kept)
+        kept += [each for each in self.slices.before.values() if service_key(each) == service]
         return tuple(sorted(kept, key=lambda each: each.name))
 
     def excerpts(self, node: Node) -> tuple[Snapshot, Snapshot]:

@@ -94,7 +94,8 @@ def _changed(before: Mapping[ObjectKey, ObjectT], after: Mapping[ObjectKey, Obje
 
 
 def _of_other_family(endpoint_slice: EndpointSlice) -> set[bytes]:
-    return {each.address for each in endpoint_slice.endpoints if family_of(each.address) is not endpoint_slice.family}
+    length = endpoint_slice.family.address_bytes
+    return {each.address for each in endpoint_slice.endpoints if len(each.address) != length}
 
 
 def _slices_of(keys: Collection[ObjectKey], snapshot: Snapshot) -> dict[ObjectKey, list[EndpointSlice]]:

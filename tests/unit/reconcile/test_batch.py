@@ -133,9 +133,12 @@ class TestGarbage:
         gc.set_threshold(700, 10, 10)  # Python's own: another test of this process may have tuned it
         try:
             garbage.tune()
+            starting, loaded = gc.get_threshold(), gc.get_freeze_count()
+            assert loaded > frozen
+            objects = [[number] for number in range(1_000)]
             garbage.settle()
-            assert gc.get_threshold() > (700, 10, 10)
-            assert gc.get_freeze_count() > frozen
+            assert starting > gc.get_threshold() > (700, 10, 10)
+            assert gc.get_freeze_count() > loaded, f"{len(objects)} that stay were left out"
         finally:
             gc.set_threshold(*thresholds)
             gc.unfreeze()
