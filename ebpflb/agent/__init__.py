@@ -4,6 +4,5 @@ config -> lock -> build -> attach -> (source, netlink) -> loop -> maps; sweeper 
 """
 
 from ebpflb.agent.config import AgentConfig
-from ebpflb.agent.run import run_agent
 
-__all__ = ["AgentConfig", "run_agent"]
+__all__ = ["AgentConfig"]

@@ -1,12 +1,12 @@
-"""``ebpflb run``: flags and a file into an ``AgentConfig``, and the agent until a signal stops it.
+"""``ebpflb run``: flags and a file into what counts, and what ends the verb before an agent runs.
 
-Decides which flags go together, and what ends the verb before an agent runs. What the agent does with its
-configuration is the agent's. Traffic goes on when it ends: pins and filters stay.
+Decides which flags go together. The agent itself is imported when it is certain that it runs, and while a child reads
+the credentials for the API server: both take about as long (ADR 30).
 
-    flags, --config --> Loaded --> --write-config-to | --cleanup | AgentConfig --> run_agent, prepare_node
+    flags, --config --> Loaded --> --write-config-to | --cleanup | run_node.py
 """
 
-import logging
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,23 +14,13 @@ import click
 import msgspec
 import yaml
 
-from ebpflb.agent import run_agent
-from ebpflb.agent.prepare import prepare_node
-from ebpflb.agent.restart import RestartError
-from ebpflb.cli.cleanup import command as cleanup_command
-from ebpflb.cli.config_agent import agent_config
 from ebpflb.cli.config_flags import KubeProxyOption, RunCommand, given_flags, kube_proxy_options, switch_option
-from ebpflb.cli.config_load import Loaded, load_config, log_remarks, remarks
+from ebpflb.cli.config_load import Loaded, load_config, remarks
 from ebpflb.cli.config_own_flags import given_own, own_options
-from ebpflb.cli.logs import set_up_logging
 from ebpflb.cli.options import require_root
-from ebpflb.cli.signals import stop_on_signals
-from ebpflb.cli.verbs import is_debugging
 from ebpflb.core.proxy_config_schema import KubeProxyConfiguration
 from ebpflb.errors import UsageError
-from ebpflb.host.heap import use_one_heap
-
-log = logging.getLogger(__name__)
+from ebpflb.kube.vault import read_early
 
 _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -97,23 +87,20 @@ def command(
 
 
 def _run(context: click.Context, loaded: Loaded, master: str, *, is_only_init: bool) -> None:
-    logging_config = loaded.config.logging
     if not is_only_init:
         _check_source(context, loaded.config, master)
     require_root("run")
-    config = agent_config(loaded, master)
-    set_up_logging(debug=is_debugging(), form=logging_config.format, verbosity=logging_config.verbosity)
-    log_remarks(loaded)
-    use_one_heap()
-    with stop_on_signals() as stop:
-        if is_only_init:
-            prepare_node(config, stop)
-            return
-        try:
-            run_agent(config, stop)
-        except RestartError as error:
-            log.error("restart reason=%r remedy=%r", error.message, error.remedy)  # noqa: TRY400 - no traceback
-            context.exit(error.exit_code)
+    with nullcontext() if is_only_init else _credentials(loaded.config, master):
+        from ebpflb.cli.run_node import run_node  # noqa: PLC0415 - see above
+
+        if exit_code := run_node(loaded, master, is_only_init=is_only_init):
+            context.exit(exit_code)
+
+
+def _credentials(config: KubeProxyConfiguration, master: str) -> AbstractContextManager[None]:
+    """Begin to read what the agent will ask for."""
+    kubeconfig = config.client_connection.kubeconfig
+    return nullcontext() if config.ebpflb.manifests else read_early(Path(kubeconfig) if kubeconfig else None, master)
 
 
 def _check_kubeconfig(context: click.Context, path: Path, manifests: Path | None) -> None:
@@ -145,6 +132,8 @@ def _write(loaded: Loaded, path: Path) -> None:
 
 
 def _clean_up(context: click.Context, loaded: Loaded) -> None:
+    from ebpflb.cli.cleanup import command as cleanup_command  # noqa: PLC0415 - an agent needs none of it
+
     own = loaded.config.ebpflb
     context.invoke(
         cleanup_command, instance=own.instance, every=False, bpffs=Path(own.bpffs), state_dir=Path(own.state_dir)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.root
 INSTANCE = f"usage-{os.getpid()}"
 AS_NOBODY = """
 import os
-import ebpflb.cli.cleanup, ebpflb.cli.run  # while the files can still be read
+import ebpflb.cli.cleanup, ebpflb.cli.run_node, ebpflb.cli.run  # while the files can still be read
 from ebpflb.cli import main
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ebpflb.agent import AgentConfig
 from ebpflb.agent.restart import RestartError
-from ebpflb.cli import config_agent, main, run
+from ebpflb.cli import config_agent, main, run, run_node
 from ebpflb.cli.config_load import load_config, log_remarks
 from ebpflb.core.options import DetectLocal, Options
 from ebpflb.datapath.build import MapSizes
@@ -68,10 +68,10 @@ class World:
 @pytest.fixture(name="world")
 def _world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> World:
     world = World(tmp_path)
-    monkeypatch.setattr(run, "run_agent", world.run_agent)
-    monkeypatch.setattr(run, "prepare_node", world.prepare)
+    monkeypatch.setattr(run_node, "run_agent", world.run_agent)
+    monkeypatch.setattr(run_node, "prepare_node", world.prepare)
     monkeypatch.setattr(run, "_TOKEN", tmp_path / "no-token")
-    monkeypatch.setattr(run, "set_up_logging", lambda **values: world.logging.update(values))
+    monkeypatch.setattr(run_node, "set_up_logging", lambda **values: world.logging.update(values))
     monkeypatch.setattr(config_agent, "cgroup2_mounts", lambda _: [Path("/cgroup-root")])
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from ebpflb.agent import AgentConfig
 from ebpflb.agent.config import Acceleration
-from ebpflb.cli import config_agent, main, run
+from ebpflb.cli import config_agent, main, run, run_node
 from ebpflb.core.abi import Family
 from ebpflb.core.options import Forwarding, Options
 from ebpflb.core.proxy_config_own import EbpflbSection
@@ -38,9 +38,9 @@ class Agent:
 @pytest.fixture(name="agent")
 def _agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Agent:
     agent = Agent()
-    monkeypatch.setattr(run, "run_agent", agent)
+    monkeypatch.setattr(run_node, "run_agent", agent)
     monkeypatch.setattr(run, "_TOKEN", tmp_path / "no-token")
-    monkeypatch.setattr(run, "set_up_logging", lambda **_: None)
+    monkeypatch.setattr(run_node, "set_up_logging", lambda **_: None)
     monkeypatch.setattr(config_agent, "cgroup2_mounts", lambda _: [Path("/cgroup-root")])
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
