@@ -13,11 +13,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
+from ebpflb.bench.closing import Closing
 from ebpflb.datapath import libbpf
 from ebpflb.datapath.arrays import Rows
 from ebpflb.datapath.build import remove_build
@@ -72,7 +72,7 @@ class Run:
     """The last packet as the program left it."""
 
 
-class Cycles:
+class Cycles(Closing):
     """The programs that supply packets, and those for comparison. A context manager."""
 
     def __init__(self, bpffs: Path) -> None:
@@ -90,16 +90,6 @@ class Cycles:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Unload everything."""
-        self.close()
 
     def close(self) -> None:
         """Unload everything."""

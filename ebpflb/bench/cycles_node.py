@@ -11,11 +11,11 @@ import struct
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
+from ebpflb.bench.closing import Closing
 from ebpflb.bench.cycles_frames import ACK, SYN, SYN_ACK, Endpoints, endpoints_of, packed, segment
 from ebpflb.bench.cycles_services import (
     CLIENTS,
@@ -45,7 +45,7 @@ from ebpflb.errors import MapError
 _FLOW_MAPS: Final = ("flows", "pending")
 
 
-class Node:
+class Node(Closing):
     """One family's XDP programs and maps, filled. A context manager; to be used in a namespace with ``NETNS_LINES``."""
 
     def __init__(self, bpffs: Path, family: Family, services: int, *, hz: int) -> None:
@@ -63,16 +63,6 @@ class Node:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Unload everything."""
-        self.close()
 
     def close(self) -> None:
         """Unload everything."""

@@ -10,11 +10,11 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import numpy as np
 
+from ebpflb.bench.closing import Closing
 from ebpflb.bench.measure import RefusedError
 from ebpflb.core.abi import Family
 from ebpflb.core.tables import TableName, Tables
@@ -48,7 +48,7 @@ class MapMemory(NamedTuple):
     max_entries: int
 
 
-class MapFolder:
+class MapFolder(Closing):
     """The pinned maps of a family, empty. A context manager; needs root."""
 
     def __init__(self, family: Family, sizes: MapSizes | None = None) -> None:
@@ -63,16 +63,6 @@ class MapFolder:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove the pins."""
-        self.close()
 
     def close(self) -> None:
         """Remove the pins."""
