@@ -68,9 +68,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     for kind in (
         Kind(DIRECT, lambda _lab, _folder: nullcontext(Direct())),
         Kind(IPTABLES_LEGACY, lambda lab, _: nullcontext(Iptables(lab.node(1), "legacy")), is_netfilter=True),
-        Kind(IPTABLES_NFT, lambda lab, _: nullcontext(Iptables(lab.node(1), "nft")), True, quick_most=100),
-        Kind(NFTABLES, lambda lab, _: nullcontext(Nftables(lab.node(1))), True, quick_most=100),
-        Kind(IPVS, lambda lab, _: nullcontext(Ipvs(lab.node(1))), True, quick_most=100),
+        Kind(IPTABLES_NFT, lambda lab, _: nullcontext(Iptables(lab.node(1), "nft")), True, quick_most=1_000),
+        Kind(NFTABLES, lambda lab, _: nullcontext(Nftables(lab.node(1))), True, quick_most=1_000),
+        Kind(IPVS, lambda lab, _: nullcontext(Ipvs(lab.node(1))), True, quick_most=1_000),
         Kind(SOCKET, Socket, quick_most=100_000, whole_most=100_000),
     )
 }

@@ -21,6 +21,7 @@ from ebpflb.bench.generator.tools import Tools, compile_tools
 from ebpflb.bench.modes import Kind, Mode
 from ebpflb.bench.modes_ours import Socket
 from ebpflb.bench.rig_checks import check_arrivals
+from ebpflb.bench.rig_reset import forget
 from ebpflb.bench.rig_services import make_services
 from ebpflb.bench.rulesets import PeerService
 from ebpflb.bench.topology import Lab, Place, Pod
@@ -102,8 +103,7 @@ class Stand:
 
     def reset(self) -> None:
         """Forget connections and neighbours, then warm up: caches, neighbours, the servers' queues."""
-        for place in (*self._lab.nodes, *self._lab.pods):
-            place.run_module("ebpflb.bench.rig_reset", [])
+        forget(place.netns for place in (*self._lab.nodes, *self._lab.pods))
         command = "request" if self._port == FIRST_PORT + TALK else "connect"
         if self._protocol is Protocol.UDP:
             command = "udp"

@@ -1,17 +1,21 @@
-"""Forgets connections and neighbours of the network namespace that it is started in, so that modes start alike.
+"""Forgets connections and neighbours of network namespaces, so that modes start alike.
 
-    python -m ebpflb.bench.rig_reset -> conntrack entries and neighbours gone
+    names of namespaces --forget--> conntrack entries and neighbours gone
 
-Conntrack by one netlink message: the tool for it is rarely installed. A kernel or namespace without it has none.
+Conntrack by one netlink message: the tool for it is rarely installed. A kernel or namespace without it has none. A
+thread that ends goes from namespace to namespace: to start a process in each takes longer than what it does there.
 """
 
 import errno
 import os
 import socket
 import struct
-import subprocess
-import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
+
+from ebpflb.bench.namespaces import namespace_path, run_ip
+from ebpflb.host import syscalls
 
 _NETLINK_NETFILTER: Final = 12
 _DELETE: Final = 1 << 8 | 2
@@ -22,8 +26,24 @@ _FAMILY: Final = struct.pack("=BBH", socket.AF_UNSPEC, 0, 0)
 _UNKNOWN: Final = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT, errno.EPROTONOSUPPORT}
 
 
-def flush_conntrack() -> None:
-    """Forget all connections. Raises ``OSError`` where the kernel has some and keeps them."""
+def forget(namespaces: Iterable[str]) -> None:
+    """Forget both in each namespace. Raises ``OSError`` or ``EbpflbError`` where the kernel has some and keeps them."""
+    for namespace in namespaces:
+        with ThreadPoolExecutor(max_workers=1) as thread:  # only a thread that ends may leave its namespace for good
+            thread.submit(_flush_conntrack_of, namespace).result()
+        run_ip(["neigh flush all"], namespace)
+
+
+def _flush_conntrack_of(namespace: str) -> None:
+    descriptor = os.open(namespace_path(namespace), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(descriptor, syscalls.CLONE_NEWNET)
+    finally:
+        os.close(descriptor)
+    _flush_conntrack()
+
+
+def _flush_conntrack() -> None:
     try:
         netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
     except OSError as error:
@@ -35,16 +55,3 @@ def flush_conntrack() -> None:
         code = -int(struct.unpack_from("=i", netlink.recv(4096), _HEADER.size)[0])
     if code and code not in _UNKNOWN:
         raise OSError(code, f"conntrack: {os.strerror(code)}")
-
-
-def main() -> None:
-    """Forget both."""
-    try:
-        flush_conntrack()
-        subprocess.run(["ip", "neigh", "flush", "all"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"rig_reset: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -25,7 +25,7 @@ from ebpflb.bench.rounds import Contender, Rounds, half_spread, interleaved
 BARE: Final = "bare"
 FEW, MANY, MOST = 10, 10_000, 100_000
 _SIZES: Final = (1, FEW, 100, 1_000, MANY, MOST)
-_QUICK_SIZES: Final = (FEW, MANY, MOST)
+_QUICK_SIZES: Final = (FEW, 1_000, MANY, MOST)
 _CONNECTS: Final = 1_000
 """A round of one mode."""
 _COLD: Final = 2_000
@@ -43,7 +43,8 @@ def measure(effort: Effort, progress: Progress) -> Measured:
         stands = rig.stands(kinds)
         for size in sizes:
             rounds[size] = _at_size(stands, size, effort, progress)
-            pairs[size] = _pair(stands[SOCKET], effort)
+            if size in (FEW, MANY, MOST):
+                pairs[size] = _pair(stands[SOCKET], effort)
             if size == MANY:
                 stands[SOCKET].dial(_COLD)
                 cold = _pair(stands[SOCKET], effort)
