@@ -8,7 +8,8 @@ Decides on which command line an agent is measured, and what is read off the pro
 import re
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ebpflb.bench.agents import BPFFS, ip_family
@@ -30,6 +31,10 @@ class AgentInstance:
     source: tuple[str, ...]
     """``--kubeconfig FILE`` or ``--manifests FOLDER``."""
     state: Path
+    node_name: str = ""
+    """Of its Node object; empty: the lab's name for the node."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What its process has beside what it inherits."""
 
     @property
     def pins(self) -> Pins:
@@ -39,7 +44,10 @@ class AgentInstance:
     def start(self) -> "AgentRun":
         """Start the process."""
         began_ns = time.monotonic_ns()
-        return AgentRun(self.node.popen_module("ebpflb", self._arguments()), began_ns)
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        told = ["env", *variables] if variables else []
+        command = [*told, sys.executable, "-m", "ebpflb", *self._arguments()]
+        return AgentRun(self.node.popen(command), began_ns)
 
     def prepare(self) -> None:
         """Build and pin the programs and their empty maps, and no more."""
@@ -52,7 +60,7 @@ class AgentInstance:
 
     def _arguments(self) -> list[str]:
         node = self.node
-        what = ["run", *self.source, "--node-name", node.name, "--ip-family", ip_family(node)]
+        what = ["run", *self.source, "--node-name", self.node_name or node.name, "--ip-family", ip_family(node)]
         devices = ["--uplink-devices", ",".join(node.uplinks), "--pod-devices", "pod*", "--cgroup", str(node.cgroup)]
         return [*what, *devices, "--bpffs", str(BPFFS), "--instance", self.name, "--state-dir", str(self.state)]
 

@@ -7,10 +7,13 @@ Knows no measure and no way to print one; ``bench/registry.py`` names them all, 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ebpflb.bench.figures import Result
 from ebpflb.errors import EbpflbError
+
+FEWEST_SERVICES: Final = 50
+"""In a cluster: with fewer there is no growth to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,9 @@ class Effort:
     is_quick: bool = False
     """All of P1 to P15 within three minutes on two cores; else as long as good medians take."""
     kubeconfig: str = ""
-    """Of a real API server for the control plane; empty: one in this process."""
+    """Of a real API server for the control plane; empty: one of the bench's."""
+    services: int = 0
+    """To be made in that cluster; 0: as many as the figures want, fewer in a quick run."""
 
     def rounds(self, whole: int, quick: int) -> int:
         """Return how many rounds to run."""

@@ -100,8 +100,9 @@ def run(
             started = time.monotonic()
             try:
                 part = _measured(subject, load(subject)(effort, listener.says), started, ids)
-            except KeyboardInterrupt:
-                return Outcome(effort, (*parts, *_interrupted(subjects[len(parts) :], ids)), is_interrupted=True)
+            except KeyboardInterrupt as error:
+                rest = _interrupted(subjects[len(parts) :], _noted("interrupted before it was done", error), ids)
+                return Outcome(effort, (*parts, *rest), is_interrupted=True)
             except Exception as error:
                 if os.environ.get(DEBUG_VARIABLE, "") not in {"", "0"}:
                     raise
@@ -145,12 +146,17 @@ def _failed(subject: Subject, failure: str, seconds: float, wanted: frozenset[st
     return Part(subject, seconds, results, failure=failure)
 
 
-def _interrupted(subjects: Sequence[Subject], wanted: frozenset[str]) -> list[Part]:
-    return [_failed(subject, "interrupted before it was done", 0.0, wanted) for subject in subjects]
+def _interrupted(subjects: Sequence[Subject], failure: str, wanted: frozenset[str]) -> list[Part]:
+    return [_failed(subject, failure, 0.0, wanted) for subject in subjects]
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, EbpflbError):
-        return str(error)
-    words = f"{type(error).__name__}: {error}"
+        return _noted(str(error), error)
+    words = _noted(f"{type(error).__name__}: {error}", error)
     return words if isinstance(error, _EXPECTED) else f"{words}; this is a bug; {DEBUG_VARIABLE}=1 shows the traceback"
+
+
+def _noted(words: str, error: BaseException) -> str:
+    """Return the words, with what was noted on the error's way: what could not be removed after it."""
+    return "; ".join([words, *getattr(error, "__notes__", [])])

@@ -7,6 +7,7 @@ Decides what may be asked, what is refused before anything runs, and the exit co
 """
 
 import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,11 @@ from ebpflb.bench import suite
 from ebpflb.bench.document import Document, document, to_json
 from ebpflb.bench.figures import FIGURES, Figure, select
 from ebpflb.bench.machine import this_machine
-from ebpflb.bench.measure import Effort
+from ebpflb.bench.measure import FEWEST_SERVICES, Effort
 from ebpflb.bench.registry import load, subjects_for
 from ebpflb.bench.suite import Outcome
 from ebpflb.bench.wording import HEADERS, Verdict, cells, summary, target_text, value_text, verdict
-from ebpflb.cli.bench_screen import shown
+from ebpflb.cli.bench_screen import saving, shown
 from ebpflb.cli.options import require_root
 from ebpflb.cli.show import table_lines
 from ebpflb.errors import EbpflbError, PrerequisiteError, UsageError
@@ -46,11 +47,16 @@ def _check_only(context: click.Context, parameter: click.Parameter, value: str |
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="All figures in some four minutes, by fewer and smaller rounds.")
+@click.option("--quick", is_flag=True, help="All figures in three minutes, by fewer and smaller rounds.")
 @click.option(
     "--only", metavar="P3,P6", callback=_check_only, help="Only these figures, with the curves that come along."
 )
-@click.option("--json", "file", metavar="FILE", help="Write everything there, too, as JSON ('-': stdout).")
+@click.option(
+    "--json",
+    "file",
+    metavar="FILE",
+    help="Write everything there, too, as JSON ('-': stdout), whenever a measure has ended.",
+)
 @click.option(
     "--report",
     "folder",
@@ -62,8 +68,15 @@ def _check_only(context: click.Context, parameter: click.Parameter, value: str |
     "--kubeconfig",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Measure the control plane from this API server: objects are made in it, and removed.  [default: one in this "
-    "process]",
+    help="Measure the control plane from this API server. Services are made in a namespace of the run's own, "
+    "ebpflb-bench-..., which is deleted; every kube-proxy of the cluster programs them, too.  [default: an API server "
+    "of the bench's]",
+)
+@click.option(
+    "--services",
+    type=click.IntRange(min=FEWEST_SERVICES),
+    metavar="N",
+    help="So many of 10 endpoints, with --kubeconfig.  [default: 10,000; 1,000 with --quick]",
 )
 @click.pass_context
 def command(
@@ -74,6 +87,7 @@ def command(
     file: str | None,
     folder: Path | None,
     kubeconfig: Path | None,
+    services: int | None,
 ) -> None:
     """Measure this machine against iptables, nftables and bare connections.
 
@@ -85,13 +99,17 @@ def command(
     machine; 1 anything else failed; 2 usage; 130 interrupted, with what was found until then.
     """
     _check_targets_of_output(file, folder)
+    if services and not kubeconfig:
+        raise UsageError("--services is of a cluster", remedy="name it with --kubeconfig, or leave --services out")
     require_root("bench")
     machine = this_machine()
-    effort = Effort(is_quick=quick, kubeconfig=str(kubeconfig or ""))
+    effort = Effort(is_quick=quick, kubeconfig=str(kubeconfig or ""), services=services or 0)
     subjects = subjects_for(only)
+    command_line = _command_line(quick=quick, only=only)
     with shown(subjects, effort) as listener:
-        outcome = suite.run(subjects, only or FIGURES, effort, listener, load)
-    told = document(machine, outcome, _command_line(quick=quick, only=only))
+        kept = saving(listener, effort, lambda outcome: _save(document(machine, outcome, command_line), file))
+        outcome = suite.run(subjects, only or FIGURES, effort, kept, load)
+    told = document(machine, outcome, command_line)
     _print(told, to_stderr=file == _STDOUT)
     _write(told, file, folder)
     context.exit(_exit_code(outcome))
@@ -156,6 +174,13 @@ def _remarks(told: Document) -> list[str]:
         "peers": [f"{name}: {fact}" for name, fact in told.peers.items()],
     }
     return [line for title, said in sections.items() if said for line in (f"{title}:", *(f"  {each}" for each in said))]
+
+
+def _save(told: Document, file: str | None) -> None:
+    """Write what there is so far; whether it can be written is told at the end."""
+    if file not in {None, _STDOUT}:
+        with suppress(OSError):
+            Path(str(file)).write_text(to_json(told), encoding="utf-8")
 
 
 def _write(told: Document, file: str | None, folder: Path | None) -> None:

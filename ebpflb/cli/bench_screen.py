@@ -6,7 +6,7 @@ The terminal is written to only when a measure says something, which it does bet
 by itself would take its turns on a processor that is being measured.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ebpflb.bench.measure import Effort
 from ebpflb.bench.registry import Subject
-from ebpflb.bench.suite import Listener, Part
+from ebpflb.bench.suite import Listener, Outcome, Part
 from ebpflb.bench.wording import value_text, verdict
 
 _MINUTE: Final = 60
@@ -37,6 +37,14 @@ def shown(subjects: Sequence[Subject], effort: Effort) -> Iterator[Listener]:
         yield _Live(progress, task, subjects, effort)
 
 
+def saving(listener: Listener, effort: Effort, keep: Callable[[Outcome], None]) -> Listener:
+    """Return the listener with ``keep`` called whenever a subject has ended.
+
+    It is given the run up to there, which is not at its end and says so: it counts as interrupted.
+    """
+    return _Saving(listener, effort, keep)
+
+
 def about(seconds: float) -> str:
     """Return a time of which nobody should think that it is exact: ``40 s``, ``3 min``."""
     return f"{max(seconds, 1):.0f} s" if seconds < 2 * _MINUTE else f"{seconds / _MINUTE:.0f} min"
@@ -48,6 +56,27 @@ def ending(part: Part) -> str:
         return f"{part.subject.title}: {part.failure}"
     figures = ", ".join(f"{result.id} {value_text(result)} {verdict(result)}" for result in part.results)
     return f"{part.subject.title}: {figures or f'{len(part.series)} plots'} ({about(part.seconds)})"
+
+
+class _Saving:
+    """Shows what another listener shows, and has what there is kept whenever a subject has ended."""
+
+    def __init__(self, shown: Listener, effort: Effort, keep: Callable[[Outcome], None]) -> None:
+        self._shown = shown
+        self._effort = effort
+        self._keep = keep
+        self._parts: tuple[Part, ...] = ()
+
+    def begins(self, subject: Subject) -> None:
+        self._shown.begins(subject)
+
+    def says(self, words: str) -> None:
+        self._shown.says(words)
+
+    def ends(self, part: Part) -> None:
+        self._shown.ends(part)
+        self._parts = (*self._parts, part)
+        self._keep(Outcome(self._effort, self._parts, is_interrupted=True))
 
 
 class _Lines:

@@ -29,20 +29,35 @@ class OurTimes:
     peak_bytes: int
 
 
-def conclude(full: list[OurTimes], growth: list[OurTimes], least: OurTimes, peer: PeerTimes) -> list[Result]:
-    """Return the results of runs at the full size, of the two of P10b, and of ``nft -f`` at its largest size.
+@dataclass(frozen=True, slots=True)
+class OurRuns:
+    """Every run of the agent."""
 
-    ``least`` is a run over the smallest cluster: what any start takes.
-    """
-    factor, least_services = FULL.services / peer.scale.services, least.scale.services
+    curve: tuple[OurTimes, ...]
+    """One a size; the first is of the smallest cluster: what any start takes."""
+    growth: tuple[OurTimes, OurTimes]
+    """The two of P10b."""
+    full: tuple[OurTimes, ...]
+    """At the full size; the first has had all changes."""
+    note: str = ""
+    """Of what is not as it should be, for every figure."""
+
+
+def conclude(ours: OurRuns, peer: PeerTimes) -> list[Result]:
+    """Return the results of ours, and of ``nft -f`` at its largest size."""
+    full, least = ours.full, ours.curve[0]
+    services, factor = full[0].scale.services, full[0].scale.services / peer.scale.services
     whole_s, peer_s, change_s = median(run.whole_s for run in full), peer.whole_s * factor, median(peer.changes_s)
-    changes, short = full[0].changes_s, _shortfall(peer, factor)
+    changes, short = full[0].changes_s, _noted(ours.note, _shortfall(peer, factor))
     p99_s = quantiles(changes, n=100, method="inclusive")[98]
-    small, large = growth
+    small, large = ours.growth
     linear = _seconds_a_service(large, least) / _seconds_a_service(small, least)
-    sizes = f"{small.scale.services:,} and {large.scale.services:,} Services x 5, without what {least_services} take"
+    sizes = (
+        f"{small.scale.services:,} and {large.scale.services:,} Services x {large.scale.endpoints}, "
+        f"without what {least.scale.services:,} take"
+    )
     change_detail = {"ours_p50_s": median(changes), "ours_p99_s": p99_s, "nft_s": change_s, "changes": len(changes)}
-    whole_detail = {"ours_s": whole_s, "nft_s": peer.whole_s, "nft_services": peer.scale.services}
+    whole_detail = {"ours_s": whole_s, "nft_s": peer.whole_s, "services": services, "nft_services": peer.scale.services}
     return [
         judge(
             "P10",
@@ -50,9 +65,11 @@ def conclude(full: list[OurTimes], growth: list[OurTimes], least: OurTimes, peer
             peer=peer_s,
             spread=half_spread([run.whole_s / peer_s for run in full]),
             detail=whole_detail,
-            note=f"from the agent's start, its programs built; {short}".rstrip("; "),
+            note=_noted("from the agent's start, its programs built", short),
         ),
-        judge("P10b", linear, detail={"small_s": small.whole_s, "large_s": large.whole_s}, note=sizes),
+        judge(
+            "P10b", linear, detail={"small_s": small.whole_s, "large_s": large.whole_s}, note=_noted(ours.note, sizes)
+        ),
         judge(
             "P11",
             median(changes) / change_s,
@@ -62,8 +79,12 @@ def conclude(full: list[OurTimes], growth: list[OurTimes], least: OurTimes, peer
             note=short,
         ),
         judge("P11b", p99_s / change_s, peer=change_s, detail=change_detail, note=short),
-        judge("P12", max(run.peak_bytes for run in full) / MB, detail={"rounds": len(full)}),
+        judge("P12", max(run.peak_bytes for run in full) / MB, detail={"rounds": len(full)}, note=ours.note),
     ]
+
+
+def _noted(*words: str) -> str:
+    return "; ".join(filter(None, words))
 
 
 def _shortfall(peer: PeerTimes, factor: float) -> str:
@@ -80,7 +101,7 @@ def _seconds_a_service(run: OurTimes, least: OurTimes) -> float:
     return (run.whole_s - least.whole_s) / (run.scale.services - least.scale.services)
 
 
-def draw(ours: list[OurTimes], peers: dict[str, list[PeerTimes]]) -> tuple[Series, Series]:
+def draw(ours: Sequence[OurTimes], peers: dict[str, list[PeerTimes]]) -> tuple[Series, Series]:
     """Return the curves of both times against the number of Services."""
     runs: dict[str, Sequence[OurTimes | PeerTimes]] = {OURS: ours, **peers}
     x, y = "Services of 10 endpoints", "seconds"

@@ -147,6 +147,14 @@ def test_an_interrupted_run_keeps_what_it_has() -> None:
     assert outcome.failures == {"requests": "interrupted before it was done"}
 
 
+def test_what_was_noted_on_an_errors_way_is_told() -> None:
+    stopped, refused = KeyboardInterrupt(), RefusedError("odd")
+    for error in (stopped, refused):
+        error.add_note("a namespace is left")
+    assert play({"requests": stopped}).failures == {"requests": "interrupted before it was done; a namespace is left"}
+    assert play({"requests": refused}).failures == {"requests": "odd; a namespace is left"}
+
+
 def test_sigterm_unwinds_what_a_measure_has_set_up() -> None:
     undone: list[str] = []
 

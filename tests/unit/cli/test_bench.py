@@ -131,7 +131,12 @@ def test_the_effort_reaches_the_measures(monkeypatch: pytest.MonkeyPatch, tmp_pa
     kubeconfig.touch()
     invoke(monkeypatch, reach, "--only", "P2", efforts=efforts)
     invoke(monkeypatch, reach, "--only", "P2", "--quick", "--kubeconfig", str(kubeconfig), efforts=efforts)
-    assert efforts == [Effort(), Effort(is_quick=True, kubeconfig=str(kubeconfig))]
+    invoke(monkeypatch, reach, "--only", "P2", "--kubeconfig", str(kubeconfig), "--services", "60", efforts=efforts)
+    assert efforts == [
+        Effort(),
+        Effort(is_quick=True, kubeconfig=str(kubeconfig)),
+        Effort(kubeconfig=str(kubeconfig), services=60),
+    ]
 
 
 def test_an_interrupted_run_prints_and_writes_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -162,6 +167,8 @@ def never(subject: Subject) -> Measured:
         (["--json", "{folder}"], "--json {folder}: Is a directory; name a file"),
         (["--report", "{folder}/file"], "--report {folder}/file: File exists; name a folder"),
         (["--report", "{folder}/file/in"], "--report {folder}/file/in: Not a directory; name a folder"),
+        (["--services", "60"], "--services is of a cluster; name it with --kubeconfig"),
+        (["--services", "49"], "Invalid value for '--services': 49 is not in the range x>=50"),
         (["--kubeconfig", "{folder}/none"], "Invalid value for '--kubeconfig': File '{folder}/none' does not exist"),
     ],
 )
@@ -175,16 +182,22 @@ def test_wrong_usage_is_told_before_anything_runs(
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
-def test_a_file_that_is_there_keeps_its_text_until_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_has_been_measured_is_kept_while_the_rest_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "run.json"
     file.write_text("old", encoding="utf-8")
 
     def answer(subject: Subject) -> Measured:
-        assert file.read_text(encoding="utf-8") == "old"
+        text = file.read_text(encoding="utf-8")
+        if subject.module == "udp_connect":
+            assert text == "old"
+        else:
+            told = json.loads(text)
+            assert ([each["id"] for each in told["results"]], told["run"]["interrupted"]) == (["P2"], True)
         return reach(subject)
 
-    assert invoke(monkeypatch, answer, "--only", "P2", "--json", str(file)).exit_code == 0
-    assert file.read_text(encoding="utf-8") != "old"
+    assert invoke(monkeypatch, answer, "--only", "P2,P14", "--json", str(file)).exit_code == 0
+    told = json.loads(file.read_text(encoding="utf-8"))
+    assert ([each["id"] for each in told["results"]], told["run"]["interrupted"]) == (["P2", "P14", "P14b"], False)
 
 
 def test_a_file_that_cannot_be_written_in_the_end_is_no_bug(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
