@@ -19,7 +19,12 @@ struct lb_work {
 	bool is_missed; /* of LB_UNKNOWN: the flow tables have nothing, they need not be asked again */
 };
 
+#ifdef LB_XDP
 BPF_PERCPU_ARRAY(work, struct lb_work, 1);
+#else
+/* With the build's programs: what those of one source begin, those of another finish. */
+BPF_TABLE_PINNED("percpu_array", u32, struct lb_work, work, 1, LB_BUILD_PIN_DIR "/work");
+#endif
 
 static __always_inline struct lb_work *lb_work_current(void)
 {

@@ -6,7 +6,7 @@ builds --> cgroup links (once)          device from netlink --> tc filters, XDP 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.datapath.cgroup import attach_cgroup, detach_cgroup
 from ebpflb.datapath.programs import (
+    L3_PROGRAMS,
     OUT,
     OUT_L3,
     POD_IN,
@@ -88,10 +89,10 @@ def _file_error(path: Path, action: str, error: OSError) -> EbpflbError:
     )
 
 
-def complete_builds(builds: Mapping[Family, Build]) -> None:
-    """Build what was left for later, of all families at the same time. Raises ``BuildError``."""
+def complete_builds(builds: Mapping[Family, Build], programs: Collection[Program]) -> None:
+    """Build, of what was left for later, these programs, of all families at the same time. Raises ``BuildError``."""
     with ThreadPoolExecutor() as pool:
-        tasks = {family: pool.submit(build.complete) for family, build in builds.items()}
+        tasks = {family: pool.submit(build.complete, programs) for family, build in builds.items()}
     for family, task in tasks.items():
         if task.result():
             log.info("build_completed family=%s key=%s", family.name, builds[family].key)
@@ -106,7 +107,7 @@ class Hooks:
         self._clsact = ClsactRecord(config.clsact_path)
         self._attached: set[int] = set()
         xdp = {family: build.pins[XDP_IN.stem] for family, build in builds.items()}
-        self.acceleration = Accelerator(config, xdp, lambda: complete_builds(builds))
+        self.acceleration = Accelerator(config, xdp, lambda: complete_builds(builds, (XDP_IN,)))
         self.repairs = 0
         """Devices from which others had taken our filters."""
 
@@ -144,6 +145,8 @@ class Hooks:
 
     def attach_device(self, role: DeviceRole, device: Link) -> None:
         """Attach the packet programs to a device that has taken on a role; on one that has them, mend what is gone."""
+        if device.header is LinkHeader.NONE:
+            complete_builds(self._builds, L3_PROGRAMS)
         changes = attach(device, self._tc_programs(role, device.header), self._config.instance, self._clsact.add)
         for change in changes:
             log.info("device_hook change=%r", change)

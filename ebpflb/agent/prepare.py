@@ -14,6 +14,7 @@ from ebpflb.agent.hooks import complete_builds
 from ebpflb.agent.run import build_unless_stopped
 from ebpflb.agent.tuning import tune_node
 from ebpflb.datapath.clock import JiffiesClock
+from ebpflb.datapath.programs import L3_PROGRAMS, LATER_PROGRAMS
 from ebpflb.host.lock import InstanceLock
 from ebpflb.host.mounts import ensure_bpffs
 
@@ -27,6 +28,7 @@ def prepare_node(config: AgentConfig, stop: threading.Event) -> None:
     with InstanceLock(config.instance, config.pins.root), JiffiesClock() as clock:
         tune_node(config)
         builds = build_unless_stopped(config, clock.hz, stop)
-        if config.acceleration is not Acceleration.OFF and not stop.is_set():
-            complete_builds(builds)  # whoever comes after us may not compile
+        if not stop.is_set():  # whoever comes after us may not compile
+            is_accelerated = config.acceleration is not Acceleration.OFF
+            complete_builds(builds, LATER_PROGRAMS if is_accelerated else L3_PROGRAMS)
     log.info("initialized instance=%s pins=%s", config.instance, config.pins.root)

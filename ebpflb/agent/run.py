@@ -29,7 +29,7 @@ from ebpflb.datapath.cgroup import require_cgroup
 from ebpflb.datapath.checksums import csum_ipv6_flag
 from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.kernel_sockets import socket_bits
-from ebpflb.datapath.programs import XDP_IN
+from ebpflb.datapath.programs import LATER_PROGRAMS
 from ebpflb.datapath.store import PinnedMapStore
 from ebpflb.errors import BuildError, PrerequisiteError
 from ebpflb.host.features import SET_RETVAL, probe_feature
@@ -219,7 +219,7 @@ def _build(config: AgentConfig, family: Family, hz: int) -> Build:
         socket_bits=socket_bits(),
         sizes=config.sizes,
     )
-    build = build_programs(spec, later=(XDP_IN,))
+    build = build_programs(spec, later=LATER_PROGRAMS)
     log.info(
         "build_%s family=%s key=%s seconds=%.2f kernel_sockets=%s",
         "compiled" if build.compiled else "adopted",

@@ -129,8 +129,9 @@ class Build:
     seconds: float
     instructions: Mapping[str, int]
     """Program stem -> instructions before the verifier's rewriting; empty for an adopted build."""
-    complete: Callable[[], bool] = lambda: False
-    """Builds what was left for later; returns whether there was anything to do. Raises as ``build_programs`` does."""
+    complete: Callable[[Collection[Program]], bool] = lambda _programs: False
+    """Builds, of what was left for later, the programs that are asked for; returns whether there was anything to do.
+    Raises as ``build_programs`` does."""
 
 
 def bcc_version() -> str:
@@ -185,9 +186,15 @@ def build_programs(
     return Build(key, pins, compiled=True, seconds=seconds, instructions=instructions, complete=complete)
 
 
-def _complete(spec: BuildSpec, later: Collection[Program], texts: Mapping[str, str], pins: Mapping[str, Path]) -> bool:
-    """Build, of the programs that were left for later, those that are not pinned yet. Each appears at once."""
-    missing = [program for program in later if not pins[program.stem].exists()]
+def _complete(
+    spec: BuildSpec,
+    later: Collection[Program],
+    texts: Mapping[str, str],
+    pins: Mapping[str, Path],
+    programs: Collection[Program],
+) -> bool:
+    """Build, of the programs that were left for later, those wanted and not pinned yet. Each appears at once."""
+    missing = [program for program in later if program in programs and not pins[program.stem].exists()]
     if missing:
         _compile(spec, missing, texts, pins[missing[0].stem].parent)
     return bool(missing)
@@ -215,8 +222,8 @@ def _compile(spec: BuildSpec, programs: Collection[Program], texts: Mapping[str,
         )
         for source in sources
     ]
-    tails = f'-DLB_TAILS_PIN="{folder / "tails"}"'  # pinned with the programs: the kernel empties one that is not
-    flags = [*spec.flags(), *_DIALECT, tails]
+    own = f'-DLB_BUILD_PIN_DIR="{folder}"'  # maps that are no part of the schema, of this build only
+    flags = [*spec.flags(), *_DIALECT, own]
     sizes = compile_units(f"the {spec.family.name} programs", units, flags, bpf_directory() / "shim")
     return {program.stem: sizes[program.name(spec.family)] for program in programs}
 

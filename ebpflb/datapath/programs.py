@@ -27,7 +27,7 @@ class Program:
     """``enum bpf_attach_type`` for cgroup programs."""
     families: tuple[Family, ...] = tuple(Family)
     tail_call: tuple[str, int] | None = None
-    """Prog array and index: it is called by the other programs of its source, and attached nowhere."""
+    """Prog array of its source and index: other programs of the build call it, and it is attached nowhere."""
 
     def name(self, family: Family) -> str:
         """Return the name that ``bpftool prog`` shows."""
@@ -71,11 +71,14 @@ UPLINK_IN = Program("lb_uplink_in", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
 POD_IN = Program("lb_pod_in", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
 OUT = Program("lb_out", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
 
-UPLINK_IN_L3 = Program("lb_uplink_l3_", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
-POD_IN_L3 = Program("lb_pod_l3_", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
-OUT_L3 = Program("lb_out_l3_", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS)
+UPLINK_IN_L3 = Program("lb_uplink_l3_", "lb_tc_l3.c", BPF_PROG_TYPE_SCHED_CLS)
+POD_IN_L3 = Program("lb_pod_l3_", "lb_tc_l3.c", BPF_PROG_TYPE_SCHED_CLS)
+OUT_L3 = Program("lb_out_l3_", "lb_tc_l3.c", BPF_PROG_TYPE_SCHED_CLS)
 
-PACKET_PROGRAMS = (UPLINK_IN, POD_IN, OUT, UPLINK_IN_L3, POD_IN_L3, OUT_L3)
+L3_PROGRAMS = (UPLINK_IN_L3, POD_IN_L3, OUT_L3)
+"""For devices without an Ethernet header, which most nodes do not have."""
+
+PACKET_PROGRAMS = (UPLINK_IN, POD_IN, OUT, *L3_PROGRAMS)
 """Attached by tc: ``UPLINK_IN`` and ``POD_IN`` at the ingress of a device, ``OUT`` at the egress of either."""
 
 TAIL_PROGRAMS = (
@@ -83,12 +86,15 @@ TAIL_PROGRAMS = (
     Program("lb_claim", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS, tail_call=("tails", 1)),
     Program("lb_finish", "lb_tc.c", BPF_PROG_TYPE_SCHED_CLS, tail_call=("tails", 2)),
 )
-"""Called by the packet programs for all but plain packets of established flows."""
+"""Called by the packet programs, those of ``L3_PROGRAMS`` too, for all but plain packets of established flows."""
 
 XDP_IN = Program("lb_xdp_in", "lb_xdp.c", BPF_PROG_TYPE_XDP)
 """Reached through the dispatcher on an uplink, by family."""
 
 PROGRAMS = SOCKET_PROGRAMS + PACKET_PROGRAMS + TAIL_PROGRAMS + (XDP_IN,)
+
+LATER_PROGRAMS = (*L3_PROGRAMS, XDP_IN)
+"""For devices that not every node has: an agent builds them when the first one appears (ADR 25)."""
 
 
 def programs_of(family: Family, programs: Iterable[Program] = PROGRAMS) -> tuple[Program, ...]:

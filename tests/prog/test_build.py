@@ -16,7 +16,14 @@ from ebpflb.datapath import build, libbpf
 from ebpflb.datapath.build import Build, BuildSpec, build_programs
 from ebpflb.datapath.kernel_sockets import socket_bits
 from ebpflb.datapath.pins import Pins
-from ebpflb.datapath.programs import XDP_IN, programs_of
+from ebpflb.datapath.programs import (
+    L3_PROGRAMS,
+    LATER_PROGRAMS,
+    SOCKET_PROGRAMS,
+    UPLINK_IN,
+    XDP_IN,
+    programs_of,
+)
 from ebpflb.datapath.source import bpf_directory
 from ebpflb.errors import BuildError
 from tests.prog import budgets as budgets_file
@@ -72,12 +79,17 @@ def program_ids(built: Build) -> dict[str, int]:
     return ids
 
 
+def absent(built: Build) -> set[str]:
+    return {stem for stem, pin in built.pins.items() if not pin.exists()}
+
+
+def map_id(pin: Path) -> int:
+    with libbpf.obj_get(pin) as handle:
+        return libbpf.map_info(handle).id
+
+
 def map_ids(spec: BuildSpec) -> dict[str, int]:
-    ids = {}
-    for pin in spec.maps.iterdir():
-        with libbpf.obj_get(pin) as handle:
-            ids[pin.name] = libbpf.map_info(handle).id
-    return ids
+    return {pin.name: map_id(pin) for pin in spec.maps.iterdir()}
 
 
 LENGTH = "\tu32 length = lb_longest_segment(ctx, packet) + extra;\n"
@@ -102,6 +114,12 @@ def bpftool_program(number: int) -> dict[str, object]:
     command = ["bpftool", "--json", "prog", "show", "id", str(number)]
     shown: dict[str, object] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return shown
+
+
+def maps_of(program: int) -> list[int]:
+    ids = bpftool_program(program)["map_ids"]
+    assert isinstance(ids, list)
+    return ids
 
 
 def test_a_build_has_our_names_and_an_adopted_one_is_not_compiled(
@@ -155,15 +173,29 @@ def test_a_build_that_is_not_whole_is_made_again(spec: BuildSpec) -> None:
 
 
 def test_what_is_left_for_later_is_built_when_it_is_asked_for(spec: BuildSpec) -> None:
-    first = build_programs(spec, later=(XDP_IN,))
-    before = {stem: pin.exists() for stem, pin in first.pins.items()}
-    assert before == {stem: stem != XDP_IN.stem for stem in first.pins}
-    assert first.instructions.keys() == first.pins.keys() - {XDP_IN.stem}
-    assert (first.complete(), first.complete()) == (True, False)
+    later = {program.stem for program in LATER_PROGRAMS}
+    first = build_programs(spec, later=LATER_PROGRAMS)
+    assert absent(first) == later
+    assert first.instructions.keys() == first.pins.keys() - later
+    assert not first.complete(SOCKET_PROGRAMS)
+    assert (first.complete((XDP_IN,)), first.complete((XDP_IN,))) == (True, False)
+    assert absent(first) == later - {XDP_IN.stem}
+    assert build_programs(spec, later=LATER_PROGRAMS).complete(L3_PROGRAMS)
     again = build_programs(spec)
     assert (again.compiled, again.key) == (False, first.key)
     assert program_ids(again).keys() == first.pins.keys()
     assert pinned(spec) == {first.key}
+
+
+def test_what_programs_built_later_begin_the_others_finish(spec: BuildSpec) -> None:
+    """The tail calls, and what is known of the packet at hand, are the same maps."""
+    first = build_programs(spec, later=LATER_PROGRAMS)
+    first.complete(L3_PROGRAMS)
+    folder = spec.progs / first.key
+    own = {map_id(folder / name) for name in ("tails", "work")}
+    for program in (UPLINK_IN, *L3_PROGRAMS):
+        with libbpf.obj_get(first.pins[program.stem]) as handle:
+            assert own <= set(maps_of(libbpf.prog_info(handle).id)), program.stem
 
 
 def test_maps_have_btf_whichever_program_is_built_without_debug_info(spec: BuildSpec) -> None:

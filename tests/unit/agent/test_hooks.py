@@ -1,7 +1,7 @@
 """Which device gets which programs, whose clsact is ours, and what is given up at a start."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.hooks import ClsactRecord, Hooks
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
-from ebpflb.datapath.programs import PROGRAMS, SOCKET_PROGRAMS, programs_of
+from ebpflb.datapath.programs import L3_PROGRAMS, PROGRAMS, SOCKET_PROGRAMS, XDP_IN, Program, programs_of
 from ebpflb.errors import BuildError, EbpflbError
 from ebpflb.host.links import DeviceRole, Link, LinkHeader
 from ebpflb.host.tc import TcHook, TcProgram
@@ -86,9 +86,10 @@ def _config(tmp_path: Path) -> AgentConfig:
     return AgentConfig("node-1", instance="blue", state_dir=tmp_path, uplink_devices=("eth*",), pod_devices=("veth*",))
 
 
-def make_hooks(config: AgentConfig) -> Hooks:
+def make_hooks(config: AgentConfig, complete: Callable[[Collection[Program]], bool] = lambda _: False) -> Hooks:
     pins = {program.stem: Path("/pins") / program.stem for program in PROGRAMS}
-    return Hooks(config, {Family.IPV4: Build("key", pins, compiled=False, seconds=0.0, instructions={})})
+    build = Build("key", pins, compiled=False, seconds=0.0, instructions={}, complete=complete)
+    return Hooks(config, {Family.IPV4: build})
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,33 @@ def test_role_and_link_header_decide_what_a_device_gets(
         (f"{ingress}4", TcHook.INGRESS, Family.IPV4, Path("/pins") / ingress),
         (f"{egress}4", TcHook.EGRESS, Family.IPV4, Path("/pins") / egress),
     ]
+
+
+@pytest.mark.parametrize("header", [LinkHeader.ETHERNET, LinkHeader.NONE])
+def test_programs_without_an_ethernet_header_are_built_before_the_first_device_that_needs_them(
+    *, kernel: Kernel, config: AgentConfig, header: LinkHeader
+) -> None:
+    device, calls = Link(8, "veth8", header=header), []
+
+    def complete(programs: Collection[Program]) -> bool:
+        assert not kernel.attached
+        calls.append(programs)
+        return True
+
+    make_hooks(config, complete).attach_device(DeviceRole.POD, device)
+    assert calls == ([L3_PROGRAMS] if header is LinkHeader.NONE else [])
+    assert list(kernel.attached) == [device]
+
+
+def test_a_device_whose_programs_cannot_be_built_is_left_alone(kernel: Kernel, config: AgentConfig) -> None:
+    def fail(_programs: Collection[Program]) -> bool:
+        raise BuildError("no such helper")
+
+    hooks = make_hooks(config, fail)
+    with pytest.raises(BuildError, match="no such helper"):
+        hooks.attach_device(DeviceRole.POD, Link(9, "wg0", header=LinkHeader.NONE))
+    hooks.attach_device(DeviceRole.POD, POD)
+    assert list(kernel.attached) == [POD]
 
 
 def test_xdp_serves_uplinks_only(kernel: Kernel, config: AgentConfig) -> None:
@@ -260,22 +288,22 @@ def test_a_record_that_somebody_else_wrote_is_no_reason_to_fail(tmp_path: Path) 
 def test_what_was_left_for_later_is_built_for_all_families_at_the_same_time() -> None:
     together = threading.Barrier(2, timeout=10)
 
-    def complete() -> bool:
+    def complete(programs: Collection[Program]) -> bool:
         together.wait()
-        return True
+        return programs == (XDP_IN,)
 
     builds = {
         family: Build("key", {}, compiled=True, seconds=0.0, instructions={}, complete=complete) for family in Family
     }
-    hooks.complete_builds(builds)
+    hooks.complete_builds(builds, (XDP_IN,))
     assert not together.broken
 
 
 def test_what_cannot_be_built_later_is_the_callers_to_tell() -> None:
-    def fail() -> bool:
+    def fail(_programs: Collection[Program]) -> bool:
         raise BuildError("no such helper")
 
     with pytest.raises(BuildError, match="no such helper"):
         hooks.complete_builds(
-            {Family.IPV4: Build("key", {}, compiled=True, seconds=0.0, instructions={}, complete=fail)}
+            {Family.IPV4: Build("key", {}, compiled=True, seconds=0.0, instructions={}, complete=fail)}, L3_PROGRAMS
         )

@@ -67,7 +67,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         inline_source("a.c", tmp_path)
 
 
-@pytest.mark.parametrize("main", ["lb_sock.c", "lb_tc.c"])
+@pytest.mark.parametrize("main", ["lb_sock.c", "lb_tc.c", "lb_tc_l3.c"])
 def test_every_line_of_the_programs_keeps_its_place(main: str) -> None:
     found = origins(inline_source(main, bpf_directory()))
     files = {name: (bpf_directory() / name).read_text().splitlines(keepends=True) for name, _number, _line in found}
