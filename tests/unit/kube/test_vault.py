@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ebpflb.errors import UsageError
+from ebpflb.kube import vault as module
 from ebpflb.kube.credential_form import Credentials, Endpoint
-from ebpflb.kube.vault import EARLY_S, RELOAD_PERIOD_S, TOKEN_FILE_S, Reading, Vault
+from ebpflb.kube.vault import EARLY_S, RELOAD_PERIOD_S, TOKEN_FILE_S, Reading, Vault, read_early, shared_vault
 
 NOW = 1_000_000.0
 
@@ -261,3 +262,39 @@ def test_close_after_use_is_nothing() -> None:
     vault.close()
     vault.abort()
     assert not world.readings[0].closed
+
+
+class Loadings:
+    """Stands in for ``Loading``: remembers what was asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = World(*(token(name) for name in "abcd"))
+        self.asked: list[tuple[Path | None, str | None, str]] = []
+        monkeypatch.setattr(module, "Loading", self)
+
+    def __call__(self, kubeconfig: Path | None, context: str | None, server: str) -> Reading:
+        self.asked.append((kubeconfig, context, server))
+        return self.world.read()
+
+
+def test_who_asks_for_the_same_shares_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loadings, path = Loadings(monkeypatch), tmp_path / "config"
+    path.write_text("one")
+    with read_early(path, "https://api"):
+        assert loadings.asked == [(path, None, "https://api")]
+        assert shared_vault(path, None, "https://api").current() == token("a")
+        assert shared_vault(path, None, "https://api").current() == token("a")
+        other = shared_vault(path, "context", "https://api")
+        assert other.current() == token("b")
+        path.write_text("another")
+        assert shared_vault(path, None, "https://api").current() == token("c")
+    assert len(loadings.asked) == 3
+    assert shared_vault(path, None, "https://api").current() == token("d"), "nobody is left who has the first"
+
+
+def test_what_was_read_early_for_nobody_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loadings = Loadings(monkeypatch)
+    with read_early(tmp_path / "config", ""):
+        pass
+    (reading,) = loadings.world.readings
+    assert reading.closed
