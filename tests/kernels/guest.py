@@ -1,9 +1,12 @@
 """What is done inside a guest: builds, doctor, a subset of the tests. Started by init.sh.
 
 checks, two at a time --> Results, one JSON line each, on the second serial port;  what they print --> the console
+                      --> each minute, what is under way --> the second serial port
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -12,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,19 +30,28 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.finding import Level
 from ebpflb.host.netns_cookie import netns_cookie
-from tests.kernels.result import END, Result
+from tests.kernels import patience
+from tests.kernels.result import CHECKS, Result
+from tests.kernels.speaker import Speaker
 from tests.prog.harness import takes_ingress_ifindex
 
 Check = Callable[[], list[Result]]
 
 _COMPILER = "ebpflb.datapath.compiler"
 _OBSERVED_COMPILER = "tests.kernels.verifier"
-_PACKET_TESTS = ("tests/prog/test_tc_translate.py", "tests/prog/test_tc_reject.py")
-_SOCKET_TESTS = ("tests/kernels/test_smoke.py", "tests/prog/test_store.py")
+_PACKET_TESTS = tuple(
+    f"tests/prog/test_{name}.py" for name in ("tc_translate", "tc_reject", "tc_direct", "sweep_programs")
+)
+_SOCKET_TESTS = ("tests/kernels/test_smoke.py", "tests/prog/test_store.py", "tests/prog/test_sock_pairs.py")
 _DEVICE_TESTS = ("tests/kernels/test_devices.py", "tests/kernels/test_sctp.py")
-_SECONDS = 400
-"""For one build, one test: a guest is emulated."""
+_HOST_TESTS = (
+    *(f"tests/netns/test_host_{name}.py" for name in ("tc", "xdp", "direct_pods", "sockets", "pod_devices")),
+    "tests/prog/test_xdp_dispatch.py",
+)
+"""What we ask of a kernel beside programs: filters, links, the owners of sockets. They build next to nothing."""
 _BPFFS = Path("/sys/fs/bpf")
+_ENDED = re.compile(r".*::(?P<test>.*) (?P<outcome>[A-Z]+) .*\[ *(?P<share>\d+%)\]$")
+"""A line of ``pytest -v``."""
 
 _thread = threading.local()
 
@@ -49,20 +61,26 @@ def main() -> int:
     sysconfig.get_config_vars()  # two threads that ask first would be told half (mended in Python 3.12)
     with (
         Path("/dev/ttyS1").open("w", encoding="ascii") as port,
+        Speaker(port) as speaker,
+        patience.compiling(),
         mock.patch("subprocess.run", _observing(subprocess.run)),
         ThreadPoolExecutor(max_workers=2) as pool,
     ):
-        for done in as_completed([pool.submit(_timed, name, check) for name, check in _checks()]):
+        chosen = re.compile(os.environ.get(CHECKS, ""))
+        checks = [(name, check) for name, check in _checks(speaker) if chosen.search(name)]
+        if not checks:
+            speaker.tell(Result(f"checks like {chosen.pattern}", ok=False, detail="there are none"))
+        for done in as_completed([pool.submit(_timed, name, check, speaker) for name, check in checks]):
             for result in done.result():
-                print(json.dumps(asdict(result)), file=port, flush=True)
-        print(END, file=port, flush=True)
+                speaker.tell(result)
     return 0
 
 
-def _timed(name: str, check: Check) -> list[Result]:
+def _timed(name: str, check: Check, speaker: Speaker) -> list[Result]:
     began = time.monotonic()
     try:
-        results = check()
+        with speaker.at_work(name):
+            results = check()
     except Exception as error:  # noqa: BLE001 - the next check may still tell something
         traceback.print_exc()
         results = [Result(name, ok=False, detail=str(error)[-500:])]
@@ -70,17 +88,21 @@ def _timed(name: str, check: Check) -> list[Result]:
     return [replace(result, seconds=result.seconds or spent) for result in results]
 
 
-def _checks() -> Iterator[tuple[str, Check]]:
+def _checks(speaker: Speaker) -> Iterator[tuple[str, Check]]:
     can_set_retval = probe_feature(SET_RETVAL).level is Level.OK
     for have_set_retval in sorted({False, can_set_retval}):
         for family in Family:
             name = f"build {family.name} {'with' if have_set_retval else 'without'} set_retval"
             yield name, partial(_build, name, family, have_set_retval=have_set_retval)
     yield "doctor", _doctor
-    yield "packet tests", partial(_tests, _PACKET_TESTS, _packet_tests())
-    yield "socket tests", partial(_tests, _SOCKET_TESTS, "")
-    # IPv6 differs by nothing but its build, which takes minutes here; the machine's own kernel does it.
-    yield "device tests", partial(_tests, _DEVICE_TESTS, "IPV4")
+    for name, files, chosen in (
+        ("packet tests", _PACKET_TESTS, _packet_tests()),
+        ("socket tests", _SOCKET_TESTS, ""),
+        ("host tests", _HOST_TESTS, ""),
+        # IPv6 differs by nothing but its build, which takes minutes here; the machine's own kernel does it.
+        ("device tests", _DEVICE_TESTS, "IPV4"),
+    ):
+        yield name, partial(_tests, files, chosen, partial(speaker.step, name))
 
 
 def _packet_tests() -> str:
@@ -122,7 +144,7 @@ def _observing(run: Callable[..., "subprocess.CompletedProcess[str]"]) -> Callab
         if _COMPILER not in command:
             return run(command, **options)
         command = [_OBSERVED_COMPILER if word == _COMPILER else word for word in command]
-        done = run(command, **{**options, "timeout": _SECONDS})
+        done = run(command, **options)
         if done.returncode == 0:
             _thread.verified = json.loads(done.stderr.splitlines()[-1])
         return done
@@ -139,10 +161,17 @@ def _doctor() -> list[Result]:
     return [Result("doctor", ok=done.returncode == 0, detail=notes)]
 
 
-def _tests(files: tuple[str, ...], chosen: str) -> list[Result]:
+def _tests(files: tuple[str, ...], chosen: str, say: Callable[[str], None]) -> list[Result]:
+    """Run tests; ``say`` is given each one that ended, and how many of all have."""
     report = Path(f"/run/{Path(files[0]).stem}.xml")
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-o", f"timeout={_SECONDS}"]
-    done = subprocess.run([*command, "-k", chosen, f"--junitxml={report}", *files], check=False)
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", patience.__name__]
+    command += ["-k", chosen, f"--junitxml={report}", *files]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as done:
+        assert done.stdout is not None
+        for line in done.stdout:
+            print(line, end="", flush=True)  # noqa: T201 - the console
+            if ended := _ENDED.match(line):
+                say(f"{ended['share']}, {ended['test']} {ended['outcome']}")
     cases = list(ET.fromstring(report.read_text()).iterfind(".//testcase"))
     results = [_summary(file, cases) for file in files]
     if done.returncode and all(result.ok for result in results):

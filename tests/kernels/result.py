@@ -11,6 +11,10 @@ from rich.table import Table
 
 END = "ran to its end"
 """A guest's last line, and the row that says whether it came."""
+CHECKS = "CHECKS"
+"""A guest's environment variable: a regular expression of the names of checks that it shall make."""
+AT_WORK = "at work: "
+"""Begins a line that says which checks are under way, and how far they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ client ==dev0== node --pod0-- pod (local backend)
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from uuid import uuid4
@@ -54,6 +55,8 @@ SECONDS, READY_SECONDS = 30.0, 120.0
 TCP_PORT, UDP_PORT = 8080, 5353
 NODE_PORTS = {"local": 30080, "remote": 30081}
 BULK_BYTES = 300_000
+DIRECT_KINDS = ("vlan", "bridge")
+"""By which clients come whose backend is handed their packets. Not by those whose packets have no MAC header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,14 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    family = Family(request.param)
+def world_of() -> Iterator[Callable[[Family], World]]:
+    """Give the world of a family, made at first use: its programs are built."""
+    with ExitStack() as stack:
+        yield cache(lambda family: stack.enter_context(made_world(family)))
+
+
+@contextmanager
+def made_world(family: Family) -> Iterator[World]:
     with ExitStack() as stack:
         client, node, local, remote = (
             stack.enter_context(namespace(f"dev{family.value}-{name}")) for name in ("client", "node", "pod", "far")
@@ -199,15 +208,21 @@ def fill(store: PinnedMapStore, family: Family) -> None:
 
 def serve(world: World, device: str, ingress: Program, egress: Program) -> None:
     """Attach programs to a device of the node, and say what masks packets that leave by it."""
-    link, mtu = looked_up(world, device)
-    row = DeviceRow(ip_address(world.addresses.own_on(device)).packed, mtu, DeviceFlag(0))
-    assert not world.store.put(TableName.DEVICES, {link.ifindex: row})
+    link = describe(world, device, DeviceFlag(0))
     programs = [
         TcProgram(each.name(world.family), hook, world.family, world.build.pins[each.stem])
         for each, hook in ((ingress, TcHook.INGRESS), (egress, TcHook.EGRESS))
     ]
     with inside(world.node):
         attach(link, programs, "devices")
+
+
+def describe(world: World, device: str, flags: DeviceFlag) -> Link:
+    """Write the row of a device of the node."""
+    link, mtu = looked_up(world, device)
+    row = DeviceRow(ip_address(world.addresses.own_on(device)).packed, mtu, flags)
+    assert not world.store.put(TableName.DEVICES, {link.ifindex: row})
+    return link
 
 
 def looked_up(world: World, device: str) -> tuple[Link, int]:
@@ -244,25 +259,57 @@ def asked(target: Target, protocol: Protocol) -> Exchange:
     return answer
 
 
-@pytest.mark.timeout(600)  # the first one builds
-@pytest.mark.parametrize(
-    ("world", "kind"),
-    [
-        pytest.param(each, kind, id=f"{each.name}-{kind.name}")
-        for each in Family
-        for kind in KINDS
-        if each in kind.families
-    ],
-    indirect=["world"],
-)
-def test_a_node_port_is_reached_through_a_device(world: World, kind: Kind) -> None:
+def reach(world: World) -> None:
+    """Ask backends of both kinds, and send them much."""
     addresses = world.addresses
     seen_as = {"local": addresses.client, "remote": addresses.towards_remote}
+    for backend, port in NODE_PORTS.items():
+        target = Target(addresses.node, port, SECONDS)
+        for protocol in (Protocol.TCP, Protocol.UDP):
+            answer = asked(target, protocol)
+            assert (answer.backend, answer.client.rpartition(":")[0].strip("[]")) == (backend, seen_as[backend])
+        with TcpSession(target) as session:
+            assert session.upload(BULK_BYTES) == session.download(BULK_BYTES) == expected(BULK_BYTES)
+
+
+def hand_over(world: World) -> None:
+    """Have a backend handed its packets past its device, which counts none of them."""
+    target = Target(world.addresses.node, NODE_PORTS["remote"], SECONDS)
+    asked(target, Protocol.TCP)  # whoever's address is not known is sent his packets
+    describe(world, "far0", DeviceFlag.DIRECT)
+    try:
+        before = sent(world, "far0")
+        with TcpSession(target) as session:
+            assert session.ask().backend == "remote"
+            assert session.upload(BULK_BYTES) == session.download(BULK_BYTES) == expected(BULK_BYTES)
+        assert sent(world, "far0") - before < BULK_BYTES
+    finally:
+        describe(world, "far0", DeviceFlag(0))
+
+
+def sent(world: World, device: str) -> int:
+    """Return how many bytes have left the node by a device."""
+    with inside(world.node), Rtnetlink() as netlink:
+        links = netlink.dump(ifinfmsg(), RTM_GETLINK)
+    (link,) = [each for each in links if each.get_attr("IFLA_IFNAME") == device]
+    return int(link.get_attr("IFLA_STATS64")["tx_bytes"])
+
+
+@pytest.mark.timeout(600)  # the first one builds
+@pytest.mark.parametrize(
+    ("family", "kind", "check"),
+    [
+        pytest.param(family, kind, check, id=f"{family.name}-{kind.name}-{check.__name__}")
+        for family in Family
+        for kind in KINDS
+        if family in kind.families
+        for check in (reach, hand_over)
+        if check is reach or kind.name in DIRECT_KINDS
+    ],
+)
+def test_a_node_port_is_reached_through_a_device(
+    world_of: Callable[[Family], World], family: Family, kind: Kind, check: Callable[[World], None]
+) -> None:
+    world = world_of(family)
     with device(world, kind), inside(world.client):
-        for backend, port in NODE_PORTS.items():
-            target = Target(addresses.node, port, SECONDS)
-            for protocol in (Protocol.TCP, Protocol.UDP):
-                answer = asked(target, protocol)
-                assert (answer.backend, answer.client.rpartition(":")[0].strip("[]")) == (backend, seen_as[backend])
-            with TcpSession(target) as session:
-                assert session.upload(BULK_BYTES) == session.download(BULK_BYTES) == expected(BULK_BYTES)
+        check(world)
