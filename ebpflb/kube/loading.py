@@ -27,7 +27,7 @@ LIMIT_S = 30.0
 _GRACE_S: Final = 5.0
 """For who comes to take the answer when the limit is over already."""
 _IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
-_REMEDY: Final = "check the exec plugin or the auth provider that the kubeconfig names; it is run again later"
+_REMEDY: Final = "check the exec plugin or the auth provider that the kubeconfig names"
 
 _LOG = logging.getLogger(__name__)
 

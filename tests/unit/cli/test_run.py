@@ -1,6 +1,8 @@
 import os
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,3 +199,40 @@ def test_an_agents_error_ends_the_command_with_its_code(agent: Agent, tmp_path: 
     agent.error = InstanceBusyError("instance default: another agent runs it", remedy="stop it")
     result = start("--manifests", tmp_path)
     assert (result.exit_code, result.stderr) == (4, "ebpflb: instance default: another agent runs it; stop it\n")
+
+
+class Early:
+    """Stands in for ``read_early``: remembers what is read, and whether it was when the agent came."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.read: list[tuple[Path | None, str]] = []
+
+    @contextmanager
+    def __call__(self, kubeconfig: Path | None, server: str) -> Iterator[None]:
+        assert not self.agent.configs
+        self.read.append((kubeconfig, server))
+        yield
+        assert self.agent.configs, "it ends after the agent"
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_read"),
+    [
+        (["--kubeconfig", "config", "--master", "https://api:6443"], True),
+        (["--manifests", "."], False),
+        (["--kubeconfig", "config", "--init-only"], False),
+    ],
+)
+def test_credentials_are_read_before_the_agent_asks(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], is_read: bool
+) -> None:
+    (tmp_path / "config").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_node, "prepare_node", agent)
+    early = Early(agent)
+    monkeypatch.setattr(run, "read_early", early)
+    result = start(*flags)
+    assert (result.exit_code, result.stderr) == (0, "")
+    (config,) = agent.configs
+    assert early.read == ([(config.kubeconfig, config.api_server)] if is_read else [])
