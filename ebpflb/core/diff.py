@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ebpflb.core.abi import BackendState
+from ebpflb.core.backend_rows import BackendRows
 from ebpflb.core.delta import Delta
 from ebpflb.core.tables import Backend, Delete, Plan, Put, Range, Slots, Step, TableName, Tables, WriteSlots
 
@@ -88,6 +89,8 @@ def _steps(delta: Delta, backends: Mapping[int, Backend]) -> Iterator[Step]:
 def _changed(desired: Mapping[Any, Any], actual: Mapping[Any, Any]) -> Mapping[Any, Any]:
     if not actual:
         return desired  # a first time: all of it, which is not held twice
+    if isinstance(desired, BackendRows) and isinstance(actual, BackendRows):
+        return desired.changed_from(actual)
     return {key: row for key, row in desired.items() if actual.get(key) != row}
 
 

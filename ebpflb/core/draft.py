@@ -10,11 +10,13 @@ The node's own tables are not made here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from ebpflb.core.abi import BackendFlag, BackendState, Family
 from ebpflb.core.addresses import address_rows, addresses_of
+from ebpflb.core.backend_rows import BackendColumns, BackendRows
 from ebpflb.core.expand import Exposure
 from ebpflb.core.forwarding import here
 from ebpflb.core.holdings import FullError, Holdings, Limits
@@ -24,7 +26,7 @@ from ebpflb.core.placement import Placement
 from ebpflb.core.refusal import Refusal, service_text
 from ebpflb.core.room import COUNTED, Need, Room
 from ebpflb.core.service_rows import Member, frontend_rows, is_named, naming_rows, need_of
-from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, Range, TableName, Tables
+from ebpflb.core.tables import EMPTY_RANGE, BackendKey, Frontend, FrontendKey, Range, TableName, Tables
 from ebpflb.core.uses import Count, Uses
 
 
@@ -158,17 +160,18 @@ class Draft:
             source_ranges={**kept.source_ranges, **own.source_ranges},
         )
 
-    def _backend_rows(self) -> dict[int, Backend]:
-        holdings = ((self._holdings.active, BackendState.ACTIVE), (self._holdings.draining, BackendState.DRAINING))
+    def _backend_rows(self) -> BackendRows:
+        holdings = self._holdings
+        keys = [*holdings.active, *holdings.draining]
+        numbers = np.fromiter(chain(holdings.active.values(), holdings.draining.values()), np.int64, len(keys))
+        states = np.full(len(keys), BackendState.ACTIVE, np.uint8)
+        states[len(holdings.active) :] = BackendState.DRAINING
         local, is_here = self._local, self._placement.is_here
-        return {
-            number: Backend(key, state, BackendFlag.LOCAL if key in local or is_here(key.address) else _ELSEWHERE, age)
-            for places, state in holdings
-            for key, (number, age) in places.items()
-        }
+        flags = np.fromiter((key in local or is_here(key.address) for key in keys), np.uint8, len(keys))
+        generations = np.array(holdings.generations, np.uint64)[numbers]
+        return BackendRows.of(BackendColumns(numbers, keys, states, flags * BackendFlag.LOCAL, generations))
 
 
-_ELSEWHERE = BackendFlag(0)
 _FIELDS = {
     TableName.FRONTENDS: "spec.ports",
     TableName.SERVICES: "spec.ports",

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ebpflb.core import fields
 from ebpflb.core.abi import Protocol
-from ebpflb.core.ids import BackendId
 from ebpflb.core.metadata import FORWARDING_ANNOTATION
 from ebpflb.core.model import Service
 from ebpflb.core.options import Forwarding, Options
+from ebpflb.core.places import BackendId
 from ebpflb.core.refusal import Refusal, service_text
 from ebpflb.core.tables import BackendKey, LocalBackendKey
 from ebpflb.core.topology import Candidate

@@ -5,11 +5,11 @@ Knows names, keys and limits; knows nothing of frontends, policies or of what ro
     Allocation --> Holdings: begin, service_id, backend_id, place, [undo] --> ... --allocation--> Allocation'
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from ebpflb.core.ids import Allocation, BackendId, IdPool, retire
+from ebpflb.core.ids import Allocation, IdPool, retire
+from ebpflb.core.places import Places, note_generation
 from ebpflb.core.ranges import Arena
 from ebpflb.core.tables import EMPTY_RANGE, BackendKey, FrontendKey, Range, Slots, TableName
 
@@ -42,17 +42,20 @@ class Holdings:
     def __init__(self, previous: Allocation, limits: Limits) -> None:
         self._previous = previous
         self._limits = limits
-        taken_backends = {place.backend_id for place in previous.backends.values()} | previous.retired_backends.keys()
+        self._known = Places.of(previous.backends)
+        taken_backends = {*self._known.ids.values(), *previous.retired_backends}
         taken_services = set(previous.services.values()) | previous.retired_services.keys()
         self._backend_ids = IdPool(taken_backends, limits.backends)
         self._service_ids = IdPool(taken_services, limits.services)
         self._arena = Arena(previous.ranges, previous.retired_ranges, limits.slots)
         self._generation = previous.max_generation
         self.services: dict[str, int] = {}
-        self.active: dict[BackendKey, BackendId] = {}
-        """Those that some range names."""
-        self.draining: dict[BackendKey, BackendId] = {}
-        """Those that only flows still use."""
+        self.active: dict[BackendKey, int] = {}
+        """The ids of those that some range names."""
+        self.draining: dict[BackendKey, int] = {}
+        """The ids of those that only flows still use."""
+        self.generations = self._known.generations
+        """By backend id, of all that are in use."""
         self._services_of_unit: list[str] = []
         self._backends_of_unit: list[BackendKey] = []
 
@@ -75,9 +78,9 @@ class Holdings:
             if name not in self._previous.services:
                 self._service_ids.give_back(service_id)
         for key in self._backends_of_unit:
-            place = self.active.pop(key)
-            if key not in self._previous.backends:
-                self._backend_ids.give_back(place.backend_id)
+            number = self.active.pop(key)
+            if key not in self._known:
+                self._backend_ids.give_back(number)
 
     def service_id(self, name: str) -> int:
         """Return the id of a service port. Raises ``FullError``."""
@@ -97,7 +100,7 @@ class Holdings:
 
     def backend_ids(self, keys: Sequence[BackendKey]) -> dict[BackendKey, int]:
         """Return the ids of backends that take new flows. Raises ``FullError``."""
-        active, known = self.active, self._previous.backends
+        active, known = self.active, self._known.ids
         missing = dict.fromkeys([key for key in keys if key not in active])
         if missing:
             fresh = [key for key in missing if key not in known]
@@ -105,20 +108,20 @@ class Holdings:
             if len(numbers) < len(fresh):
                 self._backend_ids.give_back(*numbers)
                 raise FullError(TableName.BACKENDS, self._limits.backends)
-            ages = range(self._generation + 1, self._generation + len(fresh) + 1)
-            new = dict(zip(fresh, map(_BACKEND_ID, zip(numbers, ages, strict=True)), strict=True))
-            self._generation += len(fresh)
-            active.update((key, new.get(key) or known[key]) for key in missing)
+            for number in numbers:
+                self._begin_generation(number)
+            new = dict(zip(fresh, numbers, strict=True))
+            active.update(new if len(new) == len(missing) else {key: new.get(key) or known[key] for key in missing})
             self._backends_of_unit += missing
-        return {key: active[key][0] for key in keys}
+        return {key: active[key] for key in keys}
 
     def drain(self, key: BackendKey) -> None:
         """Keep a backend for the flows it has; a new one gets a row while there is room: it has no flows here yet."""
         if key in self.active or key in self.draining:
             return
-        place = self._previous.backends.get(key) or self._new_backend()
-        if place is not None:
-            self.draining[key] = place
+        number = self._known.ids.get(key) or self._new_backend()
+        if number is not None:
+            self.draining[key] = number
 
     def place(self, contents: Slots) -> Range:
         """Return the range with these contents. Raises ``FullError``."""
@@ -131,13 +134,12 @@ class Holdings:
         """Return the allocation with everything retired that is not used any more."""
         previous = self._previous
         epoch = previous.epoch + 1
-        backends = {**self.active, **self.draining}
-        used_backends = {place.backend_id for place in backends.values()}
-        freed_backends = {place.backend_id for place in previous.backends.values()} - used_backends
+        backends = {**self.active, **self.draining} if self.draining else self.active
+        freed_backends = {number for key, number in self._known.ids.items() if key not in backends}
         freed_services = set(previous.services.values()) - set(self.services.values())
         return Allocation(
             services=self.services,
-            backends=backends,
+            backends=Places(backends, self.generations),
             ranges=self._arena.ranges,
             owners=owners,
             max_generation=self._generation,
@@ -147,13 +149,13 @@ class Holdings:
             retired_ranges=self._arena.retire(epoch),
         )
 
-    def _new_backend(self) -> BackendId | None:
-        backend_id = self._backend_ids.take()
-        if backend_id is None:
-            return None
+    def _new_backend(self) -> int | None:
+        number = self._backend_ids.take()
+        if number is not None:
+            self._begin_generation(number)
+        return number
+
+    def _begin_generation(self, number: int) -> None:
+        """Give an id that was free to a backend."""
         self._generation += 1
-        return BackendId(backend_id, self._generation)
-
-
-_BACKEND_ID: Callable[[Iterable[int]], BackendId] = partial(tuple.__new__, BackendId)
-"""Without a Python call for each: a cluster has 100,000 backends."""
+        note_generation(self.generations, number, self._generation)

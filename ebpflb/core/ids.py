@@ -13,18 +13,12 @@ reconcile loop applies the plan, lets a grace period pass (no program runs that 
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import NamedTuple, Self
+from typing import Self
 
 from ebpflb.core.abi import SLOTS_PER_LINE, BackendState
+from ebpflb.core.places import BackendId, Places
 from ebpflb.core.ranges import RangeMap, Retired, lines_of, ranges_of
-from ebpflb.core.tables import NO_SERVICE, BackendKey, FrontendKey, Tables
-
-
-class BackendId(NamedTuple):
-    """A backend's place in the map, and which user of that place it is."""
-
-    backend_id: int
-    generation: int
+from ebpflb.core.tables import NO_SERVICE, Backend, BackendKey, FrontendKey, Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +53,10 @@ class Allocation:
         services: dict[str, int] = {}
         for service_id in sorted(tables.services, key=lambda number: (number not in named, number)):
             services.setdefault(tables.services[service_id], service_id)
-        backends: dict[BackendKey, BackendId] = {}
-        for backend_id, backend in sorted(
-            tables.backends.items(), key=lambda item: (item[1].state is not BackendState.ACTIVE, -item[1].generation)
-        ):
-            backends.setdefault(backend.key, BackendId(backend_id, backend.generation))
+        backends = _places(tables.backends)
         ranges, retired_ranges = ranges_of(tables)
         kept_services = set(services.values())
-        kept_backends = {place.backend_id for place in backends.values()}
+        kept_backends = set(backends.ids.values())
         generations = (backend.generation for backend in tables.backends.values())
         return cls(
             services=services,
@@ -97,6 +87,17 @@ class Allocation:
             retired_backends={key: since for key, since in self.retired_backends.items() if since > epoch},
             retired_ranges={key: row for key, row in self.retired_ranges.items() if row.epoch > epoch},
         )
+
+
+def _places(rows: Mapping[int, Backend]) -> Places:
+    """Return the place of each backend: of two rows of one, that which takes new flows, then the later one."""
+    places = Places.of({})
+    for backend_id, backend in sorted(
+        rows.items(), key=lambda item: (item[1].state is not BackendState.ACTIVE, -item[1].generation)
+    ):
+        if backend.key not in places:
+            places[backend.key] = BackendId(backend_id, backend.generation)
+    return places
 
 
 def _named_services(tables: Tables) -> set[int]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from ebpflb.core.abi import MemberSet, Protocol
 from ebpflb.core.choice import needs_of, union_of
 from ebpflb.core.expand import Exposure
-from ebpflb.core.ids import BackendId
+from ebpflb.core.places import BackendId
 from ebpflb.core.tables import ELSEWHERE, BackendKey, MemberKey
 from ebpflb.core.topology import Candidate, Selection
 

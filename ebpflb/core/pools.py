@@ -8,7 +8,9 @@ time: the lowest free id, the first gap that fits.
 
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
+
+import numpy as np
 
 from ebpflb.core.abi import SLOTS_PER_LINE
 from ebpflb.core.ranges import gaps_between, lines_of
@@ -22,8 +24,10 @@ class FreeIds:
         self._limit = limit
         self._end = max(taken, default=0) + 1
         """From here on none was ever taken."""
-        self._holes = [number for number in range(1, self._end) if number not in taken]
-        heapify(self._holes)
+        is_free = np.ones(self._end, np.bool_)
+        is_free[0] = False
+        is_free[np.fromiter(taken, np.int64, len(taken))] = False
+        self._holes: list[int] = np.flatnonzero(is_free).tolist()  # ascending: a heap
 
     def take(self) -> int | None:
         """Return the lowest free id, or ``None`` when there is none."""

@@ -14,10 +14,10 @@ from ebpflb.core.addresses import addresses_of
 from ebpflb.core.choice import Needs, algorithm_of, contents_for, flags_of, needs_of, union_of
 from ebpflb.core.expand import Exposure, merge_candidates
 from ebpflb.core.forwarding import here, local_backend_rows
-from ebpflb.core.ids import BackendId
 from ebpflb.core.members import has_members, member_rows, most_members
 from ebpflb.core.model import EndpointSlice, Node
 from ebpflb.core.placement import Placement
+from ebpflb.core.places import BackendId
 from ebpflb.core.room import COUNTED, Need
 from ebpflb.core.source_ranges import source_range_rows
 from ebpflb.core.tables import (

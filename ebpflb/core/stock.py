@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ebpflb.core.holdings import FullError, Limits
-from ebpflb.core.ids import Allocation, BackendId
+from ebpflb.core.ids import Allocation
+from ebpflb.core.places import BackendId, Places
 from ebpflb.core.pools import FreeIds, Gaps
 from ebpflb.core.ranges import RetiredRange, digest_of
 from ebpflb.core.tables import EMPTY_RANGE, BackendKey, Frontend, FrontendKey, Range, Slots, TableName
@@ -23,7 +24,7 @@ class Stock:
         """Take over an allocation, and the frontends that name its ranges."""
         self._limits = limits
         self.services = dict(allocation.services)
-        self.backends = dict(allocation.backends)
+        self.backends = Places.of(allocation.backends)
         self.owners: dict[FrontendKey, str] = dict(allocation.owners)
         self._ranges = dict(allocation.ranges)
         self._generation, self._epoch = allocation.max_generation, allocation.epoch
@@ -31,9 +32,8 @@ class Stock:
         self._retired_backends = _by_epoch(allocation.retired_backends)
         self._retired_ranges = dict(sorted(allocation.retired_ranges.items(), key=lambda item: item[1].epoch))
         self._revivable = {row.digest: where for where, row in self._retired_ranges.items() if row.digest}
-        used = {place.backend_id for place in self.backends.values()}
-        self._service_ids = FreeIds({*self.services.values(), *self._retired_services}, limits.services)
-        self._backend_ids = FreeIds(used | self._retired_backends.keys(), limits.backends)
+        self._service_ids = FreeIds([*self.services.values(), *self._retired_services], limits.services)
+        self._backend_ids = FreeIds([*self.backends.ids.values(), *self._retired_backends], limits.backends)
         self._gaps = Gaps((*self._ranges.values(), *self._retired_ranges), limits.slots)
         self._digests = {where.offset: digest for digest, where in self._ranges.items()}
         self._names = dict.fromkeys(self._digests, 0)
@@ -105,15 +105,15 @@ class Stock:
 
     def backend_id(self, key: BackendKey) -> int:
         """Return the id of a backend. Raises ``FullError``."""
-        place = self.backends.get(key)
-        if place is None:
+        number = self.backends.ids.get(key)
+        if number is None:
             number = self._backend_ids.take()
             if number is None:
                 raise FullError(TableName.BACKENDS, self._limits.backends)
             self._generation += 1
-            place = self.backends[key] = BackendId(number, self._generation)
+            self.backends[key] = BackendId(number, self._generation)
             self._new_backends.append(key)
-        return place.backend_id
+        return number
 
     def backend_ids(self, keys: Sequence[BackendKey]) -> dict[BackendKey, int]:
         """Return the ids of backends. Raises ``FullError``."""

@@ -6,7 +6,7 @@ Knows how a row is packed; not which rows there should be, nor how arrays reach 
     keys, values --unpack--> rows
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import starmap
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from ebpflb.core.abi import (
     Algorithm,
-    BackendFlag,
     BackendState,
     ConfigFlag,
     DeviceFlag,
@@ -25,8 +24,8 @@ from ebpflb.core.abi import (
     NodeAddrFlag,
     Protocol,
 )
+from ebpflb.core.backend_rows import BackendColumns, BackendRows
 from ebpflb.core.tables import (
-    Backend,
     BackendKey,
     ConfigRow,
     DeviceRow,
@@ -87,9 +86,7 @@ def pack_values(table: TableName, family: Family, values: Collection[Any]) -> Ro
         case TableName.FRONTENDS:
             _pack_frontends(rows, values)
         case TableName.BACKENDS:
-            put_addresses(rows["address"], [value.key.address for value in values], family)
-            put_numbers(rows["port"], [value.key.port for value in values])
-            put_numbers(rows["protocol"], [value.key.protocol for value in values])
+            _pack_backend_keys(rows, [value.key for value in values], family)
             for name in ("state", "flags", "generation"):
                 put_numbers(rows[name], [getattr(value, name) for value in values])
         case TableName.SERVICES:
@@ -109,7 +106,18 @@ def pack_values(table: TableName, family: Family, values: Collection[Any]) -> Ro
     return rows
 
 
-def unpack(table: TableName, keys: Rows, values: Rows) -> dict[Any, Any]:
+def pack_backends(columns: BackendColumns, family: Family) -> tuple[Rows, Rows]:
+    """Return rows of ``backends`` as keys and values; raises as ``pack_values`` does."""
+    keys = np.zeros(len(columns.numbers), layout_of(TableName.BACKENDS, family).key)
+    values = np.zeros(len(columns.numbers), layout_of(TableName.BACKENDS, family).value)
+    keys[:] = columns.numbers
+    _pack_backend_keys(values, columns.keys, family)
+    values["state"], values["flags"] = columns.states, columns.flags
+    put_numbers(values["generation"], columns.generations.tolist())
+    return keys, values
+
+
+def unpack(table: TableName, keys: Rows, values: Rows) -> Mapping[Any, Any]:
     """Return the rows of a table; raises ``MapError`` for an enum's value that this version does not know."""
     return _UNPACK[table](keys, values)
 
@@ -151,7 +159,13 @@ def _unpack_frontends(keys: Rows, values: Rows) -> dict[FrontendKey, Frontend]:
     return dict(zip(starmap(FrontendKey, names), starmap(Frontend, contents), strict=True))
 
 
-def _unpack_backends(keys: Rows, values: Rows) -> dict[int, Backend]:
+def _pack_backend_keys(rows: Rows, keys: Sequence[BackendKey], family: Family) -> None:
+    put_addresses(rows["address"], [key.address for key in keys], family)
+    put_numbers(rows["port"], [key.port for key in keys])
+    put_numbers(rows["protocol"], [key.protocol for key in keys])
+
+
+def _unpack_backends(keys: Rows, values: Rows) -> BackendRows:
     live = values["state"] != BackendState.NONE
     keys, values = keys[live], values[live]
     names = zip(
@@ -160,14 +174,9 @@ def _unpack_backends(keys: Rows, values: Rows) -> dict[int, Backend]:
         enums_of(Protocol, values["protocol"]),
         strict=True,
     )
-    contents = zip(
-        starmap(BackendKey, names),
-        enums_of(BackendState, values["state"]),
-        flags_of(BackendFlag, values["flags"]),
-        values["generation"].tolist(),
-        strict=True,
-    )
-    return dict(zip(keys.tolist(), starmap(Backend, contents), strict=True))
+    enums_of(BackendState, values["state"])
+    columns = keys.astype(np.int64), [*starmap(BackendKey, names)], values["state"], values["flags"]
+    return BackendRows.of(BackendColumns(*columns, values["generation"]))
 
 
 def _unpack_services(keys: Rows, values: Rows) -> dict[int, str]:
@@ -222,7 +231,7 @@ def _unpack_config(keys: Rows, values: Rows) -> dict[int, ConfigRow]:
     return dict(zip(keys.tolist(), starmap(ConfigRow, contents), strict=True))
 
 
-_UNPACK: Mapping[TableName, Callable[[Rows, Rows], dict[Any, Any]]] = {
+_UNPACK: Mapping[TableName, Callable[[Rows, Rows], Mapping[Any, Any]]] = {
     TableName.FRONTENDS: _unpack_frontends,
     TableName.BACKENDS: _unpack_backends,
     TableName.SERVICES: _unpack_services,

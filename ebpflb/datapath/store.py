@@ -6,7 +6,7 @@ their fields fail alone, as rows that the kernel refuses do. Never creates a map
     rows --codec--> arrays --maps--> kernel                  Slots --SlotMemory--> kernel
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from types import TracebackType
@@ -15,10 +15,11 @@ from typing import Any, Self
 import numpy as np
 
 from ebpflb.core.abi import BackendState, Family
+from ebpflb.core.backend_rows import BackendColumns, BackendRows
 from ebpflb.core.tables import Range, Slots, TableName, Tables
 from ebpflb.datapath import libbpf
 from ebpflb.datapath.arrays import joined
-from ebpflb.datapath.codec import pack_keys, pack_values, unpack
+from ebpflb.datapath.codec import pack_backends, pack_keys, pack_values, unpack
 from ebpflb.datapath.layout import SOCK_PAIRS, check_layout
 from ebpflb.datapath.maps import BpfMap, RowError, Rows
 from ebpflb.datapath.marks import Marks
@@ -106,15 +107,24 @@ class PinnedMapStore:
 
     def put(self, table: TableName, rows: Mapping[Any, Any]) -> list[RowFailure]:
         """Insert or replace rows; return those that failed."""
+        if isinstance(rows, BackendRows):
+            return [failure for part in rows.columns(_MOST_ROWS) for failure in self._put_backends(part)]
         return [failure for part in _parts(rows) for failure in self._put(table, part)]
+
+    def _put_backends(self, columns: BackendColumns) -> list[RowFailure]:
+        try:
+            packed = pack_backends(columns, self._family)
+        except (ValueError, OverflowError):
+            return self._put(TableName.BACKENDS, columns.rows())
+        return self._update(TableName.BACKENDS, columns.numbers.tolist(), packed)
 
     def _put(self, table: TableName, rows: Mapping[Any, Any]) -> list[RowFailure]:
         try:
-            return self._update(table, list(rows), list(rows.values()))
+            return self._update(table, list(rows), self._packed(table, rows))
         except (ValueError, OverflowError):
             refused = self._refused(table, rows, rows)
             good = {key: value for key, value in rows.items() if key not in refused}
-            return [*refused.values(), *self._update(table, list(good), list(good.values()))]
+            return [*refused.values(), *self._update(table, list(good), self._packed(table, good))]
 
     def delete(self, table: TableName, keys: Iterable[Any]) -> list[RowFailure]:
         """Remove rows; a missing row is no failure. A deleted backend keeps its generation in its array entry."""
@@ -134,7 +144,7 @@ class PinnedMapStore:
                 )
         self._slots.write(ranges)
 
-    def _read(self, table: TableName) -> dict[Any, Any]:
+    def _read(self, table: TableName) -> Mapping[Any, Any]:
         keys, values = self._read_backends() if table is TableName.BACKENDS else self._maps[table].read()
         self._marks.mark(table, keys, values)  # rows that were written by a version that set no marks
         return unpack(table, keys, values)
@@ -150,8 +160,11 @@ class PinnedMapStore:
         self._max_generation = highest
         return joined(keys), joined(values)
 
-    def _update(self, table: TableName, keys: Sequence[Any], values: Collection[Any]) -> list[RowFailure]:
-        packed = pack_keys(table, self._family, keys), pack_values(table, self._family, values)
+    def _packed(self, table: TableName, rows: Mapping[Any, Any]) -> tuple[Rows, Rows]:
+        return pack_keys(table, self._family, list(rows)), pack_values(table, self._family, list(rows.values()))
+
+    def _update(self, table: TableName, keys: Sequence[Any], packed: tuple[Rows, Rows]) -> list[RowFailure]:
+        """Write rows; ``keys`` name those that fail."""
         self._marks.mark(table, *packed)
         errors = self._maps[table].update(*packed)
         self._marks.note_change(table)

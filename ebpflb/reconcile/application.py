@@ -7,13 +7,14 @@ returns is what the maps now hold, so the next ``diff`` asks again for exactly w
     steps of a Plan --Application--> store calls --> Applied(actual Tables, failures)
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
 import numpy as np
 
 from ebpflb.core.abi import BackendState
+from ebpflb.core.backend_rows import BackendRows
 from ebpflb.core.tables import (
     Backend,
     Delete,
@@ -52,8 +53,8 @@ class Application:
         self._store = store
         self._actual = actual
         self._changed: dict[TableName, Mapping[Any, Any]] = {}
-        self._own: dict[TableName, dict[Any, Any]] = {}
-        """Those of them that are dicts of our own. Of a table that was empty, the rows put first are not copied."""
+        self._own: dict[TableName, MutableMapping[Any, Any]] = {}
+        """Those of them that are our own to change. Of a table that was empty, the rows put first are not copied."""
         self._slots: dict[Range, Slots] = dict(actual.slots)
         self._failures: list[RowFailure] = []
         self._failed_keys: dict[TableName, set[Any]] = {table: set() for table in TableName}
@@ -127,9 +128,10 @@ class Application:
         changed = self._changed.get(table)
         return self._actual.rows(table) if changed is None else changed
 
-    def _rows_to_change(self, table: TableName) -> dict[Any, Any]:
+    def _rows_to_change(self, table: TableName) -> MutableMapping[Any, Any]:
         if table not in self._own:
-            self._changed[table] = self._own[table] = dict(self._rows(table))
+            rows = self._rows(table)
+            self._changed[table] = self._own[table] = rows.copy() if isinstance(rows, BackendRows) else dict(rows)
         return self._own[table]
 
     def _record(self, failures: Iterable[RowFailure]) -> set[Any]:

@@ -5,7 +5,7 @@ Decides what it costs: all rows, or those of the plan. What a failure forbids is
     (Plan, actual Tables) --apply, apply_in_place--> store calls --> Applied(actual Tables, failures)
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any, cast
 
 from ebpflb.core.tables import Frontend, FrontendKey, Plan, Range, Slots, TableName, Tables
@@ -25,7 +25,7 @@ def apply(plan: Plan, store: MapStore, actual: Tables) -> Applied:
 def apply_in_place(plan: Plan, store: MapStore, actual: Tables, unnamed: Collection[Range]) -> Applied:
     """Perform ``plan`` as ``apply`` does, at its own cost alone: the mappings of ``actual`` become the result's.
 
-    ``actual`` is given up by whoever had it, its mappings are dicts, and its ranges those that frontends name.
+    ``actual`` is given up by whoever had it, its mappings can be changed, and its ranges those that frontends name.
     ``unnamed``: those of them that none names after the plan.
     """
     application = _InPlace(store, actual, unnamed)
@@ -38,7 +38,7 @@ class _InPlace(Application):
 
     def __init__(self, store: MapStore, actual: Tables, unnamed: Collection[Range]) -> None:
         super().__init__(store, Tables(actual.family))
-        self._own = {table: cast("dict[Any, Any]", actual.rows(table)) for table in TableName}
+        self._own = {table: cast("MutableMapping[Any, Any]", actual.rows(table)) for table in TableName}
         self._changed = dict(self._own)
         self._slots = cast("dict[Range, Slots]", actual.slots)
         self._unnamed = unnamed

@@ -1,7 +1,8 @@
 import numpy as np
 
 from ebpflb.core.abi import Algorithm, BackendFlag, BackendState, Family, FrontendFlag, FrontendKind
-from ebpflb.core.ids import Allocation, BackendId, IdPool
+from ebpflb.core.ids import Allocation, IdPool
+from ebpflb.core.places import BackendId
 from ebpflb.core.ranges import Arena, RetiredRange, digest_of
 from ebpflb.core.tables import EMPTY_RANGE, Backend, Frontend, Range, Slots, Tables
 from tests.unit.core.factories import backend, frontend

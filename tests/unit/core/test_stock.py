@@ -5,7 +5,8 @@ import pytest
 
 from ebpflb.core.abi import Algorithm, FrontendFlag, FrontendKind, Protocol
 from ebpflb.core.holdings import FullError, Limits
-from ebpflb.core.ids import Allocation, BackendId
+from ebpflb.core.ids import Allocation
+from ebpflb.core.places import BackendId
 from ebpflb.core.stock import Stock
 from ebpflb.core.tables import EMPTY_RANGE, BackendKey, Frontend, Range, Slots
 
