@@ -21,7 +21,7 @@ from ebpflb.agent.monitoring import Monitoring
 from ebpflb.agent.opt_outs import HostFacts, OptOuts
 from ebpflb.agent.restart import NodeGuard, Restart, restart_parts
 from ebpflb.agent.sweeping import Sweeping
-from ebpflb.agent.together import run_together
+from ebpflb.agent.together import run_together, settle
 from ebpflb.agent.tuning import tune_node
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
@@ -53,7 +53,6 @@ HAIRPIN_ADDRESSES = {
 }
 """Nobody has them, and a pod answers them by its default route: of IPv4 a link-local one (RFC 3927), as its pods have
 no route for those; of IPv6, whose every device has one, a unique local one with "ebpfl" as its global id (RFC 4193)."""
-
 
 _SIGNAL_SECONDS = 0.2
 """In which a signal that ended the compiler has certainly reached the agent."""
@@ -95,7 +94,7 @@ def _serve(
         hooks.attach_sockets()
         hooks.detach_strays()
         opt_outs = OptOuts(config)
-        inbox = Inbox(config.node_name, on_pods=opt_outs.on_pods)
+        inbox = Inbox(config.node_name, on_pods=opt_outs.on_pods, tells_together=config.manifests is not None)
         restart = Restart()
         guard = NodeGuard(inbox, config, restart)
         facts = HostFacts(inbox.host)
@@ -112,10 +111,10 @@ def _serve(
             config.node_name,
             on_applied=sweeping.on_applied,
             on_status=_StatusReport(
-                status_file, lambda: remove_other_builds(config, builds), reporter.on_status, meter.on_status
+                status_file, lambda: finish_start(config, builds), reporter.on_status, meter.on_status
             ),
             node_status=board.node_status,
-            settings=Settings(comparison_period_s=config.config_sync_period_s, on_compiled=garbage.settle),
+            settings=Settings(comparison_period_s=config.config_sync_period_s, on_compiled=settle),
             options=config.options,
             observers=[*monitoring.observers, reporter],
         )
@@ -182,6 +181,12 @@ def check_capacities(config: AgentConfig) -> tuple[str, ...]:
     for text in warnings:
         log.warning("map_size text=%r", text)
     return warnings
+
+
+def finish_start(config: AgentConfig, builds: Mapping[Family, Build]) -> None:
+    """Do what waits until the first snapshot is in the maps."""
+    settle()
+    remove_other_builds(config, builds)
 
 
 def remove_other_builds(config: AgentConfig, builds: Mapping[Family, Build]) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ebpflb.core.changes import Changes, Difference
+from ebpflb.core.changes import Changes, Difference, Present, service_key
 from ebpflb.core.kept import Unread
 from ebpflb.core.model import EndpointSlice, ObjectKey, Snapshot
+from ebpflb.errors import ObjectError
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,25 @@ def replace_all(held: dict[ObjectKey, Any], listed: Mapping[ObjectKey, Any]) -> 
     return changed
 
 
-def takes_nothing_away(known: Any, obj: Any) -> bool:
-    """Return whether a slice lists what it listed, and maybe more: then there is nothing that it could have moved to
-    another slice, which would say so a moment later. Conditions may have changed: those are urgent.
+def key_of(error: ObjectError) -> ObjectKey:
+    """Return the key of the object that an error names: ``namespace/name``, or ``name`` for a Node."""
+    namespace, _, name = error.name.rpartition("/")
+    return namespace, name
+
+
+def can_go_at_once(known: Any, obj: Any, present: Present | None) -> bool:
+    """Return whether an object need not wait for what its source may say a moment later.
+
+    That is a slice that lists what it listed, and maybe more: conditions may have changed, those are urgent. Given
+    what is ``present``, it is also the only slice of its Service and family: what it takes away has no other to move
+    to but a new one, and who makes slices makes the new ones first.
     """
-    if not isinstance(obj, EndpointSlice) or not isinstance(known, EndpointSlice) or known.ports != obj.ports:
+    if not isinstance(obj, EndpointSlice) or not isinstance(known, EndpointSlice):
         return False
-    return {each.address for each in known.endpoints} <= {each.address for each in obj.endpoints}
+    if known.ports == obj.ports and {each.address for each in known.endpoints} <= {e.address for e in obj.endpoints}:
+        return True
+    return present is not None and service_key(known) == service_key(obj) and _is_only_one(obj, present)
+
+
+def _is_only_one(obj: EndpointSlice, present: Present) -> bool:
+    return all(each.key == obj.key or each.family is not obj.family for each in present.slices_of(service_key(obj)))

@@ -16,7 +16,7 @@ from ebpflb.core.changes import Changes, Present
 from ebpflb.core.kept import Unread
 from ebpflb.core.model import Host, Node, ObjectKey, Pod, Snapshot
 from ebpflb.errors import ObjectError
-from ebpflb.reconcile.batch import Batch, Followed, replace_all, takes_nothing_away
+from ebpflb.reconcile.batch import Batch, Followed, can_go_at_once, key_of, replace_all
 from ebpflb.reconcile.clock import Clock
 from ebpflb.reconcile.ports import Kind, ModelObject
 from ebpflb.reconcile.source_view import SourceView
@@ -51,12 +51,16 @@ class Inbox:
         clock: Clock | None = None,
         *,
         on_pods: OnPods | None = None,
+        tells_together: bool = True,
         quiet_s: float = QUIET_S,
         max_delay_s: float = MAX_DELAY_S,
     ) -> None:
+        """``tells_together``: the source tells in one breath of objects that shall change together, as files do; an
+        API server tells of each when it was written, and nobody writes two at once.
+        """
         self._node_name = node_name
         self._clock = clock or Clock()
-        self._on_pods = on_pods
+        self._on_pods, self._tells_together = on_pods, tells_together
         self._quiet_s, self._max_delay_s = quiet_s, max_delay_s
         self._condition = threading.Condition()
         self._objects: dict[Kind, dict[ObjectKey, Any]] = {kind: {} for kind in Kind}
@@ -78,7 +82,7 @@ class Inbox:
     def replace(self, kind: Kind, objects: Iterable[ModelObject], refused: Iterable[ObjectError] = ()) -> None:
         """Take a complete list. An object that the list holds but that was refused keeps its last good state."""
         listed = {obj.key: obj for obj in objects}
-        errors = {_key_of(error): error for error in refused}
+        errors = {key_of(error): error for error in refused}
         with self._condition:
             held, unread = self._objects[kind], self._unread()
             kept = {key: held[key] for key in errors if key in held and key not in listed}
@@ -100,7 +104,8 @@ class Inbox:
                 return
             self._objects[kind][obj.key] = obj
             self._touch(kind, {obj.key})
-            self._take_news(kind, is_news=True, is_urgent=takes_nothing_away(known, obj))
+            is_urgent = can_go_at_once(known, obj, None if self._tells_together else self._present)
+            self._take_news(kind, is_news=True, is_urgent=is_urgent)
 
     def delete(self, kind: Kind, key: ObjectKey) -> None:
         """Forget one object, and its refusal."""
@@ -249,9 +254,3 @@ class Inbox:
             host=self._host or Host(),
             service_cidrs=dict(objects[Kind.SERVICE_CIDR]),
         )
-
-
-def _key_of(error: ObjectError) -> ObjectKey:
-    """Return the key of the object that an error names: ``namespace/name``, or ``name`` for a Node."""
-    namespace, _, name = error.name.rpartition("/")
-    return namespace, name

@@ -1,6 +1,8 @@
 """The order in which an agent starts and ends; its parts are stood in for."""
 
+import gc
 import logging
+import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +13,7 @@ import pytest
 from ebpflb.agent import run
 from ebpflb.agent.cluster import make_source
 from ebpflb.agent.config import AgentConfig
-from ebpflb.agent.together import run_together
+from ebpflb.agent.together import TURN_S, run_together, settle
 from ebpflb.core.abi import Family
 from ebpflb.datapath.build import Build
 from ebpflb.errors import BuildError, EbpflbError, PrerequisiteError, UsageError
@@ -59,6 +61,17 @@ def test_a_stop_before_the_start_ends_at_once() -> None:
     stop = threading.Event()
     stop.set()
     run_together(stop, {"one": waits_for_its_end})
+
+
+def test_an_agent_that_has_started_takes_short_turns() -> None:
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    try:
+        settle()
+        assert sys.getswitchinterval() == pytest.approx(TURN_S)
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def test_ready_is_said_once_when_the_first_snapshot_is_in_the_maps(

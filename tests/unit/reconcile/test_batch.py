@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ebpflb.core.abi import Protocol
+from ebpflb.core.abi import Family, Protocol
 from ebpflb.core.model import EndpointPort, EndpointSlice
 from ebpflb.reconcile import garbage
 from ebpflb.reconcile.batch import Batch
@@ -25,11 +25,23 @@ def _time() -> StandingClock:
 @pytest.fixture(name="inbox")
 def _inbox(time: StandingClock) -> Inbox:
     inbox = Inbox(NODE.name, time.clock(), quiet_s=0.001, max_delay_s=0.050)
+    _deliver_all(inbox, time)
+    return inbox
+
+
+@pytest.fixture(name="singly")
+def _singly(time: StandingClock) -> Inbox:
+    """Return the inbox of a source that tells of each object when it was written."""
+    inbox = Inbox(NODE.name, time.clock(), tells_together=False, quiet_s=0.001, max_delay_s=0.050)
+    _deliver_all(inbox, time)
+    return inbox
+
+
+def _deliver_all(inbox: Inbox, time: StandingClock) -> None:
     Cluster((WEB, API), (WEB_1, API_1)).deliver(inbox)
     batch = taken(inbox, time)
     assert batch.changes.services.after.keys() == {WEB.key, API.key}
     assert batch.changes.slices.before == {}
-    return inbox
 
 
 def taken(inbox: Inbox, time: StandingClock) -> Batch:
@@ -106,6 +118,47 @@ class TestHaste:
         assert inbox.take() is None
         time.advance(0.0011)
         assert inbox.take() is not None
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            endpoint_slice("web", [2]),
+            endpoint_slice("web", []),
+            replace(WEB_1, ports=(EndpointPort("http", Protocol.TCP, 9090),)),
+        ],
+    )
+    def test_from_the_only_slice_nothing_can_be_moving(self, singly: Inbox, changed: EndpointSlice) -> None:
+        singly.upsert(Kind.ENDPOINT_SLICE, changed)
+        batch = singly.take()
+        assert batch is not None
+        assert batch.changes.slices.after == {changed.key: changed}
+
+    def test_nor_to_one_of_the_other_family(self, singly: Inbox, time: StandingClock) -> None:
+        singly.upsert(Kind.ENDPOINT_SLICE, replace(WEB_1, name="web-6", family=Family.IPV6, endpoints=()))
+        taken(singly, time)
+        time.advance(1)
+        singly.upsert(Kind.ENDPOINT_SLICE, endpoint_slice("web", [2]))
+        assert singly.take() is not None
+
+    def test_from_one_of_two_it_can(self, singly: Inbox, time: StandingClock) -> None:
+        second = replace(WEB_1, name="web-2")
+        singly.upsert(Kind.ENDPOINT_SLICE, second)
+        assert singly.take() is None, "a new one, too, may hold what another one has lost"
+        taken(singly, time)
+        time.advance(1)
+        singly.upsert(Kind.ENDPOINT_SLICE, replace(second, endpoints=()))
+        assert singly.take() is None
+
+    def test_a_slice_that_changes_hands_waits(self, singly: Inbox) -> None:
+        singly.upsert(Kind.ENDPOINT_SLICE, replace(WEB_1, service_name="new", endpoints=()))
+        assert singly.take() is None
+
+    def test_so_does_one_that_follows_a_new_one(self, singly: Inbox, time: StandingClock) -> None:
+        second, emptied = replace(WEB_1, name="web-2"), replace(WEB_1, endpoints=())
+        singly.upsert(Kind.ENDPOINT_SLICE, second)
+        singly.upsert(Kind.ENDPOINT_SLICE, emptied)
+        assert singly.take() is None
+        assert taken(singly, time).changes.slices.after == {second.key: second, emptied.key: emptied}
 
     def test_one_of_many_waits_with_them(self, inbox: Inbox, time: StandingClock) -> None:
         inbox.upsert(Kind.ENDPOINT_SLICE, endpoint_slice("web", [1, 2]))
