@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,8 @@ from typing import Any
 from ebpflb.errors import BuildError
 
 _COMPILE_SECONDS = 300
+_COMPILER_MB = 150
+"""What a compiler has resident at most, for words only."""
 _MULTIARCH: str | None = sysconfig.get_config_var("MULTIARCH")
 """Asked at import: families are built in threads, and Python 3.11 shows the second asker a table half filled."""
 
@@ -46,9 +49,12 @@ class Unit:
     the time."""
 
 
-def compile_units(subject: str, units: Sequence[Unit], flags: Sequence[str], shim: Path) -> dict[str, int]:
+def compile_units(
+    subject: str, units: Sequence[Unit], flags: Sequence[str], shim: Path, *, hides_symbols: bool = True
+) -> dict[str, int]:
     """Compile, load and pin; return each program's instructions, before the verifier's rewriting, by its name.
 
+    ``hides_symbols``: keep bcc from reading all of the kernel's symbols for each unit, which no program of ours needs.
     Raises ``BuildError`` with the compiler's or the verifier's words; ``subject`` did not build then.
     """
     job = {
@@ -57,11 +63,14 @@ def compile_units(subject: str, units: Sequence[Unit], flags: Sequence[str], shi
         "kernel": kernel_version_code(),
         "cflags": [*flags, *include_flags()],
         "units": [_unit(unit) for unit in units],
+        "hides_symbols": hides_symbols,
     }
     try:
         code, out, words = _run_compiler(json.dumps(job))
     except subprocess.TimeoutExpired:
         code, out, words = 1, "", f"the compiler did not end within {_COMPILE_SECONDS} s"
+    if code < 0:
+        raise _killed(subject, -code)
     if code != 0:
         raise BuildError(
             f"{subject} cannot be built on kernel {platform.release()}:\n{words.strip()}",
@@ -69,6 +78,16 @@ def compile_units(subject: str, units: Sequence[Unit], flags: Sequence[str], shi
         )
     sizes: dict[str, int] = json.loads(out.splitlines()[-1])
     return sizes
+
+
+def _killed(subject: str, number: int) -> BuildError:
+    """Return the error for a child that a signal has ended. It has said nothing of that."""
+    name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+    if number == signal.SIGKILL:
+        remedy = f"if memory ran out (see the kernel's log), give the agent {_COMPILER_MB} MB more for each IP family"
+    else:
+        remedy = "report this text, with what the kernel's log says"
+    return BuildError(f"{subject} cannot be built: the compiler was ended by signal {name}", remedy=remedy)
 
 
 def include_flags() -> list[str]:

@@ -47,7 +47,8 @@ class EmptyProgram:
         self.pins.mkdir(parents=True)
         job = ProgramJob("lb_empty", BPF_PROG_TYPE_SCHED_CLS, NO_ATTACH_TYPE, self.pins / "lb_empty")
         began = time.monotonic()
-        compile_units("an empty program", [Unit(_EMPTY, (job,))], self.headers.flags, self.headers.tree)
+        headers = self.headers
+        compile_units("an empty program", [Unit(_EMPTY, (job,))], headers.flags, headers.tree, hides_symbols=False)
         return time.monotonic() - began
 
 
