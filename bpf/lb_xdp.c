@@ -66,11 +66,11 @@ static __always_inline int lb_take_shortcut(lb_ctx *ctx)
 	struct lb_glance at;
 	u32 *macs;
 
-	if (!lb_glance_at(ctx, &at))
+	if (!lb_glance_at_network(ctx, &at))
 		return LB_XDP_GO_ON;
 	if (lb_is_a_strangers(&at))
 		return XDP_PASS;
-	if (!at.is_established)
+	if (!lb_glance_at_transport(ctx, &at))
 		return LB_XDP_GO_ON;
 	shortcut = lb_shortcut_find(&at);
 	if (!shortcut)

@@ -78,7 +78,7 @@ static __always_inline int lb_take_shortcut(lb_ctx *ctx)
 	u8 protocol;
 	u32 *macs;
 
-	if (ctx->gso_size || !lb_glance_at(ctx, &at) || !at.is_established)
+	if (ctx->gso_size || !lb_glance_at_network(ctx, &at) || !lb_glance_at_transport(ctx, &at))
 		return LB_TC_GO_ON;
 	shortcut = lb_shortcut_find(&at);
 	if (!shortcut)

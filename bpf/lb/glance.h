@@ -17,7 +17,6 @@ struct lb_glance {
 	u32 *ports; /* both as one word, as they lie in header and tuple */
 	__be16 *checksum;
 	u8 protocol;
-	bool is_established; /* says nothing of a connection's beginning or end */
 };
 
 #if FAMILY == 4
@@ -65,28 +64,31 @@ static __always_inline u32 lb_length_of(const lb_iphdr *ip)
 #define LB_TCP_FLAGS	   13 /* offset in the header */
 #define LB_TCP_FIN_SYN_RST 0x07
 
-/* Returns false for what is not a whole packet of TCP or UDP with plain headers: the long way looks closer. */
-static __always_inline bool lb_glance_at(lb_ctx *ctx, struct lb_glance *at)
+/* Returns false for what has options, is a fragment, or is too short for ports. */
+static __always_inline bool lb_glance_at_network(lb_ctx *ctx, struct lb_glance *at)
 {
 	void *data_end = (void *)(long)ctx->data_end;
 	lb_iphdr *ip = (void *)(long)ctx->data + ETH_HLEN;
-	struct udphdr *udp = (void *)(ip + 1);
-	struct tcphdr *tcp = (void *)(ip + 1);
 
-	if ((void *)(udp + 1) > data_end || !lb_is_plain(ip))
-		return false;
 	at->ip = ip;
+	return (void *)(ip + 1) + sizeof(struct udphdr) <= data_end && lb_is_plain(ip);
+}
+
+/* Returns false for what is not TCP or UDP, and for what begins or ends a connection: the long way looks closer. */
+static __always_inline bool lb_glance_at_transport(lb_ctx *ctx, struct lb_glance *at)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct udphdr *udp = (void *)(at->ip + 1);
+	struct tcphdr *tcp = (void *)(at->ip + 1);
+
 	at->ports = (u32 *)udp;
-	at->protocol = lb_protocol_of(ip);
+	at->protocol = lb_protocol_of(at->ip);
 	at->checksum = &udp->check;
-	at->is_established = true;
 	if (at->protocol == IPPROTO_UDP)
 		return true;
-	if (at->protocol != IPPROTO_TCP || (void *)(tcp + 1) > data_end)
-		return false;
 	at->checksum = &tcp->check;
-	at->is_established = !(((u8 *)tcp)[LB_TCP_FLAGS] & LB_TCP_FIN_SYN_RST);
-	return true;
+	return at->protocol == IPPROTO_TCP && (void *)(tcp + 1) <= data_end &&
+	       !(((u8 *)tcp)[LB_TCP_FLAGS] & LB_TCP_FIN_SYN_RST);
 }
 
 /* Where the packet goes is of no concern to us, on no account. */
