@@ -1,6 +1,6 @@
 """What a node and a cluster need: ``python -m ebpflb.bench.scaling``; with ``--measure`` from points measured here.
 
-    points (recorded, or measured now) --scaling_model.py--> tables on stdout, with the model's error
+    points (recorded, or measured; --record keeps them) --scaling_model.py--> tables on stdout, with the model's error
 
 Decides what is asked and how the answer is printed. docs/scaling.md explains it.
 """
@@ -9,16 +9,19 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from ebpflb.bench.scaling_model import Cluster, Costs, Needs, Point, errors, fitted, needs_of
 from ebpflb.bench.scaling_points import CHECKS, SCALES, measure_points, wire
+from ebpflb.bench.scaling_record import recorded, rounded, updated
 from ebpflb.bench.scaling_recorded import CHECKED, FITTED
-from ebpflb.errors import EbpflbError
+from ebpflb.errors import EbpflbError, UsageError
 
 _MB: Final = 1e6
 _INTERRUPTED: Final = 130
 NODES: Final = (100, 1_000, 5_000)
+RECORD: Final = Path(__file__).with_name("scaling_recorded.py")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -34,8 +37,23 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stderr.write("scaling: interrupted; everything was removed\n")
         return _INTERRUPTED
     costs = fitted(points[0], wire())
-    nodes = arguments.nodes or NODES
-    sys.stdout.writelines(f"{line}\n" for line in _report(points, costs, cluster, nodes))
+    report = list(_report(points, costs, cluster, arguments.nodes or NODES))
+    sys.stdout.writelines(f"{line}\n" for line in report)
+    return _keep(points, report, arguments.record) if arguments.record else 0
+
+
+def _keep(points: tuple[Sequence[Point], Sequence[Point]], report: Sequence[str], page: Path) -> int:
+    """Write the points into the repository and the report into a page; return an exit code."""
+    try:
+        text = updated(page.read_text(encoding="utf-8"), report)
+        RECORD.write_text(recorded(*points), encoding="utf-8")
+        page.write_text(text, encoding="utf-8")
+    except UsageError as error:
+        sys.stderr.write(f"scaling: {page}: {error}\n")
+        return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"scaling: {error.filename}: {error.strerror}\n")
+        return 1
     return 0
 
 
@@ -128,7 +146,7 @@ def _cluster(arguments: argparse.Namespace) -> Cluster:
 
 
 def _measured() -> tuple[list[Point], list[Point]]:
-    points = measure_points((*SCALES, *CHECKS), _say)
+    points = [rounded(each) for each in measure_points((*SCALES, *CHECKS), _say)]
     return points[: len(SCALES)], points[len(SCALES) :]
 
 
@@ -147,6 +165,9 @@ def _count(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ebpflb.bench.scaling", description=__doc__)
     parser.add_argument("--measure", action="store_true", help="measure the points here, as root: two minutes")
+    parser.add_argument(
+        "--record", type=Path, metavar="PAGE", help="keep the points in this repository, and the tables in its page"
+    )
     parser.add_argument("--nodes", type=_count, action="append", help="may be repeated (default 100, 1,000, 5,000)")
     parser.add_argument("--services", type=_count, default=100_000, help="(default %(default)s)")
     parser.add_argument("--endpoints", type=_count, default=1_000_000, help="of all Services (default %(default)s)")

@@ -22,6 +22,7 @@ from ebpflb.bench.scaling_model import (
     sizes_for,
 )
 from ebpflb.bench.scaling_points import CHECKS, SCALES
+from ebpflb.bench.scaling_record import rounded
 from ebpflb.datapath.build import MapSizes
 from ebpflb.errors import EbpflbError
 
@@ -128,6 +129,38 @@ def test_measured_points_take_the_place_of_recorded_ones(
     assert asked == [*SCALES, *CHECKS]
     assert "| resident_bytes | +0.0% | +0.0% |" in printed.out.replace("-0.0%", "+0.0%")
     assert printed.err == "scaling: a cluster\n"
+
+
+def test_a_record_is_kept_in_the_repository_and_its_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page, record = tmp_path / "scaling.md", tmp_path / "scaling_recorded.py"
+    page.write_text(Path("docs/scaling.md").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(scaling, "RECORD", record)
+    monkeypatch.setattr(scaling, "measure_points", lambda scales, _: [point(*scale_of(each)) for each in scales])
+    assert scaling.main(["--measure", "--record", str(page)]) == 0
+    printed, text = capsys.readouterr().out.splitlines(), page.read_text(encoding="utf-8")
+    assert not set(printed) - set(text.splitlines())
+    assert text.count("| fitted |") == len(SCALES)
+    names: dict[str, object] = {}
+    exec(record.read_text(encoding="utf-8"), names)
+    assert names["FITTED"] == tuple(rounded(point(*scale_of(each))) for each in SCALES)
+
+
+def scale_of(scale: Scale) -> tuple[int, int]:
+    return scale.services, scale.endpoints
+
+
+def test_a_page_without_the_tables_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page, record = tmp_path / "page.md", tmp_path / "scaling_recorded.py"
+    page.write_text("# Another page\n", encoding="utf-8")
+    monkeypatch.setattr(scaling, "RECORD", record)
+    assert scaling.main(["--record", str(page)]) == 2
+    assert "the page has 0 paragraphs that begin with '| measured" in capsys.readouterr().err
+    assert scaling.main(["--record", str(tmp_path / "none.md")]) == 1
+    assert (page.read_text(encoding="utf-8"), record.exists()) == ("# Another page\n", False)
 
 
 def test_an_interrupted_or_failed_measurement_prints_no_tables(
