@@ -18,6 +18,8 @@ from ebpflb.core.abi import BackendFlag, BackendState
 from ebpflb.core.tables import Backend, BackendKey
 
 _NONE = BackendState.NONE.value
+_SOME = 4096
+"""So many ids are Python objects at a time."""
 _STATES = {state.value: state for state in BackendState}
 _flags = lru_cache(maxsize=256)(BackendFlag)
 
@@ -64,8 +66,10 @@ class BackendRows(MutableMapping[int, Backend]):
         rows = cls()
         if len(columns.numbers):
             rows._grow(int(columns.numbers.max()) + 1)
-            for number, key in zip(columns.numbers.tolist(), columns.keys, strict=True):
-                rows._keys[number] = key
+            for begin in range(0, len(columns.numbers), _SOME):
+                some = slice(begin, begin + _SOME)
+                for number, key in zip(columns.numbers[some].tolist(), columns.keys[some], strict=True):
+                    rows._keys[number] = key
             for column, values in zip(rows._arrays(), columns[2:], strict=True):
                 column[columns.numbers] = values
             rows._count = len(columns.numbers)

@@ -6,7 +6,7 @@ syscalls or of time. Never raises for what a snapshot contains: what does not fi
     Snapshot, Allocation, Options --compile_tables--> Tables, Allocation', Refusals --> diff, reconcile loop
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -84,11 +84,15 @@ def compile_tables(
     node = snapshot.node
     draft = Draft(family, previous, limits, Placement.of(node, snapshot.host, family))
     taken = draft.keep(kept)
-    expanded = [exposure for service in services for exposure in expand_service(service, family, node, options)]
-    exposures, claimed_twice = settle_claims(expanded, previous.owners, taken)
+    exposures = [exposure for service in services for exposure in expand_service(service, family, node, options)]
+    settled, claimed_twice = settle_claims(exposures, previous.owners, taken)
+    contested = _contested(exposures) if claimed_twice else frozenset[FrontendKey]()
+    groups = _by_service(settled, previous)
+    del exposures, settled  # each goes when its Service has its rows
     odd = {each.key: found for each in services if (found := tuple(misread(each, family, options)))}
     full = []
-    for group in _by_service(exposures, previous):
+    while groups:
+        group = groups.popleft()
         listed = slices.get(group[0].service.key, ())
         refusal = draft.add_service([member_of(exposure, listed, family, node) for exposure in group])
         if refusal is not None:
@@ -104,7 +108,6 @@ def compile_tables(
         config=own.config,
     )
     is_whole = not aside and not kept.backends and not full
-    contested = _contested(expanded) if claimed_twice else frozenset()
     basis = Basis(draft.named, draft.uses, draft.used, odd, tuple(claimed_twice), contested)
     return Compiled(tables, allocation, (*claimed_twice, *in_order(odd.values()), *full), basis if is_whole else None)
 
@@ -114,9 +117,9 @@ def _contested(exposures: Iterable[Exposure]) -> frozenset[FrontendKey]:
     return frozenset(key for key, count in counts.items() if count > 1)
 
 
-def _by_service(exposures: Iterable[Exposure], previous: Allocation) -> list[list[Exposure]]:
+def _by_service(exposures: Iterable[Exposure], previous: Allocation) -> deque[list[Exposure]]:
     """Group the exposures by Service; Services already programmed come first, so that they fit first."""
     ordered = sorted(exposures, key=lambda exposure: exposure.service.key)
     groups = [list(group) for _, group in groupby(ordered, key=lambda exposure: exposure.service.key)]
     groups.sort(key=lambda group: not any(exposure.name in previous.services for exposure in group))
-    return groups
+    return deque(groups)
