@@ -80,10 +80,11 @@ class Socket:
         """
         with self._frontends() as table:
             keys, values = table.read()
+            addresses = int(ip_address(service_address(0))) + np.arange(count)
             is_port = keys["port"] != 0
             for which in (is_port, ~is_port):
                 some = np.repeat(keys[which][:1], count)
-                some["address"]["word"][:, 0] = [int(ip_address(service_address(number))) for number in range(count)]
+                some["address"]["word"][:, 0] = addresses
                 failed = table.update(some, np.repeat(values[which][:1], count))
                 if failed:
                     raise EbpflbError(f"bench: {len(failed)} of {count} frontends cannot be written")

@@ -55,7 +55,7 @@ class Stand:
         self._undo = ExitStack()
         self._lab = Lab("bench", nodes=2, pods_per_node=(1, 2) if is_remote else (3, 0))
         self._backends: tuple[Pod, ...] = self._lab.pods[1:]
-        self._count = 0
+        self._services_now: list[PeerService] = []
         self.served: list[Served] = []
         """What each backend saw of the last run."""
 
@@ -93,12 +93,12 @@ class Stand:
             self._mode.fill(count)
         else:
             self._mode.load(services)
-        self._count = count
+        self._services_now = services
         self.dial(DIALLED)
 
     def dial(self, most: int) -> None:
         """From now on, dial so many of the Services, taken from all over."""
-        self.client.dial(self.kind.targets(self._services(self._count), most))
+        self.client.dial(self.kind.targets(self._services_now, most))
         self.reset()
 
     def reset(self) -> None:

@@ -43,7 +43,7 @@ QUICK = Programme(
     peers={
         NFTABLES.name: tuple(Scale(size, 10) for size in (100, 1_000, 3_000)),
         IPTABLES_LEGACY.name: tuple(Scale(size, 10) for size in (100, 1_000)),
-        IPTABLES_NFT.name: tuple(Scale(size, 10) for size in (100, 1_000)),
+        IPTABLES_NFT.name: tuple(Scale(size, 10) for size in (10, 100)),
     },
     changes=Changing(100, 6.0),
     peer_changes=5,
