@@ -79,10 +79,15 @@ def boot(
             guest.wait()
         finally:
             watch.end()
-    if watch.verdict:
-        raise GuestError(watch.verdict)
-    if guest.returncode:
-        raise GuestError(f"QEMU ended with {guest.returncode}:\n{errors.read_text(errors='replace').strip()}")
+    verdict = watch.verdict or (f"QEMU ended with {guest.returncode}" if guest.returncode else "")
+    if verdict:
+        raise GuestError("\n".join([verdict, *_complaints(errors)]))
+
+
+def _complaints(errors: Path) -> list[str]:
+    """Return the first things that QEMU said; which features it does not emulate is of no interest."""
+    lines = errors.read_text(errors="replace").splitlines()
+    return [line for line in lines if "support requested feature" not in line][:3]
 
 
 @contextmanager
