@@ -18,8 +18,9 @@ from typing import Protocol
 
 from ebpflb import __version__
 from ebpflb.core.abi import Family
-from ebpflb.core.model import Snapshot
-from ebpflb.core.report import changed_services, misplaced_addresses, service_lines
+from ebpflb.core.changes import Changes
+from ebpflb.core.model import Node
+from ebpflb.core.report import misplaced_addresses, service_lines
 from ebpflb.reconcile.batch import Batch
 from ebpflb.reconcile.ports import Events
 from ebpflb.reconcile.rounds import Round
@@ -76,9 +77,9 @@ class Reporter:
         """Log what changed, and tell of addresses that a Service loses by their family."""
         if done.batch is None:
             return
-        before, after = done.batch.changes.excerpts(done.batch.snapshot.node)
-        self._log_changes(before, after)
-        for each in misplaced_addresses(before, after):
+        changes = done.batch.changes
+        self._log_changes(changes, done.batch.snapshot.node)
+        for each in misplaced_addresses(changes.slices):
             message = f"{each.address} in EndpointSlice {each.slice_name} has incorrect IP version"
             self._events.emit("Service", *each.service, reason=WRONG_FAMILY, message=message, warning=True)
 
@@ -93,16 +94,15 @@ class Reporter:
             self._events.emit(kind, namespace, name, reason=reason, message=message, warning=True)
         self._refused = refused
 
-    def _log_changes(self, before: Snapshot, after: Snapshot) -> None:
-        keys = changed_services(before, after)
-        level = logging.INFO
+    def _log_changes(self, changes: Changes, node: Node) -> None:
+        keys, level = changes.touched(), logging.INFO
         if len(keys) > MAX_CHANGED:
             level = logging.DEBUG
-            added = sum(key in after.services and key not in before.services for key in keys)
-            removed = sum(key in before.services and key not in after.services for key in keys)
+            was, is_ = changes.services.before.keys(), changes.services.after.keys()
+            added, removed = len(is_ - was), len(was - is_)
             log.info("services_changed changed=%d added=%d removed=%d lines='-v 4'", len(keys), added, removed)
         if log.isEnabledFor(level):
-            for line in service_lines(keys, before, after, self._families):
+            for line in service_lines(keys, *changes.excerpts(node), self._families):
                 log.log(level, "%s", line)
 
 

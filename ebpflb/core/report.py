@@ -1,9 +1,10 @@
 """Decides what an operator is told when the cluster changes: which service ports came and went, and where they lead.
 
-Knows two snapshots and kube-proxy's words for their difference; knows no log, no map and no policy of this node.
+Knows two states of what changed and kube-proxy's words for their difference; knows no log, no map and no policy of this
+node.
 
-    Snapshot before, Snapshot after --changed_services--> keys --service_lines--> lines of the log
-                                    --misplaced_addresses--> what is of the other family than its slice
+    Changes: touched, excerpts --service_lines--> lines of the log
+    Changes: slices --misplaced_addresses--> what is of the other family than its slice
 
 The endpoints of a line are those that take new connections somewhere in the cluster: the ready ones, else those that
 terminate and still serve. Hints and traffic policies, which make nodes differ, are left to ``ebpflb explain``.
@@ -11,9 +12,10 @@ terminate and still serve. Hints and traffic policies, which make nodes differ, 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from ebpflb.core.abi import Family, Protocol
+from ebpflb.core.changes import Difference, service_key
 from ebpflb.core.expand import merge_candidates
 from ebpflb.core.model import (
     EndpointSlice,
@@ -28,8 +30,6 @@ from ebpflb.core.model import (
 )
 from ebpflb.core.tables import BackendKey
 from ebpflb.core.topology import select
-
-ObjectT = TypeVar("ObjectT", bound=Service | EndpointSlice)
 
 MAX_SHOWN = 100
 """Endpoints in one line: a Service of thousands shall not have a line of 100 kB with each of its pods."""
@@ -55,13 +55,6 @@ class _PortView(NamedTuple):
     endpoints: tuple[BackendKey, ...]
 
 
-def changed_services(before: Snapshot, after: Snapshot) -> set[ObjectKey]:
-    """Return the keys of the Services that changed, or of which an EndpointSlice did. Cheap: compares no contents."""
-    keys = {obj.key for obj in _changed(before.services, after.services)}
-    keys.update((obj.namespace, obj.service_name) for obj in _changed(before.slices, after.slices))
-    return keys
-
-
 def service_lines(
     keys: Collection[ObjectKey], before: Snapshot, after: Snapshot, families: Sequence[Family], most: int = MAX_SHOWN
 ) -> Iterator[str]:
@@ -75,22 +68,13 @@ def service_lines(
             yield from _port_lines(old, new, most, is_updated=was is not is_)
 
 
-def misplaced_addresses(before: Snapshot, after: Snapshot) -> Iterator[Misplaced]:
+def misplaced_addresses(slices: Difference[EndpointSlice]) -> Iterator[Misplaced]:
     """Yield the addresses of the wrong family that were not in the same slice before; one of each slice is enough."""
-    for obj in _changed(before.slices, after.slices):
-        if after.slices.get(obj.key) is obj:
-            known = before.slices.get(obj.key)
-            news = _of_other_family(obj) - (_of_other_family(known) if known else set())
-            if news:
-                yield Misplaced((obj.namespace, obj.service_name), obj.name, format_address(min(news)))
-
-
-def _changed(before: Mapping[ObjectKey, ObjectT], after: Mapping[ObjectKey, ObjectT]) -> list[ObjectT]:
-    """Return the objects that are not the same ones, as they are and as they were."""
-    known = before.get
-    news = [key for key, obj in after.items() if known(key) is not obj]
-    gone = [key for key in before if key not in after]
-    return [after[key] for key in news] + [before[key] for key in (*news, *gone) if key in before]
+    for key, each in slices.after.items():
+        known = slices.before.get(key)
+        news = _of_other_family(each) - (_of_other_family(known) if known else set())
+        if news:
+            yield Misplaced(service_key(each), each.name, format_address(min(news)))
 
 
 def _of_other_family(endpoint_slice: EndpointSlice) -> set[bytes]:

@@ -13,6 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from ebpflb.core.abi import Family, Protocol
+from ebpflb.core.changes import changes_between
 from ebpflb.core.compile import Allocation, compile_tables
 from ebpflb.core.diff import diff
 from ebpflb.core.manifest import (
@@ -39,7 +40,7 @@ from ebpflb.core.model import (
     Snapshot,
 )
 from ebpflb.core.options import Forwarding, Options
-from ebpflb.core.report import changed_services, misplaced_addresses, service_lines
+from ebpflb.core.report import misplaced_addresses, service_lines
 from ebpflb.core.tables import FrontendKey
 from ebpflb.errors import ObjectError
 from ebpflb.reconcile.clock import Clock
@@ -117,9 +118,10 @@ def check_compiled(before: Snapshot, after: Snapshot, options: Options) -> None:
         assert all(refusal.service and refusal.field and refusal.remedy for refusal in compiled.refused)
         is_served = FrontendKey(GOOD_IP, 80, Protocol.TCP) in compiled.tables.frontends
         assert is_served is (family is Family.IPV4), "what is refused is refused alone"
-    for line in service_lines(changed_services(before, after), before, after, tuple(Family)):
+    changes = changes_between(before, after)
+    for line in service_lines(changes.touched(), before, after, tuple(Family)):
         assert line.isprintable()
-    for each in misplaced_addresses(before, after):
+    for each in misplaced_addresses(changes.slices):
         assert each.address
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from ebpflb.core.abi import Family, Protocol
+from ebpflb.core.changes import changes_between
 from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, Service, ServicePort, ServiceType, Snapshot
 from ebpflb.core.model import parse_address as packed
-from ebpflb.core.report import Misplaced, changed_services, misplaced_addresses, service_lines
+from ebpflb.core.report import Misplaced, misplaced_addresses, service_lines
 from tests.unit.core.factories import snapshot
 
 BOTH = (Family.IPV4, Family.IPV6)
@@ -32,7 +33,11 @@ SERVED = snapshot(hostnames(), THREE)
 
 
 def lines(before: Snapshot, after: Snapshot, **rest: Any) -> list[str]:
-    return list(service_lines(changed_services(before, after), before, after, BOTH, **rest))
+    return list(service_lines(changes_between(before, after).touched(), before, after, BOTH, **rest))
+
+
+def misplaced(before: Snapshot, after: Snapshot) -> list[Misplaced]:
+    return list(misplaced_addresses(changes_between(before, after).slices))
 
 
 def test_a_new_service_and_its_endpoints() -> None:
@@ -44,7 +49,6 @@ def test_a_new_service_and_its_endpoints() -> None:
 
 def test_nothing_is_said_when_nothing_changed() -> None:
     assert lines(SERVED, SERVED) == []
-    assert changed_services(SERVED, snapshot(*SERVED.services.values(), *SERVED.slices.values())) == set()
 
 
 def test_a_service_that_is_gone() -> None:
@@ -85,7 +89,7 @@ def test_each_family_has_its_lines() -> None:
         'Adding new service port "default/hostnames:default" at [fd00::af]:80/TCP',
         "Setting endpoints for default/hostnames:default to [[fd00::1]:9376]",
     ]
-    only = list(service_lines(changed_services(EMPTY, dual), EMPTY, dual, [Family.IPV6]))
+    only = list(service_lines(changes_between(EMPTY, dual).touched(), EMPTY, dual, [Family.IPV6]))
     assert only == lines(EMPTY, dual)[2:]
 
 
@@ -130,8 +134,8 @@ def test_addresses_of_the_other_family_are_found_once() -> None:
     wrong = pods("10.244.0.5", "fd00::2", "fd00::1")
     before, after = snapshot(hostnames(), THREE), snapshot(hostnames(), wrong)
     found = Misplaced(("default", "hostnames"), "hostnames-1", "fd00::1")
-    assert list(misplaced_addresses(before, after)) == [found]
-    assert list(misplaced_addresses(EMPTY, after)) == [found]
+    assert misplaced(before, after) == [found]
+    assert misplaced(EMPTY, after) == [found]
     less = snapshot(hostnames(), pods("10.244.0.5", "fd00::2"))
-    assert list(misplaced_addresses(after, less)) == list(misplaced_addresses(after, EMPTY)) == []
-    assert list(misplaced_addresses(less, after)) == [found]
+    assert misplaced(after, less) == misplaced(after, EMPTY) == []
+    assert misplaced(less, after) == [found]
