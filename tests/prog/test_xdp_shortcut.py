@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from ebpflb.core.abi import Counter, Family, FlowFlag, FlowSeen
+from ebpflb.core.abi import Counter, Family, FlowFlag, FlowSeen, Protocol
 from tests.prog.harness import Hook, XdpOutcome, XdpVerdict
 from tests.prog.lab import Lab
 from tests.prog.test_xdp import REQUEST, cluster_ip, next_hop
-from tests.prog.wire import Wire
+from tests.prog.wire import Wire, build
 from tests.prog.world import GATEWAY_MAC, GATEWAYS, Device
 
 pytestmark = pytest.mark.root
@@ -141,6 +141,15 @@ def test_a_stranger_passes_and_is_not_counted(lab: Lab) -> None:
     wire = Wire("client:4000", "stranger:80")
     assert run(lab, wire) == XdpOutcome(XdpVerdict.PASS, lab.frame(wire))
     assert lab.datapath.counters() == before
+
+
+def test_a_stranger_passes_whatever_its_packet_carries(udp: Lab) -> None:
+    """It is told by its address: nobody looks at the transport."""
+    udp.load(cluster_ip("remote"))
+    before = udp.datapath.counters()
+    frame = build(Wire("client:4000", "stranger:80"), udp.family, Protocol.SCTP)
+    assert udp.datapath.run_xdp(frame, Device.UPLINK) == XdpOutcome(XdpVerdict.PASS, frame)
+    assert udp.datapath.counters() == before
 
 
 def test_a_packet_that_is_cut_short_is_never_half_changed(lab: Lab) -> None:
