@@ -37,6 +37,7 @@ class Ledger:
     """Follows a compilation. Its owner drops it when an update raises, or when the maps are not as it was told."""
 
     def __init__(self, compiled: Compiled, basis: Basis, snapshot: Snapshot, limits: Limits, options: Options) -> None:
+        """Begin with what was compiled from ``snapshot``. Whoever had its allocation gives it up (``Stock``)."""
         family = compiled.tables.family
         self._family, self._options = family, options
         self._node, self._host, self._cidrs = snapshot.node, snapshot.host, snapshot.service_cidrs

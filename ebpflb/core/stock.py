@@ -21,10 +21,14 @@ class Stock:
     """A ``Holder``. Its mappings are those of the present: they change with it."""
 
     def __init__(self, allocation: Allocation, limits: Limits, frontends: Iterable[Frontend]) -> None:
-        """Take over an allocation, and the frontends that name its ranges."""
+        """Take over an allocation, and the frontends that name its ranges.
+
+        The places of its backends, of which there are very many, are not copied: whoever had it gives it up.
+        """
         self._limits = limits
         self.services = dict(allocation.services)
-        self.backends = Places.of(allocation.backends)
+        places = allocation.backends
+        self.backends = places if isinstance(places, Places) else Places.of(places)
         self.owners: dict[FrontendKey, str] = dict(allocation.owners)
         self._ranges = dict(allocation.ranges)
         self._generation, self._epoch = allocation.max_generation, allocation.epoch

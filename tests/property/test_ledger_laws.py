@@ -155,7 +155,8 @@ class Follower:
             self.maps.rows = {table: dict(full.tables.rows(table)) for table in TableName}
             for where, ids in full.tables.slots.items():
                 self.maps.slots[where.offset : where.offset + where.length] = ids
-            self.ledger = Ledger(full, full.basis, now, self.limits, self.options) if full.basis is not None else None
+            own = replace(full, allocation=deepcopy(full.allocation))
+            self.ledger = Ledger(own, full.basis, now, self.limits, self.options) if full.basis is not None else None
 
     def _follow(self, ledger: Ledger, before: Snapshot, now: Snapshot, full: Compiled) -> bool:
         try:

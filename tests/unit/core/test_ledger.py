@@ -1,5 +1,6 @@
 """What a change of one Service does to others, and when it cannot be told without looking at all."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -24,7 +25,8 @@ def followed(before: Snapshot, now: Snapshot, limits: Limits = ROOMY) -> Delta:
     """Return what a ledger makes of a change, if it is what a compilation of everything would."""
     first = compile_tables(before, V4, Allocation(), limits)
     assert first.basis is not None
-    ledger = Ledger(first, first.basis, before, limits, DEFAULTS)
+    own = replace(first, allocation=deepcopy(first.allocation))
+    ledger = Ledger(own, first.basis, before, limits, DEFAULTS)
     delta = ledger.update(changes_between(before, now), now, first.tables)
     whole = compile_tables(now, V4, first.allocation, limits)
     for table in TableName:
