@@ -153,7 +153,7 @@ def _observing(run: Callable[..., "subprocess.CompletedProcess[str]"]) -> Callab
 
 
 def _doctor() -> list[Result]:
-    command = [sys.executable, "-m", "ebpflb", "doctor", "-o", "json"]
+    command = [sys.executable, "-m", patience.__name__, "doctor", "-o", "json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, flush=True)  # noqa: T201 - the console
     findings = json.loads(done.stdout)["findings"]

@@ -1,8 +1,11 @@
-"""A pytest plugin for guests (``-p tests.kernels.patience``): time for an emulated machine to compile and to test.
+"""Time for an emulated machine to compile and to test. What is too slow on a real machine, other runs show.
 
-``compiling()`` and a plugin's hook --> longer limits. What is too slow on a real machine, other runs of the tests show.
+as a pytest plugin (``-p tests.kernels.patience``), as ``python -m tests.kernels.patience COMMAND...``: longer limits
+
+The latter runs the command of ebpflb that is given.
 """
 
+import runpy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -29,3 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test as long, also those that say how long they may take."""
     for item in items:
         item.add_marker(pytest.mark.timeout(SECONDS), append=False)
+
+
+if __name__ == "__main__":
+    with compiling():
+        runpy.run_module("ebpflb", run_name="__main__", alter_sys=True)

@@ -156,7 +156,7 @@ def seen(family: Family, pins: Pins, cgroup: Path) -> Seen:
         fill(store, family)
     pod = [sys.executable, "-m", "tests.kernels.pod", str(cgroup), str(family.value)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(pod, capture_output=True, text=True, check=False, timeout=100, env=environment)
+    done = subprocess.run(pod, capture_output=True, text=True, check=False, timeout=600, env=environment)
     assert done.returncode == 0, done.stderr
     with open_map(pins, family, "counters") as counters, open_map(pins, family, "sock_origins") as origins:
         keys, values = counters.read()
