@@ -4,17 +4,17 @@ Knows policies, selections, backend ids and Maglev; knows nothing of positions i
 
     Exposure --needs_of, flags_of, algorithm_of--> Needs, FrontendFlag, Algorithm
     Selection, backend ids --contents_for--> Contents --> Arena.place
+    Exposures, Selections --prepare_tables--> Maglev tables, computed together, for contents_for
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ebpflb.core.abi import Algorithm, FrontendFlag, FrontendKind
 from ebpflb.core.expand import Exposure
-from ebpflb.core.maglev import maglev_table, table_size
+from ebpflb.core.maglev_cache import Identities, TableCache
 from ebpflb.core.tables import BackendKey, Slots
 from ebpflb.core.topology import Candidate, Selection
 
@@ -71,6 +71,9 @@ NOTHING: Slots = np.empty(0, dtype=np.uint32)
 
 Ids = Mapping[BackendKey, int]
 
+TABLES = TableCache(1024)
+"""What Maglev frontends are filled from."""
+
 
 def contents_for(algorithm: Algorithm, selection: Selection, needs: Needs, ids: Ids) -> Contents:
     """Return the contents of the ranges that frontends with this algorithm need."""
@@ -95,17 +98,35 @@ def _maglev(candidates: Sequence[Candidate], ids: Ids) -> Slots:
     A backend is hashed by its address and by its rank among the ports that share the address, not by the port:
     the many ports of a Service whose pods are the same then share one computation, and send a client to one pod.
     """
-    ordered = sorted(candidates, key=lambda candidate: candidate.key)
+    keys = sorted(candidate.key for candidate in candidates)
+    numbers = np.array([ids[key] for key in keys], dtype=np.uint32)
+    return numbers[TABLES.of(_identities(keys))] if keys else NOTHING
+
+
+def _identities(keys: Iterable[BackendKey]) -> Identities:
+    """Return what backends, in their order, are hashed by."""
     rank: dict[bytes, int] = {}
     identities = []
-    for candidate in ordered:
-        address = candidate.key.address
+    for address, _, _ in keys:
         rank[address] = rank.get(address, -1) + 1
         identities.append(address + rank[address].to_bytes(2, "big"))
-    numbers = np.array([ids[candidate.key] for candidate in ordered], dtype=np.uint32)
-    return numbers[_indexes(tuple(identities))] if identities else NOTHING
+    return tuple(identities)
 
 
-@lru_cache(maxsize=1024)
-def _indexes(identities: tuple[bytes, ...]) -> Slots:
-    return maglev_table(identities, [1] * len(identities), table_size(len(identities)))
+def prepare_tables(ports: Iterable[tuple[Exposure, Selection]]) -> None:
+    """Hear which service ports ``contents_for`` will be asked of: at most as many as tables are kept, at best."""
+    TABLES.prepare(
+        _identities(sorted(candidate.key for candidate in candidates))
+        for exposure, selection in ports
+        for candidates in _chosen_by_maglev(exposure, selection)
+    )
+
+
+def _chosen_by_maglev(exposure: Exposure, selection: Selection) -> Iterator[Sequence[Candidate]]:
+    kinds = [kind for _, kind in exposure.claims if algorithm_of(exposure, kind) is Algorithm.MAGLEV]
+    if kinds:
+        needs = union_of(needs_of(exposure, kind) for kind in kinds)
+        if needs.cluster:
+            yield selection.cluster
+        if needs.local:
+            yield selection.local

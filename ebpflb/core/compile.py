@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ebpflb.core.abi import Family
+from ebpflb.core.choice import prepare_tables
 from ebpflb.core.draft import Draft
 from ebpflb.core.expand import (
     Exposure,
@@ -33,6 +34,10 @@ from ebpflb.core.tables import BackendKey, FrontendKey, TableName, Tables
 from ebpflb.core.uses import Uses
 
 __all__ = ["Allocation", "Basis", "Compiled", "Limits", "Refusal", "compile_tables"]
+
+
+_TOGETHER = 256
+"""So many Services are looked at together, and then let go of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +97,13 @@ def compile_tables(
     odd = {each.key: found for each in services if (found := tuple(misread(each, family, options)))}
     full = []
     while groups:
-        group = groups.popleft()
-        listed = slices.get(group[0].service.key, ())
-        refusal = draft.add_service([member_of(exposure, listed, family, node) for exposure in group])
-        if refusal is not None:
-            full.append(refusal)
+        some = [groups.popleft() for _ in range(min(len(groups), _TOGETHER))]
+        members = [
+            [member_of(exposure, slices.get(exposure.service.key, ()), family, node) for exposure in group]
+            for group in some
+        ]
+        prepare_tables((member.exposure, member.selection) for group in members for member in group)
+        full += [refusal for group in members if (refusal := draft.add_service(group)) is not None]
     tables, allocation = draft.finish()
     own = node_rows(snapshot, family, bounds_of(tables.frontends), options)
     tables = replace(

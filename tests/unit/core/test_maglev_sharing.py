@@ -4,15 +4,19 @@ from collections.abc import Sequence
 
 import pytest
 
-from ebpflb.core import choice, maglev
+from ebpflb.core import choice, maglev, maglev_cache
 from ebpflb.core.abi import Algorithm, Family, Protocol
 from ebpflb.core.compile import Compiled, compile_tables
+from ebpflb.core.holdings import Limits
 from ebpflb.core.ids import Allocation
+from ebpflb.core.maglev import Indexes, maglev_tables
+from ebpflb.core.maglev_cache import Identities, TableCache
 from ebpflb.core.maglev_claims import Steps
 from ebpflb.core.model import EndpointPort, ServicePort, ServiceType
-from tests.unit.core.factories import ROOMY, endpoint, endpoint_slice, service, snapshot
+from tests.unit.core.factories import endpoint, endpoint_slice, service, snapshot
 
 PORTS = 400
+LARGE = Limits(1 << 14, 1 << 14, 1 << 10, 1 << 21, 1 << 14, 1 << 10, 1 << 10)
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return steps(digests, tables, size)
 
     monkeypatch.setattr(maglev, "_steps", counting)
-    choice._indexes.cache_clear()
+    choice.TABLES.clear()
     return sizes
 
 
@@ -39,8 +43,7 @@ def cluster(*, target: int, last: int, previous: Allocation) -> Compiled:
         service(ports=ports, type=ServiceType.LOAD_BALANCER, load_balancer_ips=(bytes([198, 51, 100, 1]),)),
         endpoint_slice(*pods, ports=behind),
     )
-    limits = ROOMY.__class__(1 << 14, 1 << 14, 1 << 10, 1 << 21, 1 << 14, 1 << 10, 1 << 10)
-    compiled = compile_tables(shown, Family.IPV4, previous, limits)
+    compiled = compile_tables(shown, Family.IPV4, previous, LARGE)
     assert not compiled.refused
     return compiled
 
@@ -56,3 +59,32 @@ def test_one_backend_that_changes_under_400_ports_computes_one_table(
     rows = [row for row in after.tables.frontends.values() if row.algorithm is Algorithm.MAGLEV and row.cluster.length]
     assert len(rows) == 2 * PORTS, "a NodePort and the load balancer's address for each port"
     assert len({row.cluster for row in rows}) == ranges, "ports of one targetPort have the same backends, and one range"
+
+
+def test_tables_of_many_services_are_computed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one by one, as for a change of one Service, they are the same."""
+    names = [f"s{number}" for number in range(100)]
+    shown = snapshot(
+        *(service(name, ip=f"10.97.0.{at}", algorithm=Algorithm.MAGLEV) for at, name in enumerate(names)),
+        *(
+            endpoint_slice(endpoint(f"10.1.{at}.1"), endpoint(f"10.1.{at}.2"), of=n, name=n)
+            for at, n in enumerate(names)
+        ),
+    )
+    asked: list[int] = []
+
+    def counting(sets: Sequence[Identities], size: int) -> list[Indexes]:
+        asked.append(len(sets))
+        return maglev_tables(sets, size)
+
+    monkeypatch.setattr(maglev_cache, "maglev_tables", counting)
+    choice.TABLES.clear()
+    compiled = compile_tables(shown, Family.IPV4, Allocation(), LARGE)
+    assert asked == [100]
+    monkeypatch.setattr(TableCache, "prepare", lambda *_: None)
+    choice.TABLES.clear()
+    alone = compile_tables(shown, Family.IPV4, Allocation(), LARGE)
+    assert len(compiled.tables.slots) == 100
+    assert {where: ids.tolist() for where, ids in compiled.tables.slots.items()} == {
+        where: ids.tolist() for where, ids in alone.tables.slots.items()
+    }
