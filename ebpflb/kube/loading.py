@@ -22,8 +22,8 @@ import msgspec
 from ebpflb.errors import UsageError
 from ebpflb.kube.credential_form import Answer, Credentials, Request
 
-LIMIT_S = 30.0
-"""From the child's start. Exec plugins ask their cloud, which takes seconds."""
+LIMIT_S = 60.0
+"""From the child's start. Exec plugins ask their cloud, which takes seconds; a node that boots has no core to spare."""
 _GRACE_S: Final = 5.0
 """For who comes to take the answer when the limit is over already."""
 _IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it

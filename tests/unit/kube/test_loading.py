@@ -120,7 +120,7 @@ def hanging(folder: Path) -> tuple[Path, Path]:
 
 
 def await_plugin(pid: Path) -> int:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not pid.exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -135,7 +135,7 @@ def is_running(pid: int) -> bool:
 
 
 def await_end(pid: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while is_running(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
