@@ -35,6 +35,8 @@ class AgentInstance:
     """Of its Node object; empty: the lab's name for the node."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What its process has beside what it inherits."""
+    flags: tuple[str, ...] = ()
+    """What it is told beside all that."""
 
     @property
     def pins(self) -> Pins:
@@ -62,7 +64,17 @@ class AgentInstance:
         node = self.node
         what = ["run", *self.source, "--node-name", self.node_name or node.name, "--ip-family", ip_family(node)]
         devices = ["--uplink-devices", ",".join(node.uplinks), "--pod-devices", "pod*", "--cgroup", str(node.cgroup)]
-        return [*what, *devices, "--bpffs", str(BPFFS), "--instance", self.name, "--state-dir", str(self.state)]
+        return [
+            *what,
+            *devices,
+            *self.flags,
+            "--bpffs",
+            str(BPFFS),
+            "--instance",
+            self.name,
+            "--state-dir",
+            str(self.state),
+        ]
 
 
 class AgentRun:

@@ -14,6 +14,8 @@ from ebpflb.errors import EbpflbError
 
 FEWEST_SERVICES: Final = 50
 """In a cluster: with fewer there is no growth to see."""
+MOST_SERVICES: Final = 30_000
+"""With more, the agent's maps would want other sizes than a node has by default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from ebpflb.bench import suite
 from ebpflb.bench.document import Document, document, to_json
 from ebpflb.bench.figures import FIGURES, Figure, select
 from ebpflb.bench.machine import this_machine
-from ebpflb.bench.measure import FEWEST_SERVICES, Effort
+from ebpflb.bench.measure import FEWEST_SERVICES, MOST_SERVICES, Effort
 from ebpflb.bench.registry import load, subjects_for
 from ebpflb.bench.suite import Outcome
 from ebpflb.bench.wording import HEADERS, Verdict, cells, summary, target_text, value_text, verdict
@@ -74,7 +74,7 @@ def _check_only(context: click.Context, parameter: click.Parameter, value: str |
 )
 @click.option(
     "--services",
-    type=click.IntRange(min=FEWEST_SERVICES),
+    type=click.IntRange(FEWEST_SERVICES, MOST_SERVICES),
     metavar="N",
     help="So many of 10 endpoints, with --kubeconfig.  [default: 10,000; 1,000 with --quick]",
 )

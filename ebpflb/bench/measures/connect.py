@@ -62,7 +62,7 @@ def _at_size(stands: Mapping[str, Stand], size: int, effort: Effort, progress: P
         if not _takes_part(stand.kind, size, effort):
             continue
         progress(f"{name}, {size:,} Services")
-        stand.load(size, is_fast=effort.is_quick and size == MOST)
+        stand.load(size, is_fast=size == MOST)
         contenders[name] = partial(_connect, stand)
         if name == SOCKET:
             contenders[BARE] = partial(_connect, stand, is_bare=True)

@@ -9,6 +9,7 @@ event until the slots name the new backend. P12 is the peak of resident memory, 
 is a cluster of the user's instead (``control_cluster.py``).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ebpflb.bench.apiserver import ApiServer
@@ -19,6 +20,7 @@ from ebpflb.bench.measures.control_peers import measure_mode
 from ebpflb.bench.measures.control_results import FULL, OurRuns, OurTimes, conclude, draw
 from ebpflb.bench.measures.control_rig import Changing, Rig, opened_rig
 from ebpflb.bench.netfilter_load import IPTABLES_LEGACY, IPTABLES_NFT, MODES, NFTABLES, version_of
+from ebpflb.bench.scaling_model import Cluster, sizes_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,9 @@ class Programme:
     """Which sizes a run measures."""
 
     curve: tuple[Scale, ...]
-    """Of ours; the first is what any start takes."""
-    growth: tuple[Scale, Scale]
-    """Of P10b: the second has five times the Services."""
+    """Of ours."""
+    growth: tuple[Scale, Scale, Scale]
+    """Of P10b: what any start takes, and two of which the second has five times the Services."""
     peers: dict[str, tuple[Scale, ...]]
     """By mode; the last of nftables' stands for P10 and P11."""
     changes: Changing
@@ -39,7 +41,7 @@ class Programme:
 
 QUICK = Programme(
     curve=(Scale(100, 10), Scale(2_000, 10), FULL),
-    growth=(Scale(2_000, 10), FULL),
+    growth=(Scale(100, 10), Scale(2_000, 10), FULL),
     peers={
         NFTABLES.name: tuple(Scale(size, 10) for size in (100, 1_000, 3_000)),
         IPTABLES_LEGACY.name: tuple(Scale(size, 10) for size in (100, 1_000)),
@@ -51,7 +53,7 @@ QUICK = Programme(
 )
 WHOLE = Programme(
     curve=(*(Scale(size, 10) for size in (10, 100, 1_000)), FULL),
-    growth=(Scale(10_000, 5), Scale(50_000, 5)),
+    growth=(Scale(10, 5), Scale(10_000, 5), Scale(50_000, 5)),
     peers={
         NFTABLES.name: (*(Scale(size, 10) for size in (10, 100, 1_000)), FULL),
         IPTABLES_LEGACY.name: (*(Scale(size, 10) for size in (10, 100, 1_000)), FULL),
@@ -76,7 +78,7 @@ def measure(effort: Effort, progress: Progress) -> Measured:
             facts |= said
             sizes = {mode: up_to(scales, ours.full[0].scale.services) for mode, scales in sizes.items()}
         else:
-            ours = _runs(rig, programme, progress)
+            ours = _own_runs(rig, programme, progress)
     peers = {mode.name: measure_mode(mode, sizes[mode.name], programme.peer_changes, progress) for mode in MODES}
     return Measured(conclude(ours, peers[NFTABLES.name][-1]), draw(ours.curve, peers), facts)
 
@@ -87,20 +89,37 @@ def up_to(scales: tuple[Scale, ...], services: int) -> tuple[Scale, ...]:
     return (*(each for each in scales if each.services < largest), Scale(largest, 10))
 
 
-def _runs(rig: Rig, programme: Programme, progress: Progress) -> OurRuns:
-    """Run the agent over clusters of the bench's own API server, from the smallest to the largest."""
+def _own_runs(rig: Rig, programme: Programme, progress: Progress) -> OurRuns:
+    """Run the agent over clusters of the bench's own API server."""
     few = Changing(programme.changes.most // 10, programme.changes.seconds)
-    changing = dict.fromkeys(programme.curve, few) | {FULL: programme.changes}
-    order = sorted({*programme.curve, *programme.growth}, key=lambda scale: scale.services * scale.endpoints)
-    plan = [(scale, changing.get(scale, Changing())) for scale in order]
-    plan += [(FULL, Changing())] * (programme.rounds - 1)
-    runs: dict[Scale, list[OurTimes]] = {}
-    for number, (scale, each) in enumerate(plan):
+    plan = [(scale, programme.changes if scale == FULL else few) for scale in programme.curve]
+    runs = _runs(rig, [*plan, *[(FULL, Changing())] * (programme.rounds - 1)], progress)
+    curve = {run.scale: run for run in runs[: len(plan)]}
+    least, small, large = [curve.get(scale) for scale in programme.growth]
+    if least is None or small is None or large is None:
+        # More than the maps' default sizes hold: on a node whose maps have others, all three.
+        with opened_rig(_map_sizes(programme.growth[-1])) as roomy:
+            progress("building the programs with larger maps")
+            roomy.instance().prepare()
+            least, small, large = _runs(roomy, [(scale, Changing()) for scale in programme.growth], progress)
+    return OurRuns(tuple(curve.values()), (least, small, large), tuple(run for run in runs if run.scale == FULL))
+
+
+def _runs(rig: Rig, plan: Sequence[tuple[Scale, Changing]], progress: Progress) -> list[OurTimes]:
+    """Run the agent over one cluster after the other, each into empty maps."""
+    runs: list[OurTimes] = []
+    for scale, changing in plan:
         server = ApiServer(rig.lab.node(1), scale)  # it encodes its objects while the maps are emptied
-        if number:
+        if runs:
             rig.empty()
         with server:
             kubeconfig = server.write_kubeconfig(rig.folder / "kubeconfig")
-            runs.setdefault(scale, []).append(rig.run(server, kubeconfig, progress, each)[0])
-    small, large = (runs[scale][0] for scale in programme.growth)
-    return OurRuns(tuple(runs[scale][0] for scale in programme.curve), (small, large), tuple(runs[FULL]))
+            runs.append(rig.run(server, kubeconfig, progress, changing)[0])
+    return runs
+
+
+def _map_sizes(scale: Scale) -> tuple[str, ...]:
+    """Return the flags for maps that such a cluster fits into."""
+    wanted = sizes_for(Cluster(1, scale.services, scale.services * scale.endpoints))
+    names = ("frontends", "services", "backends", "slots")
+    return tuple(word for name in names for word in ("--map-size", f"{name}={getattr(wanted, name)}"))

@@ -34,9 +34,9 @@ class OurRuns:
     """Every run of the agent."""
 
     curve: tuple[OurTimes, ...]
-    """One a size; the first is of the smallest cluster: what any start takes."""
-    growth: tuple[OurTimes, OurTimes]
-    """The two of P10b."""
+    """One a size."""
+    growth: tuple[OurTimes, OurTimes, OurTimes]
+    """Of P10b: of the smallest cluster, which is what any start takes, and the two that are compared."""
     full: tuple[OurTimes, ...]
     """At the full size; the first has had all changes."""
     note: str = ""
@@ -45,12 +45,12 @@ class OurRuns:
 
 def conclude(ours: OurRuns, peer: PeerTimes) -> list[Result]:
     """Return the results of ours, and of ``nft -f`` at its largest size."""
-    full, least = ours.full, ours.curve[0]
+    full = ours.full
     services, factor = full[0].scale.services, full[0].scale.services / peer.scale.services
     whole_s, peer_s, change_s = median(run.whole_s for run in full), peer.whole_s * factor, median(peer.changes_s)
     changes, short = full[0].changes_s, _noted(ours.note, _shortfall(peer, factor))
     p99_s = quantiles(changes, n=100, method="inclusive")[98]
-    small, large = ours.growth
+    least, small, large = ours.growth
     linear = _seconds_a_service(large, least) / _seconds_a_service(small, least)
     sizes = (
         f"{small.scale.services:,} and {large.scale.services:,} Services x {large.scale.endpoints}, "

@@ -67,13 +67,13 @@ class Rig:
     folder: Path
     node_name: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
     def instance(self, *source: str) -> AgentInstance:
         """Return the node's agent, told of a source; without one, it has an empty folder of manifests."""
         told = source or ("--manifests", str(self.folder / "empty"))
-        return AgentInstance(
-            self.lab.node(1), self.lab.id, told, self.folder / "state", self.node_name, self.environment
-        )
+        node, state = self.lab.node(1), self.folder / "state"
+        return AgentInstance(node, self.lab.id, told, state, self.node_name, self.environment, self.flags)
 
     def run(self, source: Source, kubeconfig: Path, progress: Progress, changing: Changing) -> tuple[OurTimes, str]:
         """Run the agent once, have its cluster changed; return its times, and the line in which it said it was ready.
@@ -102,14 +102,14 @@ class Rig:
 
 
 @contextmanager
-def opened_rig() -> Iterator[Rig]:
-    """Yield a node with an uplink and a pod; every trace of its agent is removed."""
+def opened_rig(flags: tuple[str, ...] = ()) -> Iterator[Rig]:
+    """Yield a node with an uplink and a pod, its agent told ``flags``; every trace of that is removed."""
     with (
         tempfile.TemporaryDirectory(prefix="ebpflb-bench-") as folder,
         Lab("control", nodes=1, pods_per_node=1, families=DUAL_STACK) as lab,
     ):
         (Path(folder) / "empty").mkdir()
-        rig = Rig(lab, Path(folder))
+        rig = Rig(lab, Path(folder), flags=flags)
         try:
             yield rig
         finally:

@@ -168,7 +168,7 @@ def never(subject: Subject) -> Measured:
         (["--report", "{folder}/file"], "--report {folder}/file: File exists; name a folder"),
         (["--report", "{folder}/file/in"], "--report {folder}/file/in: Not a directory; name a folder"),
         (["--services", "60"], "--services is of a cluster; name it with --kubeconfig"),
-        (["--services", "49"], "Invalid value for '--services': 49 is not in the range x>=50"),
+        (["--services", "49"], "Invalid value for '--services': 49 is not in the range 50<=x<=30000"),
         (["--kubeconfig", "{folder}/none"], "Invalid value for '--kubeconfig': File '{folder}/none' does not exist"),
     ],
 )
