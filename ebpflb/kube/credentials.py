@@ -11,6 +11,7 @@ import binascii
 import ctypes
 import logging
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -174,21 +175,33 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _die_with(parent: int) -> None:
-    """Ask the kernel for SIGKILL when the parent ends; leave at once if it has ended already."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _die_with(parent: int, folder: str) -> None:
+    """Have this process end with its parent, at once if that has ended already, and leave no plugin and no file."""
+
+    def vanish(*_: object) -> None:
+        _remove(folder)
+        os.killpg(0, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, vanish)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        sys.exit(1)
+        vanish()
+
+
+def _remove(folder: str) -> None:
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> int:
     """Answer one request. Nothing but the answer gets to stdout, whatever a plugin writes there."""
     request = msgspec.json.decode(sys.argv[1], type=Request)
-    _die_with(request.parent)
+    _die_with(request.parent, request.folder)
     stdout = os.dup(1)
     os.dup2(2, 1)
     with os.fdopen(stdout, "wb") as stream:
         stream.write(msgspec.json.encode(answer(request)))
+    _remove(request.folder)
     return 0
 
 

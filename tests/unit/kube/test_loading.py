@@ -3,8 +3,6 @@
 import base64
 import json
 import logging
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -175,19 +173,22 @@ def test_close_leaves_nothing_of_an_answer_that_nobody_took(tmp_path: Path, plac
     assert list(places.iterdir()) == []
 
 
-def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
+def test_a_child_its_plugin_and_its_files_go_with_the_parent(tmp_path: Path, places: Path) -> None:
     path, pid_file = hanging(tmp_path)
     code = (
-        "import pathlib, signal, sys; from ebpflb.kube.loading import Loading\n"
-        "run = Loading(pathlib.Path(sys.argv[1]), None, ''); signal.pause()"
+        "import pathlib, signal, sys; from ebpflb.kube import loading\n"
+        "config, loading._IN_MEMORY = map(pathlib.Path, sys.argv[1:])\n"
+        "run = loading.Loading(config, None, ''); signal.pause()"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(path)])
+    parent = subprocess.Popen([sys.executable, "-c", code, str(path), str(places)])
     plugin_pid = await_plugin(pid_file)
     child = int(Path(f"/proc/{plugin_pid}/stat").read_text().rpartition(")")[2].split()[1])
+    assert list(places.iterdir())
     parent.kill()
     parent.wait()
     await_end(child)
-    os.kill(plugin_pid, signal.SIGKILL)
+    await_end(plugin_pid)
+    assert list(places.iterdir()) == []
 
 
 def test_a_crash_is_told_by_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
