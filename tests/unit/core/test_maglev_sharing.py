@@ -13,7 +13,8 @@ from ebpflb.core.maglev import Indexes, maglev_tables
 from ebpflb.core.maglev_cache import Identities, TableCache
 from ebpflb.core.maglev_claims import Steps
 from ebpflb.core.model import EndpointPort, ServicePort, ServiceType
-from tests.unit.core.factories import endpoint, endpoint_slice, service, snapshot
+from ebpflb.core.tables import EMPTY_RANGE
+from tests.unit.core.factories import HERE, endpoint, endpoint_slice, service, snapshot
 
 PORTS = 400
 LARGE = Limits(1 << 14, 1 << 14, 1 << 10, 1 << 21, 1 << 14, 1 << 10, 1 << 10)
@@ -88,3 +89,15 @@ def test_tables_of_many_services_are_computed_together(monkeypatch: pytest.Monke
     assert {where: ids.tolist() for where, ids in compiled.tables.slots.items()} == {
         where: ids.tolist() for where, ids in alone.tables.slots.items()
     }
+
+
+def test_a_local_policy_computes_the_table_of_this_nodes_backends_alone(computed: list[int]) -> None:
+    shown = snapshot(
+        service(algorithm=Algorithm.MAGLEV, internal_local=True),
+        endpoint_slice(endpoint("10.1.0.1", node=HERE), endpoint("10.1.0.2"), endpoint("10.1.0.3")),
+    )
+    tables = compile_tables(shown, Family.IPV4, Allocation(), LARGE).tables
+    (row,) = (row for row in tables.frontends.values() if row.algorithm is Algorithm.MAGLEV)
+    assert row.cluster == EMPTY_RANGE
+    assert set(tables.slots[row.local].tolist()) == set(tables.backends)
+    assert computed == [251]
