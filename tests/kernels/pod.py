@@ -44,6 +44,8 @@ def _start(family: socket.AddressFamily, names: dict[str, str]) -> None:
     own = [names[name] for name in ("backend", "backend2", "node")]
     nodad = " nodad" if family is socket.AF_INET6 else ""
     batch = ["link set lo up", *(f"address add {address} dev lo{nodad}" for address in own)]
+    if family is socket.AF_INET6:  # the kernel makes the routes of such addresses later, by a worker
+        batch += [f"route add local {address} dev lo table local metric 1" for address in own]
     subprocess.run(["ip", "-batch", "-"], input="\n".join(batch) + "\n", text=True, check=True)
     for address in own[:2]:
         server = socket.create_server((address, 8080), family=family)
