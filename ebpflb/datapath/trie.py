@@ -32,10 +32,15 @@ def read_keys(fd: int, dtype: DType) -> tuple[int, Rows]:
 
 
 def update(fd: int, keys: Rows, values: Rows) -> Iterator[tuple[int, int]]:
-    """Insert or replace rows. A trie that is full says ENOSPC, where other maps say E2BIG."""
-    put = libbpf.library().bpf_map_update_elem
+    """Insert or replace rows. A trie that is full says ENOSPC, where other maps say E2BIG.
+
+    Old kernels (5.10) say so of a row that is there already, too: it makes room for itself then.
+    """
+    put, remove = libbpf.library().bpf_map_update_elem, libbpf.library().bpf_map_delete_elem
     for index, (key, value) in enumerate(zip(pointers(keys), pointers(values), strict=True)):
         result = put(fd, key, value, _ANY)
+        if result == -errno.ENOSPC and remove(fd, key) == 0:
+            result = put(fd, key, value, _ANY)
         if result:
             yield index, errno.E2BIG if result == -errno.ENOSPC else -result
 
