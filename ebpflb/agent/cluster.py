@@ -2,13 +2,38 @@
 
 The API client is loaded only where it is asked for: it is large, and a folder needs none of it.
 
-    AgentConfig --make_source--> Source;  AgentConfig --make_events--> EventWriter
+    AgentConfig --reach_cluster--> Cluster: --make_source--> Source, --make_events--> EventWriter
 """
+
+import threading
+from dataclasses import dataclass
 
 from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.events import EventWriter, LogEvents
+from ebpflb.errors import UsageError
 from ebpflb.files.folder import FolderSource
 from ebpflb.reconcile.ports import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Whom an agent serves."""
+
+    source: Source
+    events: EventWriter
+
+
+def reach_cluster(config: AgentConfig, stop: threading.Event) -> Cluster | None:
+    """Wait for credentials; return ``None`` if ``stop`` was set and the wait ended for it.
+
+    Raises ``UsageError`` when the cluster cannot be used.
+    """
+    try:
+        return Cluster(make_source(config), make_events(config))
+    except UsageError:
+        if stop.is_set():
+            return None
+        raise
 
 
 def make_source(config: AgentConfig) -> Source:

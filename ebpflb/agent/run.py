@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from ebpflb.agent.board import Board, capacity_warnings
-from ebpflb.agent.cluster import make_events, make_source
+from ebpflb.agent.cluster import Cluster, reach_cluster
 from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.direct_pods import DirectPods
-from ebpflb.agent.events import EventWriter, Reporter, tell_of_start
+from ebpflb.agent.events import Reporter, tell_of_start
 from ebpflb.agent.families import keep_served_families
 from ebpflb.agent.hooks import Hooks
 from ebpflb.agent.monitoring import Monitoring
@@ -41,7 +41,6 @@ from ebpflb.host.netns_cookie import netns_cookie
 from ebpflb.reconcile import garbage
 from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.loop import ReconcileLoop
-from ebpflb.reconcile.ports import Source
 from ebpflb.reconcile.settings import Settings
 from ebpflb.reconcile.status import Status, StatusFile
 
@@ -66,29 +65,29 @@ def run_agent(config: AgentConfig, stop: threading.Event) -> None:
     with ExitStack() as stack:
         stack.enter_context(InstanceLock(config.instance, config.pins.root))
         forget_status(config)
-        source, events = make_source(config), make_events(config)
+        cluster = reach_cluster(config, stop)
         if config.cgroup is not None:
             require_cgroup(config.cgroup)
         clock = stack.enter_context(JiffiesClock())
-        builds = build_unless_stopped(config, clock.hz, stop)
-        if not stop.is_set():
+        builds = {} if cluster is None else build_unless_stopped(config, clock.hz, stop)
+        if cluster is not None and not stop.is_set():
             tune_node(config)
-            _serve(config, source, clock, builds, stop, events=events, warnings=warnings)
+            _serve(config, cluster, clock, builds, stop, warnings=warnings)
     log.info("stopped instance=%s traffic=goes_on", config.instance)
 
 
 def _serve(
     config: AgentConfig,
-    source: Source,
+    cluster: Cluster,
     clock: JiffiesClock,
     builds: Mapping[Family, Build],
     stop: threading.Event,
     *,
-    events: EventWriter,
     warnings: Sequence[str],
 ) -> None:
     """Attach the programs and keep the maps up to date until ``stop`` is set."""
     with ExitStack() as stack:
+        events = cluster.events
         stores = {family: stack.enter_context(PinnedMapStore(config.pins, family)) for family in config.families}
         hooks = Hooks(config, builds)
         hooks.attach_sockets()
@@ -123,7 +122,7 @@ def _serve(
             stop,
             {
                 "netlink": watcher.run,
-                "source": lambda end: source.run(guard, end),
+                "source": lambda end: cluster.source.run(guard, end),
                 "events": events.run,
                 "opt-outs": lambda end: opt_outs.run([board.on_opt_outs, facts.on_opt_outs], end),
                 "sweep": sweeping.run,

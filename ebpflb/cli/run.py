@@ -6,7 +6,8 @@ the credentials for the API server: both take about as long (ADR 30).
     flags, --config --> Loaded --> --write-config-to | --cleanup | run_node.py
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,17 +91,24 @@ def _run(context: click.Context, loaded: Loaded, master: str, *, is_only_init: b
     if not is_only_init:
         _check_source(context, loaded.config, master)
     require_root("run")
-    with nullcontext() if is_only_init else _credentials(loaded.config, master):
+    with _early_credentials(loaded.config, master, is_only_init=is_only_init) as abort:
         from ebpflb.cli.run_node import run_node  # noqa: PLC0415 - see above
 
-        if exit_code := run_node(loaded, master, is_only_init=is_only_init):
+        if exit_code := run_node(loaded, master, abort, is_only_init=is_only_init):
             context.exit(exit_code)
 
 
-def _credentials(config: KubeProxyConfiguration, master: str) -> AbstractContextManager[None]:
-    """Begin to read what the agent will ask for."""
+@contextmanager
+def _early_credentials(
+    config: KubeProxyConfiguration, master: str, *, is_only_init: bool
+) -> Iterator[Callable[[], None]]:
+    """Begin to read what the agent will ask for, if anything; yield what ends that."""
     kubeconfig = config.client_connection.kubeconfig
-    return nullcontext() if config.ebpflb.manifests else read_early(Path(kubeconfig) if kubeconfig else None, master)
+    if is_only_init or config.ebpflb.manifests:
+        yield lambda: None
+        return
+    with read_early(Path(kubeconfig) if kubeconfig else None, master) as abort:
+        yield abort
 
 
 def _check_kubeconfig(context: click.Context, path: Path, manifests: Path | None) -> None:

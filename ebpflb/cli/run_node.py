@@ -7,6 +7,7 @@ configuration is the agent's. Traffic goes on when it ends: pins and filters sta
 """
 
 import logging
+from collections.abc import Callable
 
 from ebpflb.agent.prepare import prepare_node
 from ebpflb.agent.restart import RestartError
@@ -21,13 +22,16 @@ from ebpflb.host.heap import use_one_heap
 log = logging.getLogger(__name__)
 
 
-def run_node(loaded: Loaded, master: str, *, is_only_init: bool) -> int:
-    """Run until a signal; return 0, or what tells that the agent is to be started anew. Raises ``EbpflbError``."""
+def run_node(loaded: Loaded, master: str, abort: Callable[[], None], *, is_only_init: bool) -> int:
+    """Run until a signal; return 0, or what tells that the agent is to be started anew. Raises ``EbpflbError``.
+
+    ``abort`` ends what the agent may be waiting for before it serves.
+    """
     config, form = agent_config(loaded, master), loaded.config.logging
     set_up_logging(debug=is_debugging(), form=form.format, verbosity=form.verbosity)
     log_remarks(loaded)
     use_one_heap()
-    with stop_on_signals() as stop:
+    with stop_on_signals(abort) as stop:
         if is_only_init:
             prepare_node(config, stop)
             return 0

@@ -185,10 +185,13 @@ def shared_vault(kubeconfig: Path | None, context: str | None, server: str) -> V
 
 
 @contextmanager
-def read_early(kubeconfig: Path | None, server: str) -> Iterator[None]:
-    """Have the credentials read while other things are prepared, for the connections that are made inside."""
+def read_early(kubeconfig: Path | None, server: str) -> Iterator[Callable[[], None]]:
+    """Have the credentials read while other things are prepared, for the connections that are made inside.
+
+    Yield what ends that reading, from any thread: who waits for it gets a ``UsageError`` at once.
+    """
     vault = shared_vault(kubeconfig, None, server)
     try:
-        yield
+        yield vault.abort
     finally:
         vault.close()

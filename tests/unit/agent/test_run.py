@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ebpflb.agent import run
-from ebpflb.agent.cluster import make_source
+from ebpflb.agent.cluster import make_source, reach_cluster
 from ebpflb.agent.config import AgentConfig
 from ebpflb.agent.together import TURN_S, run_together, settle
 from ebpflb.core.abi import Family
@@ -111,6 +111,14 @@ def test_the_configuration_chooses_the_source(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("words")
     with pytest.raises(UsageError, match="is not a kubeconfig"):
         make_source(AgentConfig("node-1", kubeconfig=tmp_path / "config"))
+
+
+def test_a_cluster_that_cannot_be_used_is_no_failure_of_who_was_told_to_end(tmp_path: Path) -> None:
+    config, stop = AgentConfig("node-1", manifests=tmp_path / "missing"), threading.Event()
+    with pytest.raises(UsageError, match="does not exist"):
+        reach_cluster(config, stop)
+    stop.set()
+    assert reach_cluster(config, stop) is None
 
 
 def test_a_compiler_that_was_ended_with_the_agent_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -207,12 +207,13 @@ class Early:
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.read: list[tuple[Path | None, str]] = []
+        self.aborted = threading.Event()
 
     @contextmanager
-    def __call__(self, kubeconfig: Path | None, server: str) -> Iterator[None]:
+    def __call__(self, kubeconfig: Path | None, server: str) -> Iterator[Callable[[], None]]:
         assert not self.agent.configs
         self.read.append((kubeconfig, server))
-        yield
+        yield self.aborted.set
         assert self.agent.configs, "it ends after the agent"
 
 
@@ -236,3 +237,4 @@ def test_credentials_are_read_before_the_agent_asks(
     assert (result.exit_code, result.stderr) == (0, "")
     (config,) = agent.configs
     assert early.read == ([(config.kubeconfig, config.api_server)] if is_read else [])
+    assert early.aborted.is_set() == is_read, "by the end, as by a signal"

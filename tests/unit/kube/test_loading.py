@@ -7,9 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,27 +18,7 @@ from ebpflb.kube.credential_form import Credentials
 from ebpflb.kube.faults import RequestError
 from ebpflb.kube.loading import Loading
 from tests.kube.certificates import make_certificates
-
-URL = "https://127.0.0.1:1"
-
-
-def write(path: Path, user: dict[str, Any], **cluster: Any) -> Path:
-    document = {
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "clusters": [{"name": "test", "cluster": {"server": URL, **cluster}}],
-        "users": [{"name": "test", "user": user}],
-    }
-    path.write_text(json.dumps(document))
-    return path
-
-
-def plugin(folder: Path, script: str) -> dict[str, Any]:
-    """Return a user whose credentials a shell script prints."""
-    path = folder / "plugin.sh"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o700)
-    return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(path)}}
+from tests.kube.plugins import URL, await_end, await_plugin, hanging, plugin, write
 
 
 def printed(**status: str) -> str:
@@ -109,34 +87,6 @@ def test_a_plugin_that_fails_is_no_anonymous_request(tmp_path: Path, caplog: pyt
 def test_errors_come_with_their_remedy(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be used: Invalid kube-config file\. .* choose one of its contexts"):
         read(write(tmp_path / "config", {}, server=None))
-
-
-def hanging(folder: Path) -> tuple[Path, Path]:
-    """Return a kubeconfig whose plugin never ends, and where the plugin writes its process id."""
-    pid = folder / "pid"
-    return write(folder / "config", plugin(folder, f"echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 1000")), pid
-
-
-def await_plugin(pid: Path) -> int:
-    deadline = time.monotonic() + 60
-    while not pid.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return int(pid.read_text())
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def await_end(pid: int) -> None:
-    deadline = time.monotonic() + 60
-    while is_running(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_plugin_that_never_ends_is_ended(tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,6 +292,15 @@ def test_who_asks_for_the_same_shares_it(tmp_path: Path, monkeypatch: pytest.Mon
     assert shared_vault(path, None, "https://api").current() == token("d"), "nobody is left who has the first"
 
 
+def test_an_early_reading_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loadings = Loadings(monkeypatch)
+    with read_early(tmp_path / "config", "") as abort:
+        (reading,) = loadings.world.readings
+        assert not reading.aborted.is_set()
+        abort()
+        assert reading.aborted.is_set()
+
+
 def test_what_was_read_early_for_nobody_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loadings = Loadings(monkeypatch)
     with read_early(tmp_path / "config", ""):
