@@ -137,3 +137,16 @@ def test_the_environment_names_a_proxy_and_exempts_from_it(
     direct = Connection(server.write_kubeconfig(tmp_path / "other"))
     ask(direct)
     direct.close()
+
+
+def test_the_machines_authorities_are_read_only_where_the_endpoint_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[ssl.SSLContext] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", read.append)
+    authority = str(make_certificates(tmp_path).authority)
+    open_pool(Endpoint("http://api"))
+    open_pool(Endpoint("https://api", authority_file=authority))
+    assert not read, "they are slow to read"
+    open_pool(Endpoint("https://api"))
+    assert len(read) == 1, "for all connections of the pool"
