@@ -143,7 +143,11 @@ def test_the_machines_authorities_are_read_only_where_the_endpoint_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[ssl.SSLContext] = []
-    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", read.append)
+
+    def remember(context: ssl.SSLContext) -> None:
+        read.append(context)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", remember)
     authority = str(make_certificates(tmp_path).authority)
     open_pool(Endpoint("http://api"))
     open_pool(Endpoint("https://api", authority_file=authority))
