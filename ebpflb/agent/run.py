@@ -38,7 +38,6 @@ from ebpflb.host.lock import InstanceLock
 from ebpflb.host.mounts import ensure_bpffs
 from ebpflb.host.netlink import HostWatcher
 from ebpflb.host.netns_cookie import netns_cookie
-from ebpflb.reconcile import garbage
 from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.loop import ReconcileLoop
 from ebpflb.reconcile.settings import Settings
@@ -59,7 +58,6 @@ _SIGNAL_SECONDS = 0.2
 
 def run_agent(config: AgentConfig, stop: threading.Event) -> None:
     """Run until ``stop`` is set. Raises ``EbpflbError`` when the agent cannot start or cannot go on."""
-    garbage.tune()
     ensure_bpffs(config.bpffs)
     config, warnings = keep_served_families(config)
     with ExitStack() as stack:

@@ -22,6 +22,7 @@ from ebpflb.cli.options import require_root
 from ebpflb.core.proxy_config_schema import KubeProxyConfiguration
 from ebpflb.errors import UsageError
 from ebpflb.kube.vault import read_early
+from ebpflb.reconcile import garbage
 
 _TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -91,6 +92,7 @@ def _run(context: click.Context, loaded: Loaded, master: str, *, is_only_init: b
     if not is_only_init:
         _check_source(context, loaded.config, master)
     require_root("run")
+    garbage.tune()  # before the agent's code is loaded, none of which is garbage
     with _early_credentials(loaded.config, master, is_only_init=is_only_init) as abort:
         from ebpflb.cli.run_node import run_node  # noqa: PLC0415 - see above
 

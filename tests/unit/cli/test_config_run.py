@@ -24,6 +24,7 @@ from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.expiry import Timeouts
 from ebpflb.errors import UsageError
 from ebpflb.host.sysctl import ConntrackSettings
+from ebpflb.reconcile import garbage
 from tests.unit.core.proxy_config_documents import KIND, KUBEADM
 
 HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
@@ -69,6 +70,7 @@ class World:
 def _world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> World:
     world = World(tmp_path)
     monkeypatch.setattr(run_node, "run_agent", world.run_agent)
+    monkeypatch.setattr(garbage, "tune", lambda: None)
     monkeypatch.setattr(run_node, "prepare_node", world.prepare)
     monkeypatch.setattr(run, "_TOKEN", tmp_path / "no-token")
     monkeypatch.setattr(run_node, "set_up_logging", lambda **values: world.logging.update(values))

@@ -21,6 +21,7 @@ from ebpflb.datapath.build import MapSizes
 from ebpflb.datapath.stale import TcpSockets
 from ebpflb.errors import InstanceBusyError
 from ebpflb.host.sysctl import ConntrackSettings
+from ebpflb.reconcile import garbage
 
 
 class Agent:
@@ -29,18 +30,25 @@ class Agent:
     def __init__(self) -> None:
         self.configs: list[AgentConfig] = []
         self.error: Exception | None = None
+        self.is_tuned = False
 
     def __call__(self, config: AgentConfig, stop: threading.Event) -> None:
         assert not stop.is_set()
+        assert self.is_tuned, "how this process looks for garbage is decided before all else"
         self.configs.append(config)
         if self.error is not None:
             raise self.error
+
+    def tune(self) -> None:
+        """Stands in for what would last until the end of this process."""
+        self.is_tuned = True
 
 
 @pytest.fixture(name="agent")
 def _agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Agent:
     agent = Agent()
     monkeypatch.setattr(run_node, "run_agent", agent)
+    monkeypatch.setattr(garbage, "tune", agent.tune)
     monkeypatch.setattr(run, "_TOKEN", tmp_path / "no-token")
     monkeypatch.setattr(run_node, "set_up_logging", lambda **_: None)
     monkeypatch.setattr(config_agent, "cgroup2_mounts", lambda _: [Path("/cgroup-root")])
