@@ -12,16 +12,17 @@ from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
 
-from ebpflb.core.abi import Family, FrontendKind, Protocol
+from ebpflb.core.abi import Family, FrontendKind
+from ebpflb.core.endpoints import listed
 from ebpflb.core.forwarding import is_direct
 from ebpflb.core.model import (
-    Endpoint,
     EndpointSlice,
     Node,
     ObjectKey,
     Service,
     ServicePort,
     ServiceType,
+    Standing,
     format_endpoint,
 )
 from ebpflb.core.options import Options
@@ -192,29 +193,23 @@ def merge_candidates(
     Slices are matched by port name and protocol; each slice has its own port number. An address and port that
     several slices list, as they do while endpoints move between slices, is one candidate; a local one wins.
     """
-    here: dict[BackendKey, Endpoint] = {}
-    elsewhere: dict[BackendKey, Endpoint] = {}
-    length = family.address_bytes
+    here: dict[BackendKey, Standing] = {}
+    elsewhere: dict[BackendKey, Standing] = {}
     for endpoint_slice in slices:
         for offered in endpoint_slice.ports:
             if offered.name == port.name and offered.protocol is port.protocol:
-                listed = [each for each in endpoint_slice.endpoints if len(each.address) == length]
-                ours = [each for each in listed if each.node_name == node_name] if node_name else []
-                others = [each for each in listed if each.node_name != node_name] if ours else listed
+                addresses, standings = listed(endpoint_slice.endpoints, family.address_bytes)
+                keys = map(_BACKEND_KEY, zip(addresses, repeat(offered.port), repeat(port.protocol)))
+                rows = [*zip(keys, standings, strict=True)]
+                rows.reverse()  # of two with one key the first counts
+                ours = [row for row in rows if row[1].node_name == node_name] if node_name else []
                 if ours:
-                    here = _by_key(ours, offered.port, port.protocol) | here  # of two with one key the first counts
-                elsewhere = _by_key(others, offered.port, port.protocol) | elsewhere
+                    here = dict(ours) | here
+                    rows = [row for row in rows if row[1].node_name != node_name]
+                elsewhere = dict(rows) | elsewhere
     if here:
         elsewhere = {key: endpoint for key, endpoint in elsewhere.items() if key not in here}
         local = [Candidate(key, is_local=True, endpoint=here[key]) for key in sorted(here)]
-    keys = sorted(elsewhere)
-    remote = map(_CANDIDATE, zip(keys, repeat(False), map(elsewhere.__getitem__, keys)))
+    in_order = sorted(elsewhere)
+    remote = map(_CANDIDATE, zip(in_order, repeat(False), map(elsewhere.__getitem__, in_order)))
     return (*local, *remote) if here else tuple(remote)
-
-
-def _by_key(endpoints: list[Endpoint], port: int, protocol: Protocol) -> dict[BackendKey, Endpoint]:
-    """Return the endpoints by key; of two with one key the first one. ``endpoints`` is used up."""
-    endpoints.reverse()
-    addresses = [each.address for each in endpoints]
-    keys = map(_BACKEND_KEY, zip(addresses, repeat(port), repeat(protocol)))
-    return dict(zip(keys, endpoints, strict=True))

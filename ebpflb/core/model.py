@@ -6,7 +6,7 @@
 Addresses are ``bytes`` in network byte order, 4 (IPv4) or 16 (IPv6) of them: hashable, compact, and what maps hold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -116,17 +116,23 @@ class EndpointPort:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One element of a slice's ``endpoints``: ``addresses[0]`` and the conditions with their defaults filled in."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a slice says of an endpoint beside its address: the conditions, with defaults filled in, node and hints."""
 
-    address: bytes
     ready: bool = True
     serving: bool = True
     terminating: bool = False
     node_name: str = ""
     for_nodes: tuple[str, ...] = ()
     for_zones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Standing):
+    """One element of a slice's ``endpoints``, of the addresses ``addresses[0]``."""
+
+    address: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,8 @@ class EndpointSlice:
     service_name: str
     family: Family
     ports: tuple[EndpointPort, ...]
-    endpoints: tuple[Endpoint, ...]
+    endpoints: Sequence[Endpoint]
+    """A source's are ``Endpoints``: without an object for each."""
     triggered_at: str = ""
     """The annotation ``endpoints.kubernetes.io/last-change-trigger-time`` as written (RFC 3339); empty: none."""
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from ebpflb.core import fields
 from ebpflb.core.abi import Family
 from ebpflb.core.decode import FieldError
+from ebpflb.core.endpoints import held, standing_of
 from ebpflb.core.metadata import (
     HEADLESS_LABEL,
     NO_METADATA,
@@ -22,7 +23,7 @@ from ebpflb.core.metadata import (
     Invisible,
     object_key,
 )
-from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice
+from ebpflb.core.model import Endpoint, EndpointPort, EndpointSlice, Standing
 from ebpflb.core.schema import RawEndpoint, RawEndpointPort, RawHint, RawSlice
 
 _Hashable = TypeVar("_Hashable", bound=Hashable)
@@ -68,33 +69,35 @@ def _endpoint_port(path: str, raw: RawEndpointPort) -> EndpointPort:
     )
 
 
-def _endpoints(listed: Sequence[RawEndpoint]) -> tuple[Endpoint, ...]:
+def _endpoints(raw: Sequence[RawEndpoint]) -> Sequence[Endpoint]:
     """Return the endpoints. Where one stands is put into words for an error alone: a cluster has 100,000 of them."""
-    endpoints: list[Endpoint] = []
+    addresses: list[bytes] = []
     try:
-        endpoints.extend(map(_endpoint, listed))  # which holds those before the bad one, if there is one
+        addresses.extend(map(_address, raw))  # which holds those before the bad one, if there is one
     except FieldError as error:
-        raise FieldError(f"endpoints[{len(endpoints)}].{error.path}", error.problem, error.remedy) from None
-    return tuple(endpoints)
+        raise FieldError(f"endpoints[{len(addresses)}].{error.path}", error.problem, error.remedy) from None
+    return held(addresses, [*map(_standing, raw)])
 
 
-def _endpoint(raw: RawEndpoint) -> Endpoint:
-    """Return the endpoint, also one whose address is not of the slice's family.
+def _address(raw: RawEndpoint) -> bytes:
+    """Return the address of an endpoint, also one that is not of the slice's family.
 
     Nothing is sent there, ``report.py`` finds it for the operator, and its neighbours are served all the same.
     """
     if not raw.addresses:
         raise FieldError("addresses", "is missing or empty", "give the endpoint an address")
-    address = fields.routable_address("addresses[0]", raw.addresses[0])
+    return fields.routable_address("addresses[0]", raw.addresses[0])
+
+
+def _standing(raw: RawEndpoint) -> Standing:
     given, hints = raw.conditions, raw.hints
-    return Endpoint(
-        address,
-        ready=given is None or given.ready is not False,
-        serving=given is None or given.serving is not False,
-        terminating=given is not None and given.terminating is True,
-        node_name=intern(raw.node_name or ""),
-        for_nodes=_hinted(hints.for_nodes) if hints else (),
-        for_zones=_hinted(hints.for_zones) if hints else (),
+    is_ready = given is None or given.ready is not False
+    is_serving = given is None or given.serving is not False
+    return standing_of(
+        (is_ready, is_serving, given is not None and given.terminating is True),
+        raw.node_name or "",
+        _hinted(hints.for_nodes) if hints else (),
+        _hinted(hints.for_zones) if hints else (),
     )
 
 

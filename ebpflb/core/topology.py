@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ebpflb.core.model import Endpoint
+from ebpflb.core.model import Standing
 from ebpflb.core.tables import BackendKey
 
 
@@ -19,7 +19,7 @@ class Candidate(NamedTuple):
     key: BackendKey
     is_local: bool
     """It runs on this node."""
-    endpoint: Endpoint
+    endpoint: Standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ebpflb.core.changes import Changes, Difference, Present, service_key
+from ebpflb.core.endpoints import addresses_in
 from ebpflb.core.kept import Unread
 from ebpflb.core.model import EndpointSlice, ObjectKey, Snapshot
 from ebpflb.errors import ObjectError
@@ -91,7 +92,7 @@ def can_go_at_once(known: Any, obj: Any, present: Present | None) -> bool:
     """
     if not isinstance(obj, EndpointSlice) or not isinstance(known, EndpointSlice):
         return False
-    if known.ports == obj.ports and {each.address for each in known.endpoints} <= {e.address for e in obj.endpoints}:
+    if known.ports == obj.ports and set(addresses_in(known.endpoints)).issubset(addresses_in(obj.endpoints)):
         return True
     return present is not None and service_key(known) == service_key(obj) and _is_only_one(obj, present)
 

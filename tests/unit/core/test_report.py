@@ -79,7 +79,7 @@ def test_what_moves_between_slices_is_no_change() -> None:
 
 def test_hints_and_the_node_make_no_difference() -> None:
     hinted = tuple(replace(each, for_nodes=("n1",), node_name="n1") for each in THREE.endpoints[:1])
-    after = replace(SERVED, slices={THREE.key: replace(THREE, endpoints=hinted + THREE.endpoints[1:])})
+    after = replace(SERVED, slices={THREE.key: replace(THREE, endpoints=(*hinted, *THREE.endpoints[1:]))})
     assert lines(SERVED, after) == []
 
 
