@@ -7,8 +7,10 @@ Decides on which command line an agent is measured, and what is read off the pro
 
 import re
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from ebpflb.bench.topology import Node
 from ebpflb.datapath.pins import Pins
 
 START_SECONDS = 240.0
+_LOOK_SECONDS = 0.1
+"""How often memory is looked at during a start: a tenth of what the shortest-lived child lives."""
 _READY = re.compile(r"\bevent=ready ")
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
@@ -84,10 +88,13 @@ class AgentRun:
         self.running = running
         self.began_ns = began_ns
         """Before the process was made, by CLOCK_MONOTONIC."""
+        self._peak_at_start = 0
+        """Of the process and the children that it had at the same time."""
 
     def seconds_to_ready(self) -> float:
         """Wait until the first snapshot is in the maps; return how long after the start that was."""
-        self.running.wait_for_line(lambda line: _READY.search(line) is not None, START_SECONDS)
+        with self._watching_memory():
+            self.running.wait_for_line(lambda line: _READY.search(line) is not None, START_SECONDS)
         return (time.monotonic_ns() - self.began_ns) / 1e9
 
     def seconds_to_attached(self, devices: int) -> float:
@@ -99,23 +106,56 @@ class AgentRun:
         return (time.monotonic_ns() - self.began_ns) / 1e9
 
     def peak_bytes(self) -> int:
-        """Return the most memory that the process, and the children that it has now, ever had resident."""
-        pids = [self.running.pid, *_children(self.running.pid)]
-        return sum(_peak_bytes(pid) for pid in pids)
+        """Return the most memory that the process ever had resident, with what its children had had until then.
+
+        Those that ended during the start count as far as they were there at the same time: until they did.
+        """
+        return max(self._peak_at_start, self._peak_now())
 
     def stop(self) -> None:
         """End it; everything stays pinned and attached."""
         self.running.stop()
+
+    @contextmanager
+    def _watching_memory(self) -> Iterator[None]:
+        """Look meanwhile, now and then, what process and children have had."""
+        is_over = threading.Event()
+
+        def look() -> None:
+            while not is_over.wait(_LOOK_SECONDS):
+                self._peak_at_start = max(self._peak_at_start, self._peak_now())
+
+        watcher = threading.Thread(target=look, name="watch an agent's memory", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            watcher.join()
+
+    def _peak_now(self) -> int:
+        """Return the sum of what the process and its children of this moment ever had resident."""
+        pid = self.running.pid
+        return sum(_peak_bytes(each) for each in (pid, *_children(pid)))
 
     def _served(self) -> int:
         return sum("event=device_served " in line for line in self.running.lines())
 
 
 def _children(pid: int) -> list[int]:
-    threads = Path(f"/proc/{pid}/task")
-    return [int(word) for task in threads.iterdir() for word in (task / "children").read_text().split()]
+    """Return the children of a process; of one that has ended, none."""
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def _peak_bytes(pid: int) -> int:
-    match = _PEAK.search(Path(f"/proc/{pid}/status").read_text())
+    """Return the most that a process ever had resident; 0 of one that has ended."""
+    try:
+        match = _PEAK.search(Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
     return int(match[1]) * 1024 if match else 0
