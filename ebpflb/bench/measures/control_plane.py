@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ebpflb.bench.apiserver import ApiServer
 from ebpflb.bench.apiserver_objects import Scale
+from ebpflb.bench.bytecode import bytecode_at_hand
 from ebpflb.bench.measure import Effort, Measured, Progress
 from ebpflb.bench.measures.control_cluster import measure_cluster
 from ebpflb.bench.measures.control_peers import measure_mode
@@ -70,7 +71,7 @@ def measure(effort: Effort, progress: Progress) -> Measured:
     programme = QUICK if effort.is_quick else WHOLE
     facts = {mode.name: version_of(mode) for mode in MODES}
     sizes = programme.peers
-    with opened_rig() as rig:
+    with bytecode_at_hand(), opened_rig() as rig:
         progress("building the programs")
         rig.instance().prepare()
         if effort.kubeconfig:
