@@ -12,12 +12,10 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_NEWTFILTER
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
 from ebpflb.host import syscalls
 from ebpflb.host.links import Link
 from ebpflb.host.netdev import NetdevFeatures, XdpFeature
+from ebpflb.host.pyroute import RTM_GETLINK, RTM_NEWTFILTER, ifinfmsg
 from ebpflb.host.rtnetlink import Message, NetlinkError, Rtnetlink
 from ebpflb.host.tc import filters_at
 from ebpflb.host.tc_messages import FilterMessage, TcHook, parse_filter

@@ -16,7 +16,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from pyroute2.netlink.rtnl import (
+from ebpflb.core.abi import Family
+from ebpflb.core.model import Host
+from ebpflb.errors import EbpflbError
+from ebpflb.host.inventory import DeviceFailure, DeviceView, Inventory
+from ebpflb.host.link_messages import parse_address, parse_link
+from ebpflb.host.links import DeviceRole, Link, RolePatterns
+from ebpflb.host.netdev import NetdevFeatures
+from ebpflb.host.pyroute import (
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_GETADDR,
@@ -26,17 +33,9 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_IPV4_IFADDR,
     RTMGRP_IPV6_IFADDR,
     RTMGRP_LINK,
+    ifaddrmsg,
+    ifinfmsg,
 )
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
-from ebpflb.core.abi import Family
-from ebpflb.core.model import Host
-from ebpflb.errors import EbpflbError
-from ebpflb.host.inventory import DeviceFailure, DeviceView, Inventory
-from ebpflb.host.link_messages import parse_address, parse_link
-from ebpflb.host.links import DeviceRole, Link, RolePatterns
-from ebpflb.host.netdev import NetdevFeatures
 from ebpflb.host.rtnetlink import DumpInterruptedError, Message, OverrunError, Rtnetlink
 
 log = logging.getLogger(__name__)

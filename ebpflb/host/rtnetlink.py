@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pyroute2 import IPRSocket
-from pyroute2.netlink.exceptions import NetlinkError
+from ebpflb.host.pyroute import IPRSocket, NetlinkError
 
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pyroute2.netlink.rtnl import (
+from ebpflb.core.abi import Family
+from ebpflb.errors import EbpflbError, PrerequisiteError
+from ebpflb.host import syscalls
+from ebpflb.host.link_messages import parse_link
+from ebpflb.host.links import Link
+from ebpflb.host.pyroute import (
     RTM_DELQDISC,
     RTM_DELTFILTER,
     RTM_GETLINK,
@@ -22,15 +27,9 @@ from pyroute2.netlink.rtnl import (
     RTM_GETTFILTER,
     RTM_NEWQDISC,
     RTM_NEWTFILTER,
+    ifinfmsg,
+    tcmsg,
 )
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.tcmsg import tcmsg
-
-from ebpflb.core.abi import Family
-from ebpflb.errors import EbpflbError, PrerequisiteError
-from ebpflb.host import syscalls
-from ebpflb.host.link_messages import parse_link
-from ebpflb.host.links import Link
 from ebpflb.host.rtnetlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, Message, NetlinkError, Rtnetlink
 from ebpflb.host.tc_messages import (
     CLSACT_PARENT,

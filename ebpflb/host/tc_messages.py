@@ -11,11 +11,9 @@ from enum import StrEnum
 from socket import htons
 from typing import Any, Final
 
-from pyroute2.netlink import nla, nlmsg
-from pyroute2.netlink.rtnl.tcmsg import tcmsg
-
 from ebpflb.core.abi import Family
 from ebpflb.host.links import Link
+from ebpflb.host.pyroute import nla, nlmsg, tcmsg
 from ebpflb.host.rtnetlink import Message
 
 CLSACT_PARENT: Final = 0xFFFFFFF1

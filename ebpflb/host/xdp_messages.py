@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_SETLINK
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
+from ebpflb.host.pyroute import RTM_GETLINK, RTM_SETLINK, ifinfmsg
 from ebpflb.host.rtnetlink import Message, NetlinkError, Rtnetlink
 
 _NO_PROGRAM: Final = -1

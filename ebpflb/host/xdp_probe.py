@@ -8,14 +8,12 @@ know what the agent was told to do with XDP.
 
 from collections.abc import Iterator, Sequence
 
-from pyroute2.netlink.rtnl import RTM_GETLINK
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
 from ebpflb.errors import EbpflbError
 from ebpflb.host.finding import Finding, Level
 from ebpflb.host.link_messages import parse_link
 from ebpflb.host.links import Link, LinkHeader, RolePatterns
 from ebpflb.host.netdev import can_transmit
+from ebpflb.host.pyroute import RTM_GETLINK, ifinfmsg
 from ebpflb.host.rtnetlink import Rtnetlink
 from ebpflb.host.xdp import XdpRefusedError, has_unfinished_checksums, try_native
 
