@@ -34,6 +34,14 @@ class BackendColumns(NamedTuple):
     flags: npt.NDArray[np.uint8]
     generations: npt.NDArray[np.uint64]
 
+    def some(self, begin: int) -> "BackendColumns":
+        """Return the rows from a position on, not too many."""
+        numbers, keys, states, flags, generations = self
+        end = begin + _SOME
+        return BackendColumns(
+            numbers[begin:end], keys[begin:end], states[begin:end], flags[begin:end], generations[begin:end]
+        )
+
     def rows(self) -> dict[int, Backend]:
         """Return the rows one by one."""
         states = map(_STATES.__getitem__, self.states.tolist())
@@ -63,16 +71,20 @@ class BackendRows(MutableMapping[int, Backend]):
     @classmethod
     def of(cls, columns: BackendColumns) -> Self:
         """Return rows that are there as columns."""
+        size = int(columns.numbers.max(initial=-1)) + 1
+        return cls.of_parts(map(columns.some, range(0, len(columns.numbers), _SOME)), size)
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[BackendColumns], size: int) -> Self:
+        """Return rows that come as columns, some at a time; their ids are below ``size``."""
         rows = cls()
-        if len(columns.numbers):
-            rows._grow(int(columns.numbers.max()) + 1)
-            for begin in range(0, len(columns.numbers), _SOME):
-                some = slice(begin, begin + _SOME)
-                for number, key in zip(columns.numbers[some].tolist(), columns.keys[some], strict=True):
-                    rows._keys[number] = key
-            for column, values in zip(rows._arrays(), columns[2:], strict=True):
-                column[columns.numbers] = values
-            rows._count = len(columns.numbers)
+        rows._grow(size)
+        for part in parts:
+            for number, key in zip(part.numbers.tolist(), part.keys, strict=True):
+                rows._keys[number] = key
+            for column, values in zip(rows._arrays(), part[2:], strict=True):
+                column[part.numbers] = values
+            rows._count += len(part.numbers)
         return rows
 
     def copy(self) -> Self:

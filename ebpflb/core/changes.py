@@ -107,7 +107,7 @@ class Changes:
     def slices_of(self, family: Family) -> set[ObjectKey]:
         """Return the keys of the slices of a family."""
         both = (self.slices.before, self.slices.after)
-        return {each.key for objects in both for each in objects.values() if each.family is family}
+        return {key for objects in both for key, each in objects.items() if each.family is family}
 
     def trigger_times(self, family: Family) -> dict[ObjectKey, datetime]:
         """Return when what new and different slices say came true, as their controller has it; of those that say so."""

@@ -93,14 +93,14 @@ def compile_tables(
     settled, claimed_twice = settle_claims(exposures, previous.owners, taken)
     contested = _contested(exposures) if claimed_twice else frozenset[FrontendKey]()
     groups = _by_service(settled, previous)
-    del exposures, settled  # each goes when its Service has its rows
+    del exposures, settled  # each goes when its Service has its rows, and so does the list of its slices
     odd = {each.key: found for each in services if (found := tuple(misread(each, family, options)))}
     full = []
     while groups:
         some = [groups.popleft() for _ in range(min(len(groups), _TOGETHER))]
         members = [
-            [member_of(exposure, slices.get(exposure.service.key, ()), family, node) for exposure in group]
-            for group in some
+            [member_of(exposure, own, family, node) for exposure in group]
+            for group, own in ((group, slices.pop(group[0].service.key, ())) for group in some)
         ]
         prepare_tables((member.exposure, member.selection) for group in members for member in group)
         full += [refusal for group in members if (refusal := draft.add_service(group)) is not None]

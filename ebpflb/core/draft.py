@@ -8,9 +8,9 @@ Knows what a frontend's row says and how much fits; knows nothing of slices, hin
 The node's own tables are not made here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from ebpflb.core.room import COUNTED, Need, Room
 from ebpflb.core.service_rows import Member, frontend_rows, is_named, naming_rows, need_of
 from ebpflb.core.tables import EMPTY_RANGE, BackendKey, Frontend, FrontendKey, Range, TableName, Tables
 from ebpflb.core.uses import Count, Uses
+
+_TOGETHER = 16384
+"""So many rows of backends are made at a time."""
 
 
 class Draft:
@@ -105,9 +108,10 @@ class Draft:
         for key in self._leaving:
             self._holdings.drain(key)
         allocation = self._holdings.allocation(self._owners)
+        self._frontends |= address_rows(self._frontends, self._placement.addresses)
         tables = replace(
             self._naming_rows(allocation),
-            frontends=self._frontends | address_rows(self._frontends, self._placement.addresses),
+            frontends=self._frontends,
             backends=self._backend_rows(),
             services={service_id: name for name, service_id in allocation.services.items()},
             slots=self._holdings.contents,
@@ -161,15 +165,22 @@ class Draft:
         )
 
     def _backend_rows(self) -> BackendRows:
-        holdings = self._holdings
-        keys = [*holdings.active, *holdings.draining]
-        numbers = np.fromiter(chain(holdings.active.values(), holdings.draining.values()), np.int64, len(keys))
-        states = np.full(len(keys), BackendState.ACTIVE, np.uint8)
-        states[len(holdings.active) :] = BackendState.DRAINING
+        active, draining = self._holdings.active, self._holdings.draining
+        parts = chain(
+            self._backend_columns(active, BackendState.ACTIVE), self._backend_columns(draining, BackendState.DRAINING)
+        )
+        return BackendRows.of_parts(parts, max(chain(active.values(), draining.values()), default=-1) + 1)
+
+    def _backend_columns(self, backends: Mapping[BackendKey, int], state: BackendState) -> Iterator[BackendColumns]:
+        """Yield the rows of backends, some at a time."""
         local, is_here = self._local, self._placement.is_here
-        flags = np.fromiter((key in local or is_here(key.address) for key in keys), np.uint8, len(keys))
-        generations = np.array(holdings.generations, np.uint64)[numbers]
-        return BackendRows.of(BackendColumns(numbers, keys, states, flags * BackendFlag.LOCAL, generations))
+        known = np.frombuffer(self._holdings.generations, np.uint64)
+        left = iter(backends)
+        while keys := [*islice(left, _TOGETHER)]:
+            numbers = np.fromiter(map(backends.__getitem__, keys), np.int64, len(keys))
+            flags = np.fromiter((key in local or is_here(key[0]) for key in keys), np.uint8, len(keys))
+            states = np.full(len(keys), state, np.uint8)
+            yield BackendColumns(numbers, keys, states, flags * BackendFlag.LOCAL, known[numbers])
 
 
 _FIELDS = {

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ebpflb.core.ids import Allocation, IdPool, retire
-from ebpflb.core.places import Places, note_generation
+from ebpflb.core.places import Places, note_generations
 from ebpflb.core.ranges import Arena
 from ebpflb.core.tables import EMPTY_RANGE, BackendKey, FrontendKey, Range, Slots, TableName
 
@@ -108,8 +108,7 @@ class Holdings:
             if len(numbers) < len(fresh):
                 self._backend_ids.give_back(*numbers)
                 raise FullError(TableName.BACKENDS, self._limits.backends)
-            for number in numbers:
-                self._begin_generation(number)
+            self._begin_generations(numbers)
             new = dict(zip(fresh, numbers, strict=True))
             active.update(new if len(new) == len(missing) else {key: new.get(key) or known[key] for key in missing})
             self._backends_of_unit += missing
@@ -152,10 +151,10 @@ class Holdings:
     def _new_backend(self) -> int | None:
         number = self._backend_ids.take()
         if number is not None:
-            self._begin_generation(number)
+            self._begin_generations([number])
         return number
 
-    def _begin_generation(self, number: int) -> None:
-        """Give an id that was free to a backend."""
-        self._generation += 1
-        note_generation(self.generations, number, self._generation)
+    def _begin_generations(self, numbers: Sequence[int]) -> None:
+        """Give ids that were free to backends."""
+        note_generations(self.generations, numbers, self._generation + 1)
+        self._generation += len(numbers)

@@ -6,7 +6,7 @@ Knows keys and numbers; knows nothing of who uses a backend, nor of which ids ar
 """
 
 from array import array
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import NamedTuple, Self
 
 from ebpflb.core.tables import BackendKey
@@ -46,7 +46,7 @@ class Places(MutableMapping[BackendKey, BackendId]):
     def __setitem__(self, key: BackendKey, place: BackendId) -> None:
         """Give a backend a place."""
         self.ids[key] = place.backend_id
-        note_generation(self.generations, *place)
+        note_generations(self.generations, [place.backend_id], place.generation)
 
     def __delitem__(self, key: BackendKey) -> None:
         """Take a backend's place away; raises ``KeyError`` when it has none."""
@@ -65,9 +65,10 @@ class Places(MutableMapping[BackendKey, BackendId]):
         return len(self.ids)
 
 
-def note_generation(generations: "array[int]", number: int, generation: int) -> None:
-    """Take down a generation by an id, whichever ids there were before."""
-    missing = number + 1 - len(generations)
+def note_generations(generations: "array[int]", numbers: Sequence[int], first: int) -> None:
+    """Take down the generations of ids, from ``first`` on, whichever ids there were before."""
+    missing = max(numbers, default=-1) + 1 - len(generations)
     if missing > 0:
         generations.frombytes(bytes(generations.itemsize * missing))
-    generations[number] = generation
+    for generation, number in enumerate(numbers, first):
+        generations[number] = generation

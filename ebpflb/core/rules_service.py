@@ -5,6 +5,8 @@ Knows no slice, and not which frontends follow (``expand.py``).
 RawService --> Service | Invisible, or FieldError
 """
 
+from functools import lru_cache
+
 from ebpflb.core import fields
 from ebpflb.core.abi import Algorithm
 from ebpflb.core.decode import FieldError
@@ -139,6 +141,12 @@ def _service_ports(raw_ports: list[RawServicePort]) -> tuple[ServicePort, ...]:
             raise FieldError(f"spec.ports[{at}].port", problem, "remove one of the two")
         names.add(port.name)
         numbers.add((port.port, port.protocol))
+    return _shared(ports)
+
+
+@lru_cache(maxsize=4096)
+def _shared(ports: tuple[ServicePort, ...]) -> tuple[ServicePort, ...]:
+    """Return one and the same tuple for all that are equal: very many Services have the same ports."""
     return ports
 
 
