@@ -13,6 +13,7 @@ import pytest
 from ebpflb.datapath import bpfabi, libbpf
 from ebpflb.datapath.cgroup import attach_cgroup, detach_cgroup
 from ebpflb.errors import MapError, PrerequisiteError
+from tests.descriptors import open_descriptors
 
 pytestmark = pytest.mark.root
 
@@ -182,7 +183,7 @@ def test_a_program_of_another_hook_is_refused(pins: Path, cgroup: Path) -> None:
 def test_no_descriptor_stays_open(pins: Path, cgroup: Path) -> None:
     programs = {"lb_connect4": load(pins, "lb_connect4", CONNECT4, ALLOW)}
     attach_cgroup(programs, cgroup, pins / "links")
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
     for _ in range(5):
         attach_cgroup(programs, cgroup, pins / "links")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_descriptors() == before

@@ -13,6 +13,7 @@ from ebpflb.datapath import libbpf, maps
 from ebpflb.datapath.layout import MAP_NAMES, check_layout
 from ebpflb.datapath.maps import BpfMap, RowError, Rows
 from ebpflb.errors import MapError
+from tests.descriptors import open_descriptors
 from tests.prog.fixtures_maps import MapFactory, map_factory, session_maps
 
 pytestmark = pytest.mark.root
@@ -21,9 +22,9 @@ __all__ = ["map_factory", "session_maps"]
 
 @pytest.fixture(autouse=True)
 def no_descriptor_leaks() -> Iterator[None]:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
     yield
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize("family", Family)

@@ -204,4 +204,6 @@ def test_mptcp_of_processes_is_served(mptcp_lab_of: Callable[[SocketBits], Socke
     lab = mptcp_lab_of(BITS)
     with lab.counted(Family.IPV4) as counts:
         assert lab.call(Place.POD, mptcp_destinations, "stranger") == {"stranger", "pod"}
-    assert counts.keys() == {Counter.SOCK_PASSED, Counter.SOCK_TRANSLATED}
+    # The client announces the ClusterIP as well, both ends being in one namespace. The server's end may dial it, at the
+    # client's port, which the Service does not have.
+    assert counts.keys() - {Counter.SOCK_REJECTED} == {Counter.SOCK_PASSED, Counter.SOCK_TRANSLATED}

@@ -13,6 +13,7 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import PinnedMapStore, open_map
 from ebpflb.errors import LayoutError, MapError
 from tests.contract.map_store import CAPACITIES, SLOT_CAPACITY, MapStoreContract, frontend, row
+from tests.descriptors import open_descriptors
 from tests.prog.fixtures_maps import MapFactory, copy_map, map_factory, session_maps
 
 pytestmark = pytest.mark.root
@@ -148,8 +149,9 @@ def test_a_map_that_is_missing_is_named(pins: Pins) -> None:
 
 def test_a_closed_store_leaves_nothing_open(pins: Pins) -> None:
     def resources() -> tuple[int, int]:
+        descriptors = open_descriptors()
         mappings = [line for line in Path("/proc/self/maps").read_text().splitlines() if "bpf-map" in line]
-        return len(list(Path("/proc/self/fd").iterdir())), len(mappings)
+        return descriptors, len(mappings)
 
     before = resources()
     with PinnedMapStore(pins, Family.IPV4):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ebpflb.cli.signals import stop_on_signals
+from tests.descriptors import open_descriptors
 from tests.kube.plugins import await_end, await_plugin, hanging
 
 BOTH = (signal.SIGTERM, signal.SIGINT)
@@ -39,17 +40,13 @@ def test_a_signal_sets_the_event(number: signal.Signals) -> None:
     assert [signal.getsignal(each) for each in BOTH] == before
 
 
-def descriptor_count() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def test_nothing_is_left_without_a_signal() -> None:
-    threads, descriptors = threading.active_count(), descriptor_count()
+    threads, descriptors = threading.active_count(), open_descriptors()
     before = [signal.getsignal(each) for each in BOTH]
     with stop_on_signals(lambda: None):
         assert [signal.getsignal(each) for each in BOTH] != before
     assert [signal.getsignal(each) for each in BOTH] == before
-    assert (threading.active_count(), descriptor_count()) == (threads, descriptors)
+    assert (threading.active_count(), open_descriptors()) == (threads, descriptors)
 
 
 @pytest.mark.parametrize("number", BOTH)
