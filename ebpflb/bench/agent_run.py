@@ -112,6 +112,10 @@ class AgentRun:
         """
         return max(self._peak_at_start, self._peak_now())
 
+    def own_peak_bytes(self) -> int:
+        """Return the most memory that the process itself ever had resident: what grows with the cluster."""
+        return _peak_bytes(self.running.pid)
+
     def stop(self) -> None:
         """End it; everything stays pinned and attached."""
         self.running.stop()

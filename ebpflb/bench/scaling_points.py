@@ -94,7 +94,7 @@ def _point(server: ApiServer, instance: AgentInstance) -> Point:
             burst_s = _burst(server, landing)
         # Idle is what it is after all this: the last of a start's work goes on while it says that it is ready.
         change_cpu_s = max(spent_s - _idle_cpu(agent) * seconds, _TICK_S) / _CHANGES
-        resident = float(agent.peak_bytes())
+        resident = float(agent.own_peak_bytes())
         maps = state_bytes(memory_of_maps(instance.pins.maps(Family.IPV4)))
     finally:
         agent.stop()

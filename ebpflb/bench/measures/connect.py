@@ -44,10 +44,10 @@ def measure(effort: Effort, progress: Progress) -> Measured:
         for size in sizes:
             rounds[size] = _at_size(stands, size, effort, progress)
             if size in (FEW, MANY, MOST):
-                pairs[size] = _pair(stands[SOCKET], effort)
+                pairs[size] = _pair(stands[SOCKET], effort.rounds(whole=101, quick=25))
             if size == MANY:
                 stands[SOCKET].dial(_COLD)
-                cold = _pair(stands[SOCKET], effort)
+                cold = _pair(stands[SOCKET], effort.rounds(whole=101, quick=11))
     for mode in (IPTABLES_LEGACY, IPTABLES_NFT):
         if mode in rounds[MANY].values:
             check_growth(mode, rounds[FEW].median(mode), rounds[MANY].median(mode))
@@ -66,16 +66,16 @@ def _at_size(stands: Mapping[str, Stand], size: int, effort: Effort, progress: P
         contenders[name] = partial(_connect, stand)
         if name == SOCKET:
             contenders[BARE] = partial(_connect, stand, is_bare=True)
-    count = effort.rounds(whole=25, quick=11)
+    count = effort.rounds(whole=25, quick=11 if size in (FEW, MANY) else 5)
     return interleaved(
         contenders, count, on_round=lambda number: progress(f"round {number} of {count}, {size:,} Services")
     )
 
 
-def _pair(stand: Stand, effort: Effort) -> Rounds:
+def _pair(stand: Stand, count: int) -> Rounds:
     """Let ours and ``bare`` take turns alone, often: what is told of them is a matter of a few per cent."""
     contenders = {SOCKET: partial(_connect, stand), BARE: partial(_connect, stand, is_bare=True)}
-    return interleaved(contenders, effort.rounds(whole=101, quick=41))
+    return interleaved(contenders, count)
 
 
 def _takes_part(kind: Kind, size: int, effort: Effort) -> bool:

@@ -44,7 +44,7 @@ QUICK = Programme(
     curve=(Scale(100, 10), Scale(2_000, 10), FULL),
     growth=(Scale(100, 10), Scale(2_000, 10), FULL),
     peers={
-        NFTABLES.name: tuple(Scale(size, 10) for size in (100, 1_000, 3_000)),
+        NFTABLES.name: tuple(Scale(size, 10) for size in (100, 3_000)),
         IPTABLES_LEGACY.name: tuple(Scale(size, 10) for size in (100, 1_000)),
         IPTABLES_NFT.name: tuple(Scale(size, 10) for size in (10, 100)),
     },
