@@ -15,9 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from ebpflb.bench.namespaces import namespace_path
+from ebpflb.bench.namespaces import enter, namespace_path
 from ebpflb.errors import PrerequisiteError
-from ebpflb.host import syscalls
 
 T = TypeVar("T")
 
@@ -66,11 +65,7 @@ def _bind(cpu: int) -> None:
 
 
 def _inside(namespace: str, work: Callable[[], T]) -> T:
-    descriptor = os.open(namespace_path(namespace), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        syscalls.setns(descriptor, syscalls.CLONE_NEWNET)
-    finally:
-        os.close(descriptor)
+    enter(namespace_path(namespace))
     return work()
 
 

@@ -11,9 +11,9 @@ import errno
 import os
 from collections.abc import Callable
 from functools import cache
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from ebpflb.bench.closing import Closing
 from ebpflb.errors import PrerequisiteError
 
 BATCH: Final = 64
@@ -63,21 +63,11 @@ def call(name: str, *arguments: object) -> int:
     return result
 
 
-class _Owner:
+class _Owner(Closing):
     """Owns descriptors; a context manager."""
 
     def __init__(self) -> None:
         self._descriptors: list[int] = []
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Unload it."""
-        self.close()
 
     def close(self) -> None:
         """Close what it owns."""

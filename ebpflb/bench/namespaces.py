@@ -1,15 +1,22 @@
 """Runs `ip` and `bridge` and enters network namespaces; decides nothing about the lab's shape.
 
     batches of lines -> run_ip, run_bridge -> kernel        namespace, cgroup, command -> entered() -> argv
+    namespace, work -> inside() -> what the work returned
 
 `ip netns exec` is avoided on purpose: it mounts a fresh /sys, which hides bpffs. `nsenter --net` leaves mounts alone.
 """
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from ebpflb.errors import EbpflbError
+from ebpflb.host import syscalls
+
+T = TypeVar("T")
 
 NETNS_FOLDER = Path("/run/netns")
 
@@ -20,6 +27,25 @@ ENTER_CGROUP = 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"'
 def namespace_path(namespace: str) -> Path:
     """Return the file that holds a namespace."""
     return NETNS_FOLDER / namespace
+
+
+def enter(namespace: Path) -> None:
+    """Move the calling thread into the network namespace of a file, for good. Raises ``OSError``."""
+    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(descriptor, syscalls.CLONE_NEWNET)
+    finally:
+        os.close(descriptor)
+
+
+def inside(namespace: Path, work: Callable[[], T]) -> T:
+    """Do work in the network namespace of a file, by a thread that ends: no other may leave its own for good.
+
+    Sockets that the work makes stay in that namespace, whoever uses them. Raises ``OSError``, and what the work does.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(enter, namespace).result()
+        return thread.submit(work).result()
 
 
 def list_namespaces(prefix: str = "") -> list[str]:

@@ -9,7 +9,6 @@ nothing about what passes.
 """
 
 import argparse
-import os
 import socket
 import sys
 import threading
@@ -19,7 +18,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Final
 from urllib.parse import urlsplit
 
-from ebpflb.host import syscalls
+from ebpflb.bench.namespaces import inside
 
 _CHUNK: Final = 1 << 18
 _HEAD_MOST: Final = 1 << 16
@@ -31,17 +30,8 @@ _UNREACHED: Final = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnectio
 
 
 def listening_inside(netns: Path) -> socket.socket:
-    """Return a listening socket of another network namespace; the caller's thread comes back to its own."""
-    home, inside = (os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in (Path("/proc/thread-self/ns/net"), netns))
-    try:
-        syscalls.setns(inside, syscalls.CLONE_NEWNET)
-        try:
-            return socket.create_server(("127.0.0.1", 0))
-        finally:
-            syscalls.setns(home, syscalls.CLONE_NEWNET)
-    finally:
-        os.close(inside)
-        os.close(home)
+    """Return a listening socket of another network namespace."""
+    return inside(netns, lambda: socket.create_server(("127.0.0.1", 0)))
 
 
 def target_of(head: bytes) -> tuple[str, int]:

@@ -11,11 +11,9 @@ import os
 import socket
 import struct
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from ebpflb.bench.namespaces import namespace_path, run_ip
-from ebpflb.host import syscalls
+from ebpflb.bench.namespaces import inside, namespace_path, run_ip
 
 _NETLINK_NETFILTER: Final = 12
 _DELETE: Final = 1 << 8 | 2
@@ -29,18 +27,8 @@ _UNKNOWN: Final = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT, errno.EPROTONOS
 def forget(namespaces: Iterable[str]) -> None:
     """Forget both in each namespace. Raises ``OSError`` or ``EbpflbError`` where the kernel has some and keeps them."""
     for namespace in namespaces:
-        with ThreadPoolExecutor(max_workers=1) as thread:  # only a thread that ends may leave its namespace for good
-            thread.submit(_flush_conntrack_of, namespace).result()
+        inside(namespace_path(namespace), _flush_conntrack)
         run_ip(["neigh flush all"], namespace)
-
-
-def _flush_conntrack_of(namespace: str) -> None:
-    descriptor = os.open(namespace_path(namespace), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        syscalls.setns(descriptor, syscalls.CLONE_NEWNET)
-    finally:
-        os.close(descriptor)
-    _flush_conntrack()
 
 
 def _flush_conntrack() -> None:
