@@ -1,5 +1,6 @@
 """The rules of conftest.py, tried on sessions of their own: each runs pytest on a small file elsewhere."""
 
+import ast
 import fcntl
 import os
 import subprocess
@@ -33,12 +34,29 @@ def run_session(folder: Path, text: str, *flags: str, before: tuple[str, ...] = 
         ("needs root: euid is 0", False),
         ("needs root: euid is 1000, and a full moon", False),
         ("needs a real API server: EBPFLB_TEST_KUBECONFIG is not set", True),
-        ("needs CONFIG_INET_DIAG_DESTROY: this kernel refuses to destroy UDP sockets", True),
+        ("needs CONFIG_INET_DIAG_DESTROY: this kernel refuses to destroy sockets", True),
+        ("needs Linux 6.3: this kernel does not tell what XDP can do with a device", True),
+        ("needs the kernel's configuration: /proc/config.gz and /boot/config-6.1.0 are not there", True),
         ("flaky", False),
     ],
 )
 def test_only_known_reasons_skip(reason: str, allowed: bool) -> None:
     assert is_allowed_skip(reason) is allowed
+
+
+def reasons_in(source: Path) -> list[str]:
+    """Return the reasons of ``pytest.skip`` that a file spells out."""
+    calls = [each for each in ast.walk(ast.parse(source.read_text(encoding="utf-8"))) if isinstance(each, ast.Call)]
+    skips = [call for call in calls if ast.unparse(call.func) == "pytest.skip"]
+    return [str(call.args[0].value) for call in skips if isinstance(call.args[0], ast.Constant)]
+
+
+def test_every_reason_to_skip_is_a_known_one() -> None:
+    """Or it would fail the session on a kernel that no developer has, and only there."""
+    folder = Path(__file__).parent
+    found = {reason: path.name for path in folder.rglob("*.py") for reason in reasons_in(path)}
+    assert found
+    assert not {reason: name for reason, name in found.items() if not is_allowed_skip(reason)}
 
 
 @pytest.mark.parametrize(
