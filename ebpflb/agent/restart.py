@@ -9,6 +9,7 @@ nothing can be programmed before. Must not know what any of it is used for.
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from ebpflb.agent.config import AgentConfig
@@ -154,6 +155,10 @@ class NodeGuard:
     def incomplete(self, *, is_incomplete: bool) -> None:
         """Pass on whether something could not be read."""
         self._sink.incomplete(is_incomplete=is_incomplete)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Pass on that what is said in the block is one."""
+        return self._sink.together()
 
     def host(self, host: Host) -> None:
         """Pass on what netlink says."""

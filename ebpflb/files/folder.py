@@ -104,14 +104,15 @@ class FolderSource:
         for (kind, key), error in contents.refused.items():
             if before is None or str(before.refused.get((kind, key))) != str(error):
                 _LOG.warning("refused kind=%s reason=%r", kind, str(error))
-        if contents.is_incomplete:
-            sink.incomplete(is_incomplete=True)
-        if before is None:
-            self._deliver_all(sink, contents)
-        else:
-            _deliver_changes(sink, before, contents)
-        if not contents.is_incomplete:
-            sink.incomplete(is_incomplete=False)
+        with sink.together():  # a Service whose slices came a moment later would have no backends meanwhile
+            if contents.is_incomplete:
+                sink.incomplete(is_incomplete=True)
+            if before is None:
+                self._deliver_all(sink, contents)
+            else:
+                _deliver_changes(sink, before, contents)
+            if not contents.is_incomplete:
+                sink.incomplete(is_incomplete=False)
         self._complain(sink, " | ".join(contents.complaints))
 
     def _deliver_all(self, sink: Sink, contents: Contents) -> None:

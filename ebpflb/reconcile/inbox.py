@@ -8,7 +8,8 @@ mean, nor that maps exist.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -129,6 +130,12 @@ class Inbox:
             is_news = is_incomplete != self._is_incomplete
             self._is_incomplete = is_incomplete
             self._notify(is_change=is_news)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep the loop from taking half of what is said in the block."""
+        with self._condition:
+            yield
 
     def host(self, host: Host) -> None:
         """Take what netlink says of this machine."""

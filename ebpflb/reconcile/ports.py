@@ -9,6 +9,7 @@ MapStore, the inbox implements Sink, ``kube`` and ``agent`` implement Events.
 
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -54,6 +55,9 @@ class Sink(Protocol):
 
         To be called before the lists that are incomplete, and after what completes them.
         """
+
+    def together(self) -> AbstractContextManager[None]:
+        """Have what is said in the block taken as one, however long this thread is kept from saying all of it."""
 
     def host(self, host: Host) -> None:
         """Take what netlink says of this machine."""

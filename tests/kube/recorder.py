@@ -8,7 +8,8 @@ from ebpflb.core.model import Host, ObjectKey
 from ebpflb.errors import ObjectError
 from ebpflb.reconcile.ports import Kind, ModelObject, Sink, Source
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
+"""For what comes in any case."""
 
 
 class RecordingSink:
@@ -56,6 +57,11 @@ class RecordingSink:
         with self._news:
             self.is_incomplete = is_incomplete
             self._news.notify_all()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        with self._news:
+            yield
 
     def host(self, host: Host) -> None:
         raise AssertionError("no source of objects knows the host")

@@ -1,18 +1,18 @@
 """The folder as a source, with a real folder and real inotify: every change is awaited at the sink."""
 
 import os
-import threading
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ebpflb.core.model import Node, Service, parse_address
 from ebpflb.errors import UsageError
+from ebpflb.files import folder as module
 from ebpflb.files.folder import FolderSource
 from ebpflb.reconcile.ports import Kind
-from tests.kube.recorder import RecordingSink, running
+from tests.kube.recorder import DEADLINE_S, RecordingSink, running
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -84,6 +84,30 @@ def test_files_come_change_and_go(folder: Path, sink: RecordingSink) -> None:
     (folder / "web.yaml").unlink()
     sink.wait_name(Kind.SERVICE, "web", present=False)
     assert len(sink.replaced) == len(Kind), "changes are delivered one by one"
+
+
+class Listener(RecordingSink):
+    """Keeps which names were told together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.breaths: list[list[str]] = []
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        with super().together():
+            known = len(self.upserts)
+            yield
+            self.breaths.append([obj.key[1] for obj in self.upserts[known:]])
+
+
+def test_what_changed_at_once_is_told_together(folder: Path) -> None:
+    sink = Listener()
+    with running(FolderSource(folder, "node-1"), sink):
+        sink.wait_listed()
+        put(folder / "all.yaml", "---\n".join(map(service, ("web", "api", "db"))))
+        sink.wait(lambda: {"web", "api", "db"} <= sink.names(Kind.SERVICE), "Services")
+    assert [breath for breath in sink.breaths if breath] == [["web", "api", "db"]]
 
 
 def cluster_ip(sink: RecordingSink, name: str) -> bytes:
@@ -191,13 +215,11 @@ def test_a_broken_link_is_named(folder: Path, sink: RecordingSink) -> None:
     assert "web.yaml cannot be read: No such file or directory" in sink.error
 
 
-def test_stop_is_prompt(folder: Path, sink: RecordingSink) -> None:
-    stop = threading.Event()
-    with running(FolderSource(folder, "node-1"), sink, stop):
+def test_stop_is_prompt(folder: Path, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source ends because it is told to, not when it looks again."""
+    monkeypatch.setattr(module, "RESCAN_MS", int(10 * DEADLINE_S * 1000))
+    with running(FolderSource(folder, "node-1"), sink):
         sink.wait_listed()
-        began = time.monotonic()
-        stop.set()
-    assert time.monotonic() - began < 1.0
 
 
 def test_a_missing_folder_and_a_file_are_usage_errors(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -221,7 +222,7 @@ def test_wait_is_woken_from_another_thread() -> None:
     waiter = threading.Thread(target=inbox.wait, args=(None,))
     waiter.start()
     LISTED.deliver(inbox)
-    waiter.join(timeout=10)
+    waiter.join(timeout=60)
     assert not waiter.is_alive()
 
 
@@ -250,6 +251,21 @@ def test_a_refused_pod_is_shown_and_its_last_good_state_stays(settled: Inbox, ti
     assert settled.view().refused == (error,)
     assert settled.view().objects[Kind.POD] == 1
     assert taken(settled, time) is None
+
+
+def test_what_is_told_together_is_taken_as_one(settled: Inbox, time: StandingClock) -> None:
+    with ThreadPoolExecutor(1) as loop:
+        with settled.together():
+            settled.upsert(Kind.SERVICE, service("api"))
+            time.advance(1)
+            taking = loop.submit(settled.take)
+            assert wait([taking], 0.05).not_done
+            settled.upsert(Kind.ENDPOINT_SLICE, endpoint_slice("api", [2]))
+            time.advance(1)
+        batch = taking.result()
+    assert batch is not None
+    assert {key[1] for key in batch.snapshot.services} == {"web", "api"}
+    assert len(batch.snapshot.slices) == 2
 
 
 def test_the_last_change_is_told_taken_or_not(settled: Inbox, time: StandingClock) -> None:
