@@ -96,7 +96,8 @@ def read_pinned(path: Path) -> XdpLink | None:
 def find_owner(ifindex: int, program_id: int) -> XdpLink | None:
     """Return the link by which a program is on a device; ``None``: it was attached through netlink."""
     for number in _link_ids():
-        with suppress(FileNotFoundError), _by_id(_LINK_GET_FD_BY_ID, number) as descriptor:
+        # Gone; or in the making (EAGAIN): such a link has its number, and is nobody's yet.
+        with suppress(FileNotFoundError, BlockingIOError), _by_id(_LINK_GET_FD_BY_ID, number) as descriptor:
             link = _read_link(descriptor)
             if link is not None and (link.ifindex, link.program_id) == (ifindex, program_id):
                 return link

@@ -1,22 +1,26 @@
 """XDP attachments on veth devices in a namespace of the test, against what `ip` and `bpftool` show."""
 
-import socket
+import errno
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ebpflb.errors import EbpflbError
-from ebpflb.host import bpf_links
+from ebpflb.host import bpf_links, syscalls
 from ebpflb.host.links import Link
 from ebpflb.host.xdp import XdpMode, XdpRefusedError, attach, detach, try_native
 from tests.netns.host_helpers import inside, namespace, run
 from tests.netns.xdp_devices import FAR, bpf_folder, make_program, shown, veth_pair, xdp_of
 
 pytestmark = pytest.mark.root
+
+PATIENCE_S = 60
+"""For what will come, also while others have the processors."""
+LINK_GET_FD_BY_ID = 30  # enum bpf_cmd
 
 
 @pytest.fixture
@@ -77,59 +81,6 @@ def test_what_somebody_detached_is_attached_again(device: Link, folder: Path, pi
     assert len(attach(device, XdpMode.NATIVE, program, pin)) == 1
 
 
-def test_a_new_program_replaces_without_losing_a_packet(device: Link, folder: Path, pin: Path) -> None:
-    first, second = make_program(folder, "lb_xdp"), make_program(folder, "lb_xdp")
-    attach(device, XdpMode.NATIVE, first[0], pin)
-    before = bpf_links.read_pinned(pin)
-    assert before is not None
-    with datagrams_from_afar() as counts:
-        for number in range(200):
-            (path, identity) = (second, first)[number % 2]
-            assert attach(device, XdpMode.NATIVE, path, pin) == [
-                f"up0: replaced lb_xdp in native mode (program {identity})"
-            ]
-    assert xdp_of("up0") == ("native", first[1])
-    after = bpf_links.read_pinned(pin)
-    assert after is not None
-    assert after.id == before.id
-    assert counts["received"] == counts["sent"] > 200
-
-
-@contextmanager
-def datagrams_from_afar() -> Iterator[dict[str, int]]:
-    """Let the far end send datagrams without a pause; afterwards the counts are in what this gives."""
-    with inside(Path("/run/netns") / FAR):
-        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    stop, counts = threading.Event(), {"sent": 0, "received": 0}
-
-    def send() -> None:
-        while not stop.wait(0.0005):
-            sender.send(b"x")
-            counts["sent"] += 1
-        sender.send(b"end")
-
-    def receive() -> None:
-        while receiver.recv(8) != b"end":
-            counts["received"] += 1
-
-    with sender, receiver:
-        receiver.bind(("192.0.2.1", 9999))
-        receiver.settimeout(10)
-        sender.connect(("192.0.2.1", 9999))
-        sender.send(b"x")  # resolves the neighbour
-        counts["sent"] += 1
-        threads = [threading.Thread(target=each) for each in (receive, send)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield counts
-        finally:
-            stop.set()
-            for thread in reversed(threads):
-                thread.join()
-
-
 @pytest.mark.parametrize("mode", XdpMode)
 def test_anothers_program_is_named_and_never_touched(device: Link, folder: Path, pin: Path, mode: XdpMode) -> None:
     program, _ = make_program(folder, "lb_xdp")
@@ -156,6 +107,29 @@ def test_anothers_link_is_named(device: Link, folder: Path, pin: Path) -> None:
     with pytest.raises(XdpRefusedError, match=rf"program {number} .* is attached by link {link.id} in native mode"):
         attach(device, XdpMode.NATIVE, program, pin)
     assert xdp_of("up0") == ("native", number)
+
+
+def test_a_link_in_the_making_is_passed_over(
+    device: Link, folder: Path, pin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is attached it has a number, and whoever asks for it is told to try again."""
+    program, _ = make_program(folder, "lb_xdp")
+    other, _ = make_program(folder, "bystander")
+    run("ip", "link", "add", "br0", "type", "bridge")
+    attach(Link(shown("br0")["ifindex"], "br0", "bridge"), XdpMode.GENERIC, other, folder / "links" / "early")
+    attach(device, XdpMode.NATIVE, other, folder / "links" / "theirs")
+    unfinished = [BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")]
+    ask = syscalls.bpf
+
+    def bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
+        if command == LINK_GET_FD_BY_ID and unfinished:
+            raise unfinished.pop()
+        return ask(command, attributes)
+
+    monkeypatch.setattr(syscalls, "bpf", bpf)
+    with pytest.raises(XdpRefusedError, match="is attached by link"):
+        attach(device, XdpMode.NATIVE, program, pin)
+    assert unfinished == []
 
 
 def test_the_kernels_words_are_passed_on(device: Link, folder: Path, pin: Path) -> None:
@@ -198,8 +172,8 @@ def test_a_device_of_the_same_index_elsewhere_is_not_taken_for_this_one(device: 
     program, number = make_program(folder, "lb_xdp")
     attach(device, XdpMode.NATIVE, program, pin)
     with namespace("xdp-other") as path, inside(path):
-        run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up2", "netns", FAR)
-        assert shown("up0")["ifindex"] == device.ifindex
+        index = str(device.ifindex)
+        run("ip", "link", "add", "up0", "index", index, "type", "veth", "peer", "name", "up2", "netns", FAR)
         assert attach(device, XdpMode.NATIVE, program, pin) == [
             f"up0: attached lb_xdp in native mode (program {number})"
         ]
@@ -226,8 +200,9 @@ def test_a_missing_pin_is_named(device: Link, folder: Path, pin: Path) -> None:
 
 def wait_until(check: Callable[[], bool]) -> None:
     waiting = threading.Event()
-    for _ in range(500):
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
         if check():
             return
         waiting.wait(0.01)
-    raise AssertionError("not within 5 s")
+    raise AssertionError(f"not within {PATIENCE_S} s")
