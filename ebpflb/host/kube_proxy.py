@@ -30,6 +30,10 @@ _REMEDY: Final = (
     "(a restart of the node does the same)"
 )
 _PATIENCE_S: Final = 20
+_LOCK_PATIENCE_S: Final = 15
+"""For the lock that all users of the legacy tools share: who puts in a large table holds it for seconds."""
+_RESOURCE_PROBLEM: Final = 4
+"""The tools' exit status when they did not get it."""
 
 Chain = tuple[int, str, str]
 """Address family, table, chain."""
@@ -85,13 +89,14 @@ def _legacy_with_chain() -> list[str]:
             tables = (Path("/proc/thread-self/net") / names).read_text().split()
             if "nat" not in tables:
                 continue
-            shown = subprocess.run(
-                [tool, "-w", "5", "-t", "nat", "-S", _CHAIN], capture_output=True, timeout=_PATIENCE_S, check=False
-            )
+            command = [tool, "-w", str(_LOCK_PATIENCE_S), "-t", "nat", "-S", _CHAIN]
+            shown = subprocess.run(command, capture_output=True, timeout=_PATIENCE_S, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             level = logging.DEBUG if getattr(error, "errno", 0) == errno.ENOENT else logging.WARNING
             log.log(level, "iptables_unreadable tool=%s reason=%s", tool, error)
             continue
         if shown.returncode == 0:
             found.append(tool)
+        elif shown.returncode == _RESOURCE_PROBLEM:
+            log.warning("iptables_unreadable tool=%s reason='its lock is held by others'", tool)
     return found
