@@ -34,9 +34,18 @@ from tests.kube.store import Object
 T = TypeVar("T")
 
 EBPFLB = (sys.executable, "-m", "ebpflb")
-SOON_S = 5.0
-"""Within this a lone change is in the maps, and a new device has its programs. Without a stall of the machine that
-takes a fraction of a second; what nothing but the sweep would mend takes its period of ten."""
+_UNHURRIED = """
+import ebpflb.files.folder, ebpflb.host.netlink
+ebpflb.files.folder.RESCAN_MS = 3_600_000
+ebpflb.host.netlink.CHECK_SECONDS = 3600
+from ebpflb.cli import main
+main()
+"""
+UNHURRIED = (sys.executable, "-c", _UNHURRIED)
+"""An agent that looks at nothing again just because time has passed: what it follows, it was told of."""
+SOON_S = 60.0
+"""Within this a lone change is in the maps, and a new device has its programs. That takes a fraction of a second, if
+nobody else has the machine. It may be long, as an ``UNHURRIED`` agent would look by itself in an hour only."""
 POLL_S = 0.02
 NAMESPACE = "life"
 
@@ -55,7 +64,7 @@ def addressed_otherwise(hairpin_address: str) -> str:
     return _OTHER_HAIRPIN.format(address=hairpin_address)
 
 
-def until(check: Callable[[], T], seconds: float = 10.0) -> T:
+def until(check: Callable[[], T], seconds: float = SOON_S) -> T:
     """Return the first answer that is true, and fail with the last one when time is over."""
     deadline = time.monotonic() + seconds
     while not (answer := check()):
@@ -126,7 +135,7 @@ class LifeAgent:
         assert self.running is not None, "start() first"
         return self.running
 
-    def start(self, program: Sequence[str] = EBPFLB, *, pod_devices: str = "pod*") -> None:
+    def start(self, program: Sequence[str] = UNHURRIED, *, pod_devices: str = "pod*") -> None:
         devices = ["--uplink-devices", ",".join(self.node.uplinks), "--pod-devices", pod_devices]
         where = ["--node-name", self.node.name, "--cgroup", str(self.node.cgroup)]
         families = ["--ip-family", ip_family(self.node)]  # of two, the later one counts: the source's flags may differ
@@ -135,7 +144,7 @@ class LifeAgent:
     def wait_ready(self) -> None:
         self.process.wait_for_line(lambda line: READY.search(line) is not None, READY_SECONDS)
 
-    def restart(self, program: Sequence[str] = EBPFLB, *, pod_devices: str = "pod*") -> None:
+    def restart(self, program: Sequence[str] = UNHURRIED, *, pod_devices: str = "pod*") -> None:
         """Start again after a kill or stop, and wait until it is ready."""
         self.start(program, pod_devices=pod_devices)
         self.wait_ready()
@@ -178,7 +187,8 @@ class LifeAgent:
     def backends_of(self, cluster_ip: str) -> list[str]:
         """Return where the frontend of a ClusterIP leads."""
         rows = [row for row in self.rows("frontends") if row["address"] == cluster_ip]
-        return sorted(backend for row in rows for backend in row["cluster"]["backends"])
+        # While the agent writes, a slot may be seen before its backend is.
+        return sorted(str(backend) for row in rows for backend in row["cluster"]["backends"])
 
     def status(self) -> Status:
         """Read what the agent says of itself."""
@@ -204,7 +214,7 @@ class LifeAgent:
 
 
 @contextmanager
-def agent_on(node: Node, *source: str, program: Sequence[str] = EBPFLB, name: str = "") -> Iterator[LifeAgent]:
+def agent_on(node: Node, *source: str, program: Sequence[str] = UNHURRIED, name: str = "") -> Iterator[LifeAgent]:
     """Run a ready agent on a node for the length of the block, and clean up after."""
     with tempfile.TemporaryDirectory(prefix="ebpflb-state-") as state:
         agent = LifeAgent(node, name or node.netns, Path(state), source)

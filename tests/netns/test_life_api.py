@@ -30,8 +30,7 @@ from tests.netns.life_helpers import (
 pytestmark = pytest.mark.root
 
 WEB = "10.96.0.10"
-START_S = 30.0
-"""Until an agent's first status: Python starts and programs are loaded while other tests have the CPUs, too."""
+RATE = ("--rate", "100", "--timeout", "10")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +92,9 @@ def at(lab: Lab, *pods: int) -> list[str]:
 
 
 def who_answers(lab: Lab, address: str) -> set[str]:
-    report = measure(lab.pod(1, 2), "tcp", f"{address}:80", "--count", "20")
+    report = measure(
+        lab.pod(1, 2), "tcp", f"{address}:80", "--count", "40"
+    )  # that one of two is never chosen has a chance of 1 in 10^12
     assert report.failures == {}
     return set(report.by_backend)
 
@@ -101,15 +102,15 @@ def who_answers(lab: Lab, address: str) -> set[str]:
 def test_what_the_server_holds_is_served(lab: Lab, agent: LifeAgent, server: MortalServer) -> None:
     assert who_answers(lab, WEB) == {"node-1-pod-1"}
     assert agent.status().objects == {"Service": 1, "EndpointSlice": 1, "Node": 1, "ServiceCIDR": 0, "Pod": 0}
-    assert agent.ebpflb("status").returncode == 0
+    until(lambda: agent.ebpflb("status").returncode == 0)
 
 
 def test_a_change_of_a_slice_alone_is_in_the_maps_soon(lab: Lab, agent: LifeAgent, server: MortalServer) -> None:
     for pods in ((2,), (1, 2), (1,)):
         server.put("endpointslices", slice_of("web", *(lab.pod(1, pod) for pod in pods)))
-        until(partial(leads_to, agent, at(lab, *pods)), SOON_S)
+        until(partial(leads_to, agent, at(lab, *pods)))
     server.put("endpointslices", slice_of("web", *lab.node(1).pods))
-    until(partial(leads_to, agent, at(lab, 1, 2)), SOON_S)
+    until(partial(leads_to, agent, at(lab, 1, 2)))
     assert who_answers(lab, WEB) == {"node-1-pod-1", "node-1-pod-2"}
 
 
@@ -120,29 +121,29 @@ def leads_to(agent: LifeAgent, backends: list[str]) -> bool:
 def test_services_come_and_go(lab: Lab, agent: LifeAgent, server: MortalServer) -> None:
     server.put("services", tcp_service("late", "10.96.0.11"))
     server.put("endpointslices", slice_of("late", lab.pod(1, 2)))
-    until(lambda: agent.backends_of("10.96.0.11") == at(lab, 2), SOON_S)
+    until(lambda: agent.backends_of("10.96.0.11") == at(lab, 2))
     assert who_answers(lab, "10.96.0.11") == {"node-1-pod-2"}
     server.delete("services", "life", "late")
     server.delete("endpointslices", "life", "late-1")
-    until(lambda: agent.cluster_ips() == {WEB}, SOON_S)
+    until(lambda: agent.cluster_ips() == {WEB})
 
 
 def test_the_server_dies_and_comes_back_under_load(lab: Lab, agent: LifeAgent, server: MortalServer) -> None:
     target = f"{WEB}:80"
-    fresh = Load(lab.pod(1, 2), "tcp", target, "--rate", "100")
-    kept = Load(lab.pod(1, 2), "tcp", target, "--rate", "100", "--keep")
+    fresh = Load(lab.pod(1, 2), "tcp", target, *RATE)
+    kept = Load(lab.pod(1, 2), "tcp", target, *RATE, "--keep")
     with loads(fresh, kept) as reports:
         server.die()
-        complaint = until(lambda: agent.status().source_error)
-        assert server.url in complaint
-        assert complaint in agent.ebpflb("status").stdout
+        until(lambda: server.url in agent.status().source_error)
+        # Its words change: first it is a watch that broke, then a connection that is refused.
+        until(lambda: f"healthy, but: source: {agent.status().source_error} (process" in agent.ebpflb("status").stdout)
         assert who_answers(lab, WEB) == {"node-1-pod-1"}
         moved = slice_of("web", lab.pod(1, 2), lab.pod(1, 1))
         moved["endpoints"][1]["conditions"] = {"ready": False, "serving": True, "terminating": True}
         server.put("endpointslices", moved)
         server.come_back()
-        until(lambda: agent.backends_of(WEB) == at(lab, 2), 20)
-        until(lambda: agent.status().source_error == "", 20)
+        until(lambda: agent.backends_of(WEB) == at(lab, 2))
+        until(lambda: agent.status().source_error == "")
         assert who_answers(lab, WEB) == {"node-1-pod-2"}
     assert_no_failure(reports)
     assert reports[0].by_backend.keys() == {"node-1-pod-1", "node-1-pod-2"}
@@ -158,7 +159,7 @@ def test_an_agent_that_starts_without_its_server_keeps_what_is_in_the_maps(
     path = status_path(agent.state, agent.instance)
     path.unlink()  # the one of the run before
     agent.start()
-    until(lambda: path.exists() and agent.status().source_error, START_S)
+    until(lambda: path.exists() and agent.status().source_error)
     document = json.loads(agent.ebpflb("status", "-o", "json").stdout)
     assert not document["healthy"]
     assert any("waiting for" in reason for reason in document["reasons"])
@@ -172,5 +173,5 @@ def test_an_agent_that_starts_without_its_server_keeps_what_is_in_the_maps(
 
 def test_sigterm_ends_open_watches_at_once(agent: LifeAgent) -> None:
     """A watch is open for minutes: an agent that waited for its end would be killed before, and not exit with 0."""
-    assert agent.process.stop() == 0
+    assert agent.process.stop(SOON_S) == 0
     agent.restart()

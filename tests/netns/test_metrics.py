@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ KUBE_PROXY = {
     "kubeproxy_conntrack_reconciler_deleted_entries": "counter",
 }
 """As semantics §3 has them; the parser takes a counter's suffix away."""
+CHANGES = "kubeproxy_sync_proxy_rules_{}_changes"
 BY_FAMILY = {name for name, kind in KUBE_PROXY.items() if kind == "histogram"}
 
 
@@ -53,7 +55,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def agent(lab: Lab, folder: Path) -> Iterator[LifeAgent]:
     with agent_on(lab.node(1), "--manifests", str(folder)) as running:
+        # An agent is ready when its maps are: that its ports are open is another matter.
+        for port in (METRICS, HEALTHZ):
+            until(partial(is_open, lab, port))
         yield running
+
+
+def is_open(lab: Lab, port: int) -> bool:
+    return fetch(lab.node(1), LOCAL, port).code != 0
 
 
 class Scrape:
@@ -67,6 +76,10 @@ class Scrape:
             for sample in family.samples
         }
 
+    def has(self, name: str, at_least: float, /, **labels: str) -> bool:
+        """Return whether there is such a sample, and of so much."""
+        return self._values.get((name, frozenset(labels.items())), float("-inf")) >= at_least
+
     def value(self, name: str, labels: Mapping[str, str] | None = None, /, **more: str) -> float:
         return self._values[name, frozenset({**(labels or {}), **more}.items())]
 
@@ -76,6 +89,30 @@ def scrape(lab: Lab) -> Scrape:
     assert answer.code == 200
     assert answer.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
     return Scrape(answer.body)
+
+
+def until_told(lab: Lab, before: Scrape, *, services: int, endpoints: int) -> None:
+    """Wait until the round that wrote so many more changes has told of them: its rows are there a moment before."""
+    grown = {CHANGES.format("service"): services, CHANGES.format("endpoint"): endpoints}
+    totals = {f"{name}_total": before.value(f"{name}_total") + count for name, count in grown.items()}
+
+    def are_told() -> bool:
+        now = scrape(lab)
+        return all(now.has(name, total) for name, total in totals.items())
+
+    until(are_told)
+
+
+def leads_to(agent: LifeAgent, kind: str) -> list[str]:
+    """Return the backends of the frontends of a kind, each once."""
+    rows = [row for row in agent.rows("frontends") if row["kind"] == kind]
+    return sorted({str(backend) for row in rows for backend in row["cluster"]["backends"]})
+
+
+def until_shown(lab: Lab, agent: LifeAgent, name: str, used: int) -> None:
+    """Wait until the metrics and the status have so many entries of a map: each of them hears last of a round."""
+    until(lambda: scrape(lab).value("ebpflb_map_entries", V4, map=name) == used)
+    until(lambda: agent.status().families[0].maps[name].used == used)
 
 
 def test_every_metric_of_kube_proxy_is_there_with_its_type(lab: Lab, agent: LifeAgent) -> None:
@@ -103,19 +140,20 @@ def test_the_metrics_tell_what_is_in_the_maps(lab: Lab, agent: LifeAgent, folder
     before = scrape(lab)
     write_objects(folder, web=[tcp_service("web", WEB), slice_of("web", lab.pod(1, 1), lab.pod(2, 1))])
     until(lambda: agent.cluster_ips() == {WEB})
+    until_told(lab, before, services=1, endpoints=1)
+    until_shown(lab, agent, "backends", 2)
     after = scrape(lab)
     maps = agent.status().families[0].maps
     for name in ("frontends", "backends", "services", "slots"):
-        assert after.value("ebpflb_map_entries", V4, map=name) == maps[name].used
+        assert after.value("ebpflb_map_entries", V4, map=name) == maps[name].used > 0
         assert after.value("ebpflb_map_capacity", V4, map=name) == maps[name].capacity
     assert after.value("ebpflb_service_ports", V4) == 1
     assert after.value("ebpflb_objects", kind="Service") == 1
     assert after.value("ebpflb_healthy") == after.value("ebpflb_source_up") == 1
     assert after.value("ebpflb_change_pending_seconds") == 0
     for name in ("service", "endpoint"):
-        changes = f"kubeproxy_sync_proxy_rules_{name}_changes"
-        assert after.value(f"{changes}_total") == before.value(f"{changes}_total") + 1
-        assert after.value(f"{changes}_pending") == 0
+        assert after.value(f"{CHANGES.format(name)}_total") == before.value(f"{CHANGES.format(name)}_total") + 1
+        assert after.value(f"{CHANGES.format(name)}_pending") == 0
     syncs = "kubeproxy_sync_proxy_rules_duration_seconds_count"
     assert after.value(syncs, V4) > before.value(syncs, V4)
     queued = after.value("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", V4)
@@ -128,7 +166,7 @@ def test_the_metrics_tell_what_is_in_the_maps(lab: Lab, agent: LifeAgent, folder
 def test_traffic_and_flows_are_counted(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     service = tcp_service("web", WEB, 30080)
     write_objects(folder, web=[service, slice_of("web", lab.pod(1, 1))])
-    until(lambda: any(row["kind"] == "NodePort" for row in agent.rows("frontends")))
+    until(lambda: leads_to(agent, "NodePort") == leads_to(agent, "ClusterIP") == [f"{lab.pod(1, 1).address}:8080/TCP"])
     before = scrape(lab)
     assert measure(lab.pod(1, 2), "tcp", f"{WEB}:80", "--count", "5").by_backend == {"node-1-pod-1": 5}
     assert measure(lab.client, "tcp", f"{lab.node(1).address}:30080", "--count", "4").by_backend == {"node-1-pod-1": 4}
@@ -140,11 +178,10 @@ def test_traffic_and_flows_are_counted(lab: Lab, agent: LifeAgent, folder: Path)
     assert grown("ebpflb_verdicts_total", verdict="sock_translated") >= 5
     assert grown("ebpflb_datapath_events_total", event="flow_created") >= 4
     assert grown("ebpflb_drops_total", reason="no_local_backend") == 0
-    # What the last sweep saw: it comes every ten seconds.
-    closed = until(lambda: scrape(lab).value("ebpflb_flows", V4, state="closed") >= 4, 30)
-    assert closed
+    # What the last sweep saw: it comes every ten seconds, and such flows stay for a minute.
+    until(lambda: scrape(lab).has("ebpflb_flows", 4, **V4, state="closed"))
     sweeps = "kubeproxy_conntrack_reconciler_sync_duration_seconds_count"
-    assert scrape(lab).value(sweeps, V4) > before.value(sweeps, V4)
+    until(lambda: scrape(lab).value(sweeps, V4) > before.value(sweeps, V4))
 
 
 def test_services_without_local_backends_are_counted(lab: Lab, agent: LifeAgent, folder: Path) -> None:
@@ -155,9 +192,9 @@ def test_services_without_local_backends_are_counted(lab: Lab, agent: LifeAgent,
         return tuple(found.value(name, V4, traffic_policy=policy) for policy in ("internal", "external"))  # type: ignore[return-value]
 
     write_objects(folder, web=balanced("web", WEB, lab.pod(2, 1), internalTrafficPolicy="Local"))
-    until(lambda: counts() == (1, 1), SOON_S)
+    until(lambda: counts() == (1, 1))
     write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1), internalTrafficPolicy="Local"))
-    until(lambda: counts() == (0, 0), SOON_S)
+    until(lambda: counts() == (0, 0))
     assert agent.process.is_running
 
 
@@ -170,6 +207,7 @@ def test_the_way_from_a_pod_to_the_maps_is_timed(lab: Lab, agent: LifeAgent, fol
         dated["endpoints"].append({"addresses": [f"10.244.9.{len(dated['endpoints'])}"]})
         write_objects(folder, other=[tcp_service("other", OTHER), dated])
         until(lambda: len(agent.backends_of(OTHER)) == len(dated["endpoints"]))
+    until_told(lab, before, services=1, endpoints=3)
     after = scrape(lab)
     assert after.value(f"{name}_count", V4) == before.value(f"{name}_count", V4) + 1  # what cannot be, is not timed
     assert 0 < after.value(f"{name}_sum", V4) - before.value(f"{name}_sum", V4) < SOON_S
