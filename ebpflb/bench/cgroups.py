@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ebpflb.errors import PrerequisiteError
 
-EMPTYING_SECONDS = 10.0
+EMPTYING_SECONDS = 30.0
 
 
 def find_mount(mounts: str | None = None) -> Path:

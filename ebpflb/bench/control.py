@@ -10,7 +10,7 @@ from typing import Self
 
 from ebpflb.bench.addresses import family_of
 from ebpflb.bench.load import BulkReport
-from ebpflb.bench.process import Running
+from ebpflb.bench.process import STOP_SECONDS, Running
 from ebpflb.bench.report import Report, parse_report
 from ebpflb.bench.topology import Place
 from ebpflb.core.abi import Family
@@ -64,7 +64,7 @@ class Load:
     def stop(self) -> Report:
         """Stop it and return what it saw."""
         self._running.tell("stop")
-        self._running.wait(15.0)
+        self._running.wait(STOP_SECONDS)
         return parse_report("\n".join(self._running.lines()))
 
     def flow(self, seconds: float) -> None:

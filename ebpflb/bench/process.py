@@ -15,7 +15,9 @@ from typing import Self
 
 from ebpflb.errors import EbpflbError
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
+LINE_SECONDS = 60.0
+"""Where other things keep the machine busy, an interpreter alone may take ten seconds to start."""
 KEPT_LINES = 5000
 
 
@@ -80,7 +82,7 @@ class Running:
         """Return the last lines, for an error message."""
         return "\n".join(self.lines()[-count:])
 
-    def wait_for_line(self, accepts: Callable[[str], bool], seconds: float = 20.0) -> str:
+    def wait_for_line(self, accepts: Callable[[str], bool], seconds: float = LINE_SECONDS) -> str:
         """Return the first line that ``accepts`` takes, waiting for it; an exit before it is an error."""
         deadline = time.monotonic() + seconds
         with self._changed:
