@@ -101,8 +101,10 @@ class HttpPorts:
         """Open and close until ``stop`` is set; then close all. Raises what an ``on_failure`` raises."""
         threading.Thread(target=self._wake_at, args=(stop,), name="ports-stop", daemon=True).start()
         try:
-            while not stop.is_set():
-                self._news.clear()
+            while True:
+                self._news.clear()  # before looking at what it tells of, the stop included
+                if stop.is_set():
+                    break
                 self._settle()
                 self._news.wait(self._retry_s if self._failures else None)
         finally:
