@@ -52,7 +52,7 @@ HAIRPIN_ADDRESSES = {
 """Nobody has them, and a pod answers them by its default route: of IPv4 a link-local one (RFC 3927), as its pods have
 no route for those; of IPv6, whose every device has one, a unique local one with "ebpfl" as its global id (RFC 4193)."""
 
-_SIGNAL_SECONDS = 0.2
+_SIGNAL_SECONDS = 1.0
 """In which a signal that ended the compiler has certainly reached the agent."""
 
 

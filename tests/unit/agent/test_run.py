@@ -131,12 +131,13 @@ def test_a_compiler_that_was_ended_with_the_agent_is_no_failure(monkeypatch: pyt
         raise BuildError("killed by signal 15")
 
     monkeypatch.setattr(run, "_build", fail)
+    monkeypatch.setattr(run, "_SIGNAL_SECONDS", 60.0)
     assert run.build_unless_stopped(AgentConfig("node-1"), 250, stop) == {}
     assert sorted(tried) == [Family.IPV4, Family.IPV6]
 
 
 def test_the_families_are_built_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=60)
 
     def build(_: AgentConfig, family: Family, __: int) -> Build:
         together.wait()
