@@ -4,10 +4,11 @@ test --> Controls <-- http_api.py
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.kube.recorder import DEADLINE_S
 from tests.kube.store import Object, Store
 
 
@@ -83,7 +84,9 @@ class Controls:
             self._bookmarks_sent = 0
             self._bookmarks += 1
             self.store.changed.notify_all()
-            assert self.store.changed.wait_for(lambda: self._bookmarks_sent >= watches, 10), "bookmarks not sent"
+            assert self.store.changed.wait_for(lambda: self._bookmarks_sent >= watches, DEADLINE_S), (
+                "bookmarks not sent"
+            )
 
     def count_bookmark(self) -> None:
         """Note that a watch has written its bookmark."""
@@ -109,10 +112,12 @@ class Controls:
                     return fault
         return None
 
-    def record(self, request: Request) -> None:
+    def record(self, request: Request) -> tuple[int, int]:
+        """Note a request; return the signals as they were then: a watch that a test has awaited hears the next one."""
         with self.store.changed:
             self.requests.append(request)
             self.store.changed.notify_all()
+            return self.signals
 
     def count(self, collection: str, *, watches: bool) -> int:
         """Return how many lists or watches of a collection have come in."""
@@ -120,9 +125,13 @@ class Controls:
 
     def wait_for_requests(self, collection: str, count: int, *, watches: bool) -> None:
         """Wait until ``count`` lists or watches of a collection have come in all."""
+        what = f"{count} requests for {collection}, watches={watches}"
+        self.wait_until(lambda: self.count(collection, watches=watches) >= count, what)
+
+    def wait_until(self, arrived: Callable[[], bool], what: str) -> None:
+        """Wait until the requests that have come in are those that are meant."""
         with self.store.changed:
-            arrived = self.store.changed.wait_for(lambda: self.count(collection, watches=watches) >= count, 10)
-        assert arrived, f"{self.count(collection, watches=watches)} of {count} for {collection}, watches={watches}"
+            assert self.store.changed.wait_for(arrived, DEADLINE_S), f"no {what}: {self.requests}"
 
     @contextmanager
     def connected(self, connection: socket.socket) -> Iterator[None]:

@@ -83,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = Request(method, collection, query)
-        api.record(request)
+        signals = api.record(request)
         if self.headers.get("Authorization") != f"Bearer {api.token}":
             self._fail(401, "Unauthorized")
         elif fault := api.refuse_next(request):
@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif method == "DELETE":
             self._remove(collection, parts)
         elif request.is_watch:
-            _Watch(self, api, request).run()
+            _Watch(self, api, request, signals).run()
         elif parts[-1] != collection:
             self._answer_one(api.store.get(collection, _key(parts)))
         else:
@@ -187,13 +187,13 @@ def status_object(code: int, message: str) -> Object:
 class _Watch:
     """One open watch: sends what the store and the controls tell it, until told to end."""
 
-    def __init__(self, handler: _Handler, api: Controls, request: Request) -> None:
+    def __init__(self, handler: _Handler, api: Controls, request: Request, signals: tuple[int, int]) -> None:
         self._handler = handler
         self._api = api
         self._collection = request.collection
         self._selector = Selector(request.query.get("labelSelector", ""), request.query.get("fieldSelector", ""))
         self._since = int(request.query["resourceVersion"])
-        self._epoch, self._bookmarks = api.signals
+        self._epoch, self._bookmarks = signals
 
     def run(self) -> None:
         store = self._api.store

@@ -16,11 +16,10 @@ from ebpflb.kube.event_objects import MAX_NOTE_BYTES
 from ebpflb.kube.events import PER_SECOND, REPEAT_S, KubeEvents
 from ebpflb.kube.faults import RequestError
 from tests.kube.objects import make_service
+from tests.kube.recorder import DEADLINE_S
 from tests.kube.server import ApiServer, write_kubeconfig
 from tests.kube.store import Object, Selector
 from tests.kube.test_faults import ImpatientStop
-
-DEADLINE_S = 10.0
 
 
 class HandClock:
