@@ -33,7 +33,7 @@ CONFIG = AgentConfig(HERE, sync_period_s=30.0, healthz_bind_address="")
 CALM = SourceView((), "", {}, (), None)
 NODE = Node(HERE, addresses=(parse_address("192.0.2.1"), parse_address("2001:db8::1")))
 HOST = Host(addresses=frozenset(NODE.addresses))
-SECONDS = 10.0
+SECONDS = 60.0
 V4, V6 = Family.IPV4, Family.IPV6
 
 

@@ -286,7 +286,7 @@ def test_a_record_that_somebody_else_wrote_is_no_reason_to_fail(tmp_path: Path) 
 
 
 def test_what_was_left_for_later_is_built_for_all_families_at_the_same_time() -> None:
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=60)
 
     def complete(programs: Collection[Program]) -> bool:
         together.wait()

@@ -25,7 +25,7 @@ from ebpflb.reconcile.inbox import SourceView
 
 V4 = Family.IPV4
 ANY = "127.0.0.1"
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class NoMap:
@@ -44,10 +44,10 @@ class NoMap:
         return np.empty(0, np.uint32), np.empty((0, 2), np.uint64)
 
 
-def free_port() -> int:
-    with open_socket(ANY, 0) as bound:
-        port: int = bound.getsockname()[1]
-        return port
+def free_ports() -> tuple[int, int]:
+    """Return two: of a port that is free again the kernel may make the next one, too."""
+    with open_socket(ANY, 0) as one, open_socket(ANY, 0) as other:
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def fetch(port: int, path: str) -> str:
@@ -74,11 +74,12 @@ def until(check: Callable[[], bool]) -> None:
 @pytest.fixture(name="config")
 def _config(monkeypatch: pytest.MonkeyPatch) -> AgentConfig:
     monkeypatch.setattr(metrics, "open_map", NoMap)
+    healthz, scrapes = free_ports()
     return AgentConfig(
         "n1",
         families=(V4,),
-        healthz_bind_address=f"{ANY}:{free_port()}",
-        metrics_bind_address=f"{ANY}:{free_port()}",
+        healthz_bind_address=f"{ANY}:{healthz}",
+        metrics_bind_address=f"{ANY}:{scrapes}",
         config_text='{"mode": "x"}',
     )
 

@@ -17,7 +17,7 @@ from ebpflb.errors import EbpflbError, ObjectError
 from ebpflb.reconcile.inbox import Inbox
 from ebpflb.reconcile.ports import Kind
 
-SECONDS = 10.0
+SECONDS = 60.0
 FIRST, SECOND, SIXTH = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2]), bytes(15) + b"\1"
 NODE = Node("node-1", zone="a", addresses=(FIRST, SIXTH), pod_cidrs=("10.244.1.0/24",))
 PLAIN = AgentConfig("node-1")

@@ -76,7 +76,7 @@ class World:
 
     def wait(self, reached: Callable[[], bool]) -> None:
         with self.changed:
-            assert self.changed.wait_for(reached, 10), (self.sweeps, self.looks, self.stale)
+            assert self.changed.wait_for(reached, 60), (self.sweeps, self.looks, self.stale)
 
 
 @pytest.fixture(name="world")
@@ -110,7 +110,7 @@ def swept(tcp: TcpSockets = TcpSockets.DELETED) -> Iterator[Sweeping]:
             yield subject
         finally:
             stop.set()
-            thread.join(10)
+            thread.join(60)
         assert not thread.is_alive()
 
 

@@ -96,7 +96,7 @@ def test_a_watch_hears_what_happened_since_its_version_and_what_happens() -> Non
         version = urllib3.request("GET", f"{url}{SLICES}").json()["metadata"]["resourceVersion"]
         store.change(0)
         response = urllib3.request(
-            "GET", f"{url}{SLICES}?watch=true&resourceVersion={version}", preload_content=False, timeout=10
+            "GET", f"{url}{SLICES}?watch=true&resourceVersion={version}", preload_content=False, timeout=60
         )
         first = json.loads(response.readline())
         store.change(1)

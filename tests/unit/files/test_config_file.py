@@ -11,7 +11,7 @@ from ebpflb.errors import UsageError
 from ebpflb.files import config_file
 from ebpflb.files.config_file import read_config_file, watch_config_file
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 @pytest.fixture(name="path")

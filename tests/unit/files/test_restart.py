@@ -18,7 +18,7 @@ from ebpflb.reconcile.loop import ReconcileLoop
 from ebpflb.reconcile.status import Status
 from tests.kube.recorder import running
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 BROKEN = "kind: [Service\n"
 
 

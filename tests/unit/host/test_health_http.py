@@ -17,9 +17,14 @@ from ebpflb.host import http_server
 from ebpflb.host.http_messages import Request, Response
 from ebpflb.host.http_server import HttpServer, Listener, open_socket
 
+SECONDS = 60.0
+"""For what comes in any case; and a server's patience, where no test is about that."""
+
 
 @pytest.fixture(name="server")
-def _server() -> Iterator[HttpServer]:
+def _server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
+    for limit in ("MOST_SECONDS", "_LINGER_SECONDS"):
+        monkeypatch.setattr(http_server, limit, SECONDS)
     with HttpServer("test") as server:
         yield server
 
@@ -41,7 +46,7 @@ class Answer:
 
 
 def ask(listener: Listener, method: str = "GET", path: str = "/", body: bytes | None = None) -> Answer:
-    with closing(HTTPConnection(*listener.address, timeout=10)) as connection:
+    with closing(HTTPConnection(*listener.address, timeout=SECONDS)) as connection:
         connection.request(method, path, body=body)
         response = connection.getresponse()
         return Answer(response.status, response.headers, response.read())
@@ -49,7 +54,7 @@ def ask(listener: Listener, method: str = "GET", path: str = "/", body: bytes | 
 
 def raw(listener: Listener, request: bytes) -> bytes:
     """Send as it is, and return all that comes back until the server closes."""
-    with socket.create_connection(listener.address, timeout=10) as connection:
+    with socket.create_connection(listener.address, timeout=SECONDS) as connection:
         connection.sendall(request)
         with connection.makefile("rb") as file:
             return file.read()
@@ -134,7 +139,7 @@ def test_a_request_that_is_too_long_is_refused(listener: Listener, filler: bytes
 
 
 def test_a_client_that_leaves_half_way_disturbs_nobody(listener: Listener) -> None:
-    with socket.create_connection(listener.address, timeout=10) as connection:
+    with socket.create_connection(listener.address, timeout=SECONDS) as connection:
         connection.sendall(b"GET / HT")
     assert ask(listener).status == 200
 
@@ -146,11 +151,11 @@ def test_a_client_that_dawdles_is_cut_off(listener: Listener, monkeypatch: pytes
 
 def test_a_client_that_never_closes_is_cut_off(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "_LINGER_SECONDS", 0.1)
-    with socket.create_connection(listener.address, timeout=10) as connection:
+    with socket.create_connection(listener.address, timeout=SECONDS) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         with connection.makefile("rb") as file:
             assert file.read().endswith(b"/ at 127.0.0.1")
-        connection.settimeout(10)
+        connection.settimeout(SECONDS)
         # Whatever is sent on is answered by a reset, once the server's end is gone.
         with pytest.raises(ConnectionError):
             send_for_ever(connection)
@@ -168,7 +173,7 @@ def test_of_too_many_clients_who_dawdles_longest_is_cut_off(
     monkeypatch.setattr(http_server, "MOST_CONNECTIONS", 3)
     with ExitStack() as stack:
         dawdlers = [
-            stack.enter_context(closing(socket.create_connection(listener.address, timeout=10))) for _ in range(20)
+            stack.enter_context(closing(socket.create_connection(listener.address, timeout=SECONDS))) for _ in range(20)
         ]
         assert ask(listener).status == 200  # who comes last is heard
         for dawdler in dawdlers[:17]:
@@ -183,14 +188,14 @@ def test_who_waits_for_us_is_never_cut_off(server: HttpServer, monkeypatch: pyte
 
     def handle(_: Request) -> Response:
         is_heard.set()
-        assert may_go.wait(10)
+        assert may_go.wait(SECONDS)
         return Response("first")
 
     listener = server.listen("127.0.0.1", 0, handle)
-    with socket.create_connection(listener.address, timeout=10) as first:
+    with socket.create_connection(listener.address, timeout=SECONDS) as first:
         first.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert is_heard.wait(10)
-        with closing(socket.create_connection(listener.address, timeout=10)) as second:
+        assert is_heard.wait(SECONDS)
+        with closing(socket.create_connection(listener.address, timeout=SECONDS)) as second:
             assert second.recv(1) == b""
         may_go.set()
         with first.makefile("rb") as file:
@@ -227,7 +232,7 @@ def test_without_descriptors_it_tries_again_later(exhausted: Listener, monkeypat
 
 def test_without_descriptors_who_dawdles_makes_room(exhausted: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "_PAUSE_SECONDS", 3600)
-    with socket.create_connection(exhausted.address, timeout=10) as dawdler:
+    with socket.create_connection(exhausted.address, timeout=SECONDS) as dawdler:
         assert ask(exhausted).status == 200
         monkeypatch.setattr(Exhausted, "times", 1)
         assert ask(exhausted).status == 200
@@ -268,7 +273,7 @@ def test_a_port_closes_at_once_and_can_be_had_again(server: HttpServer, listener
 def test_the_end_of_the_server_closes_ports_and_connections() -> None:
     with HttpServer("test") as server:
         listener = server.listen("127.0.0.1", 0, echo)
-        waiting = socket.create_connection(listener.address, timeout=10)
+        waiting = socket.create_connection(listener.address, timeout=SECONDS)
         waiting.sendall(b"GET /")
         assert ask(listener).status == 200
     with closing(waiting):

@@ -12,7 +12,7 @@ from ebpflb.host import syscalls
 from ebpflb.host.inotify import ENTRIES, MODIFY, Watches
 from ebpflb.host.wakeup import Wakeup
 
-DEADLINE_MS = 5000
+DEADLINE_MS = 60_000
 
 
 def is_readable(source: Watches | Wakeup, patience_ms: int = 0) -> bool:

@@ -51,14 +51,14 @@ def test_a_lock_on_a_removed_folder_is_none(tmp_path: Path) -> None:
     def open_and_wait() -> int:
         descriptor = real_open()
         opened.set()
-        assert removed.wait(10)
+        assert removed.wait(60)
         return descriptor
 
     waiting._open = open_and_wait  # type: ignore[method-assign]
     folder.mkdir()
     thread = threading.Thread(target=waiting.acquire)
     thread.start()
-    assert opened.wait(10)
+    assert opened.wait(60)
     folder.rmdir()
     removed.set()
     thread.join()

@@ -64,7 +64,7 @@ def token(name: str, *, lives_s: float = 0.0) -> Credentials:
 def wait_read(world: World, count: int) -> None:
     for thread in threading.enumerate():
         if thread.name == "kube-credentials":
-            thread.join(10)
+            thread.join(60)
     assert len(world.readings) == count
 
 
@@ -98,7 +98,7 @@ def test_who_is_refused_at_the_same_time_reads_once() -> None:
         thread.start()
     world.may_answer.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(world.readings) == 2
     assert vault.current() == token("b")
 
@@ -244,7 +244,7 @@ def test_abort_ends_the_wait_for_a_reading() -> None:
     thread = threading.Thread(target=ask)
     thread.start()
     vault.abort()
-    thread.join(10)
+    thread.join(60)
     assert failures == ["it was ended"]
 
 

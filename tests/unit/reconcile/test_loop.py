@@ -151,9 +151,9 @@ def test_run_works_until_told_to_stop() -> None:
     thread = threading.Thread(target=loop.run, args=(stop,))
     thread.start()
     WEB.deliver(inbox)
-    assert applied.wait(timeout=10)
+    assert applied.wait(timeout=60)
     stop.set()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert not thread.is_alive()
     assert WEB_KEY in store.read().frontends
 
