@@ -1,12 +1,5 @@
-"""One hypothesis profile: the same examples on every run, so that a failure in CI is a failure on the desk."""
+"""Laws are tried on the same examples on every run."""
 
-from hypothesis import HealthCheck, settings
+from tests.property import profile
 
-settings.register_profile(
-    "ebpflb",
-    derandomize=True,
-    deadline=None,
-    max_examples=100,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("ebpflb")
+__all__ = ["profile"]

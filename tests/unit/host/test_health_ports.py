@@ -166,6 +166,24 @@ def test_a_failure_that_is_fatal_ends_the_run() -> None:
             ports.run(threading.Event())
 
 
+def test_a_stop_is_heard_that_comes_while_news_are_taken_as_read() -> None:
+    stop, ports = threading.Event(), HttpPorts()
+
+    class News(threading.Event):
+        """Has the stop come, and be told, just before what was told is forgotten."""
+
+        def clear(self) -> None:
+            stop.set()
+            assert self.wait(SECONDS)
+            super().clear()
+
+    ports._news = News()
+    thread = threading.Thread(target=ports.run, args=(stop,), daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+
+
 def test_endpoints_in_words() -> None:
     assert [str(Endpoint("10.0.0.1", 80)), str(Endpoint("fd00::1", 80))] == ["10.0.0.1:80", "[fd00::1]:80"]
 
