@@ -9,7 +9,7 @@ import pytest
 
 from ebpflb.bench.control import measure, start_server
 from ebpflb.bench.topology import Lab
-from tests.netns.life_helpers import SOON_S, LifeAgent, agent_on, slice_of, tcp_service, until, write_objects
+from tests.netns.life_helpers import LifeAgent, agent_on, slice_of, tcp_service, until, write_objects
 
 pytestmark = pytest.mark.root
 
@@ -47,6 +47,13 @@ def agent(lab: Lab, running: LifeAgent, folder: Path) -> LifeAgent:
     return running
 
 
+def put(file: Path, text: str) -> None:
+    """Replace a file in one step: one that is written in place is empty at first, and empty is not broken."""
+    aside = file.with_name(f".{file.name}.new")
+    aside.write_text(text)
+    aside.rename(file)
+
+
 def who_answers(lab: Lab, address: str) -> dict[str, int]:
     return measure(lab.pod(1, 2), "tcp", f"{address}:80", "--count", "3").by_backend
 
@@ -55,43 +62,44 @@ def test_an_edited_file_is_followed(lab: Lab, agent: LifeAgent, folder: Path) ->
     assert who_answers(lab, WEB) == {"node-1-pod-1": 3}
     objects = [tcp_service("web", WEB), slice_of("web", lab.pod(1, 2))]
     (folder / "web.yaml").write_text("\n---\n".join(map(json.dumps, objects)))
-    until(lambda: agent.backends_of(WEB) == [f"{lab.pod(1, 2).address}:8080/TCP"], SOON_S)
+    until(lambda: agent.backends_of(WEB) == [f"{lab.pod(1, 2).address}:8080/TCP"])
     assert who_answers(lab, WEB) == {"node-1-pod-2": 3}
 
 
 def test_a_replaced_file_is_followed(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     write_objects(folder, web=[tcp_service("web", WEB), slice_of("web", lab.pod(1, 2))])
-    until(lambda: agent.backends_of(WEB) == [f"{lab.pod(1, 2).address}:8080/TCP"], SOON_S)
+    until(lambda: agent.backends_of(WEB) == [f"{lab.pod(1, 2).address}:8080/TCP"])
     assert who_answers(lab, WEB) == {"node-1-pod-2": 3}
 
 
 def test_a_file_that_is_added_and_removed_is_followed(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     write_objects(folder, other=[tcp_service("other", OTHER), slice_of("other", lab.pod(1, 2))])
-    until(lambda: agent.cluster_ips() == {WEB, OTHER}, SOON_S)
+    until(lambda: agent.backends_of(OTHER) == [f"{lab.pod(1, 2).address}:8080/TCP"])
+    assert agent.cluster_ips() == {WEB, OTHER}
     assert who_answers(lab, OTHER) == {"node-1-pod-2": 3}
     (folder / "other.yaml").unlink()
-    until(lambda: agent.cluster_ips() == {WEB}, SOON_S)
+    until(lambda: agent.cluster_ips() == {WEB})
     assert measure(lab.pod(1, 2), "tcp", f"{OTHER}:80", "--count", "1", "--timeout", "0.3").answered == 0
     assert who_answers(lab, WEB) == {"node-1-pod-1": 3}
 
 
 def test_a_service_without_backends_refuses_at_once(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     write_objects(folder, web=[tcp_service("web", WEB), slice_of("web")])
-    until(lambda: agent.backends_of(WEB) == [], SOON_S)
+    until(lambda: agent.backends_of(WEB) == [])
     report = measure(lab.pod(1, 2), "tcp", f"{WEB}:80", "--count", "1")
     assert report.failures == {"ECONNREFUSED": 1}
 
 
 def test_a_broken_file_is_named_and_its_last_good_state_stays(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     good = (folder / "web.yaml").read_text()
-    (folder / "web.yaml").write_text("kind: Service\nmetadata: {name: web\n")
-    until(lambda: agent.status().source_error, SOON_S)
+    put(folder / "web.yaml", "kind: Service\nmetadata: {name: web\n")
+    until(lambda: agent.status().source_error)
     assert "web.yaml:" in agent.ebpflb("status").stdout
     assert who_answers(lab, WEB) == {"node-1-pod-1": 3}
     write_objects(folder, other=[tcp_service("other", OTHER), slice_of("other", lab.pod(1, 2))])
-    until(lambda: agent.cluster_ips() == {WEB, OTHER}, SOON_S)
-    (folder / "web.yaml").write_text(good)
-    until(lambda: agent.status().source_error == "", SOON_S)
+    until(lambda: agent.cluster_ips() == {WEB, OTHER})
+    put(folder / "web.yaml", good)
+    until(lambda: agent.status().source_error == "" and agent.status().healthy)
     shown = agent.ebpflb("status")
     assert (shown.returncode, "web.yaml" in shown.stdout) == (0, False)
 
@@ -100,7 +108,9 @@ def test_a_service_that_violates_its_schema_is_refused_alone(lab: Lab, agent: Li
     wrong = tcp_service("wrong", OTHER)
     wrong["spec"]["ports"][0]["port"] = 70000
     write_objects(folder, wrong=[wrong], third=[tcp_service("third", "10.96.0.12"), slice_of("third", lab.pod(1, 2))])
-    until(lambda: agent.cluster_ips() == {WEB, "10.96.0.12"}, SOON_S)
+    until(lambda: agent.backends_of("10.96.0.12"))
+    assert agent.cluster_ips() == {WEB, "10.96.0.12"}
+    until(lambda: agent.status().refused)  # told after the rows are there
     document = json.loads(agent.ebpflb("status", "-o", "json").stdout)
     (refused,) = document["status"]["refused"]
     assert refused["object"] == "Service life/wrong"
@@ -111,15 +121,15 @@ def test_a_service_that_violates_its_schema_is_refused_alone(lab: Lab, agent: Li
     assert "life/wrong" in table
     assert who_answers(lab, "10.96.0.12") == {"node-1-pod-2": 3}
     (folder / "wrong.yaml").unlink()
-    until(lambda: not agent.status().refused, SOON_S)
+    until(lambda: not agent.status().refused)
 
 
 def test_a_service_that_turns_wrong_keeps_its_last_good_state(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     wrong = tcp_service("web", WEB)
     wrong["spec"]["ports"][0]["protocol"] = "TPC"
     write_objects(folder, web=[wrong, slice_of("web", lab.pod(1, 2))])
-    until(lambda: agent.backends_of(WEB) == [f"{lab.pod(1, 2).address}:8080/TCP"], SOON_S)
-    assert [each.object for each in agent.status().refused] == ["Service life/web"]
+    until(lambda: agent.backends_of(WEB) == [f"{lab.pod(1, 2).address}:8080/TCP"])
+    until(lambda: [each.object for each in agent.status().refused] == ["Service life/web"])
     assert who_answers(lab, WEB) == {"node-1-pod-2": 3}
 
 
