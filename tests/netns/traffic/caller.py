@@ -17,6 +17,7 @@ from typing import Any
 from ebpflb.bench.clients import Target, TcpSession, UdpSession
 from ebpflb.bench.report import ClosedError, failure_reason
 from ebpflb.bench.servers import die_with_parent
+from tests.netns.traffic.endings import hang_up
 
 Session = TcpSession | UdpSession
 Answer = dict[str, Any]
@@ -44,7 +45,10 @@ def ask_fresh(kind: str, target: list[Any], count: int) -> Answer:
 
 def _ask_once(kind: str, target: Target) -> Answer:
     with connect(kind, target) as session:
-        return answered(session)
+        answer = answered(session)
+        if isinstance(session, TcpSession):
+            hang_up(session)
+        return answer
 
 
 def open_session(kind: str, target: list[Any]) -> Answer:
@@ -55,9 +59,11 @@ def open_session(kind: str, target: list[Any]) -> Answer:
     return {"handle": handle}
 
 
-def ask_session(handle: int) -> Answer:
+def ask_session(handle: int, timeout: float) -> Answer:
     """Ask on an open session."""
-    return answered(_sessions[handle])
+    session = _sessions[handle]
+    session._socket.settimeout(timeout)
+    return answered(session)
 
 
 def close_session(handle: int, *, reset: bool) -> Answer:

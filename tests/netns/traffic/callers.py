@@ -5,7 +5,7 @@ Caller.ask(kind, target) -> [Outcome]            Caller.open(kind, target) -> Co
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,6 +16,10 @@ from ebpflb.bench.topology import Place
 
 KINDS = ("tcp", "udp", "udp-connected")
 COMMAND_SECONDS = 60.0
+ANSWER_SECONDS = 30.0
+"""For what will come, however long the machine has other things to do."""
+ASKED_AT_ONCE, MOST_ASKED = 20, 200
+"""Of three backends, one is missed by so many asks once in 10^35 times."""
 CLOSED = {"ECONNABORTED", "EDESTADDRREQ"}
 """What recv() says on a UDP socket that was destroyed, and send(): the kernel also disconnects it."""
 
@@ -46,21 +50,39 @@ class Caller:
         self.place = place
         self._numbers = itertools.count(1)
         self._running = place.popen_module("tests.netns.traffic.caller", [])
-        self._running.wait_for_line(lambda line: line == "ready")
+        self._running.wait_for_line(lambda line: line == "ready", COMMAND_SECONDS)
 
     def ask(
-        self, kind: str, target: str, count: int = 1, *, source: str = "", port: int = 0, timeout: float = 3.0
+        self,
+        kind: str,
+        target: str,
+        count: int = 1,
+        *,
+        source: str = "",
+        port: int = 0,
+        timeout: float = ANSWER_SECONDS,
     ) -> list[Outcome]:
         """Ask ``count`` times, each on its own socket."""
         done = self.command(do="ask", kind=kind, target=_target(target, source, port, timeout), count=count)
         return [Outcome(**answer) for answer in done["answers"]]
 
-    def open(self, kind: str, target: str, *, source: str = "", port: int = 0, timeout: float = 3.0) -> "Conversation":
+    def ask_each(self, kind: str, target: str, backends: Collection[str]) -> list[Outcome]:
+        """Ask until each of these backends has answered, or so often that chance is no excuse; or something failed."""
+        outcomes: list[Outcome] = []
+        while len(outcomes) < MOST_ASKED and not set(backends) <= {outcome.backend for outcome in outcomes}:
+            outcomes += self.ask(kind, target, count=ASKED_AT_ONCE)
+            if any(outcome.error for outcome in outcomes):
+                break
+        return outcomes
+
+    def open(
+        self, kind: str, target: str, *, source: str = "", port: int = 0, timeout: float = ANSWER_SECONDS
+    ) -> "Conversation":
         """Open a socket that stays open, in a ``with`` block; raises ``OSError`` when it cannot."""
         done = self.command(do="open", kind=kind, target=_target(target, source, port, timeout))
         if "error" in done:
             raise OSError(f"{self.place.name}: {kind} {target}: {done['error']}")
-        return Conversation(self, done["handle"])
+        return Conversation(self, done["handle"], timeout)
 
     def command(self, **command: Any) -> dict[str, Any]:
         """Have one command done."""
@@ -74,8 +96,9 @@ class Caller:
 class Conversation:
     """One open socket at a caller's place."""
 
-    def __init__(self, caller: Caller, handle: int) -> None:
+    def __init__(self, caller: Caller, handle: int, timeout: float) -> None:
         self._caller = caller
+        self._timeout = timeout
         self._handle = handle
         self._is_open = True
 
@@ -87,9 +110,10 @@ class Conversation:
     ) -> None:
         self.close()
 
-    def ask(self) -> Outcome:
-        """Ask on this socket."""
-        return Outcome(**self._caller.command(do="ask-session", handle=self._handle))
+    def ask(self, timeout: float = 0.0) -> Outcome:
+        """Ask on this socket; unless told otherwise, wait for the answer as long as for the connection."""
+        timeout = timeout or self._timeout
+        return Outcome(**self._caller.command(do="ask-session", handle=self._handle, timeout=timeout))
 
     def close(self, *, reset: bool = False) -> None:
         """Close the socket, if it is not; with ``reset`` by RST."""
@@ -103,7 +127,7 @@ def conversation_with(caller: Caller, kind: str, dialled: str, backend: str) -> 
     """Open sockets until one talks to this backend."""
     with ExitStack() as stack:
         for _ in range(100):
-            conversation = stack.enter_context(caller.open(kind, dialled, timeout=3.0))
+            conversation = stack.enter_context(caller.open(kind, dialled))
             if conversation.ask().backend == backend:
                 yield conversation
                 return

@@ -4,6 +4,7 @@ python -m tests.netns.traffic.echo PORT      -> "ready" when it listens
 """
 
 import contextlib
+import os
 import selectors
 import socket
 import sys
@@ -26,8 +27,12 @@ def listen(family: socket.AddressFamily, port: int) -> socket.socket:
 
 
 def main() -> None:
-    """Echo for ever; an ICMP error reported on the socket concerns an earlier answer."""
+    """Echo for ever; an ICMP error reported on the socket concerns an earlier answer.
+
+    On one CPU: from two, the fragments of an answer may overtake each other.
+    """
     die_with_parent()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with selectors.DefaultSelector() as selector:
         for family in (socket.AF_INET, socket.AF_INET6):
             selector.register(listen(family, int(sys.argv[1])), selectors.EVENT_READ)

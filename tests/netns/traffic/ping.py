@@ -1,6 +1,6 @@
 """Pings once, by a raw socket, and tells who said what: a ``ping`` command may be absent, and prints for people.
 
-    python -m tests.netns.traffic.ping ADDRESS [TTL] [BYTES]    -> {"type": 0, "source": "10.96.5.1", "intact": true}
+    python -m tests.netns.traffic.ping ADDRESS SECONDS [TTL] [BYTES] -> {"type": 0, "source": ADDRESS, "intact": true}
 
 An error quotes the ping: it is an answer, too. Silence is ``{}``.
 """
@@ -14,7 +14,6 @@ import time
 
 from ebpflb.bench.servers import die_with_parent
 
-SECONDS = 2.0
 _ECHO = {socket.AF_INET: (8, 0), socket.AF_INET6: (128, 129)}
 """Types of the request and of its reply."""
 
@@ -32,9 +31,9 @@ def _request(kind: int, identifier: int, payload: bytes) -> bytes:
     return packet[:2] + struct.pack("!H", _checksum(packet)) + packet[4:]
 
 
-def _answer(sock: socket.socket, request: bytes, wanted: int) -> dict[str, object]:
+def _answer(sock: socket.socket, request: bytes, wanted: int, seconds: float) -> dict[str, object]:
     """Return the first message that is about the request: its reply, or an error that quotes it."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     while (remaining := deadline - time.monotonic()) > 0:
         sock.settimeout(remaining)
         packet, (source, *_) = sock.recvfrom(65_536)
@@ -49,7 +48,7 @@ def _answer(sock: socket.socket, request: bytes, wanted: int) -> dict[str, objec
 def main() -> None:
     """Ping as the arguments say."""
     die_with_parent()
-    address, *numbers = sys.argv[1:]
+    address, seconds, *numbers = sys.argv[1:]
     ttl, length = [*map(int, numbers), 64, 56][:2] if numbers else (64, 56)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     protocol = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
@@ -62,7 +61,7 @@ def main() -> None:
         request = _request(kind, os.getpid() & 0xFFFF, os.urandom(length))
         try:
             sock.sendto(request, (address, 0))
-            answer = _answer(sock, request, reply)
+            answer = _answer(sock, request, reply, float(seconds))
         except TimeoutError:
             answer = {}
     sys.stdout.write(json.dumps(answer) + "\n")

@@ -6,6 +6,8 @@ payloads (cilium#32601, #39690, #24359, calico#8349), fragments (#11180).
 
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -16,14 +18,14 @@ from ebpflb.bench.topology import Place
 from ebpflb.core.abi import Counter, Family
 from tests.netns.host_helpers import inside
 from tests.netns.traffic.capture import Packet, captured
-from tests.netns.traffic.datagrams import ask, udp_client
+from tests.netns.traffic.datagrams import SECONDS, ask, udp_client
+from tests.netns.traffic.endings import hang_up
 from tests.netns.traffic.offers import TCP_PORT
 from tests.netns.traffic.sizes import MTU, OUTER_BYTES, TCP_HEADERS, VXLAN_BYTES
 from tests.netns.traffic.wide import Wide
 
 pytestmark = pytest.mark.root
 
-SECONDS = 20.0
 BULK_BYTES = 20_000_000
 OUTER_PROTOCOL = {Family.IPV4: 4, Family.IPV6: 41}
 TIMESTAMPS = 12
@@ -38,9 +40,19 @@ def world(request: pytest.FixtureRequest) -> Wide:
     return found
 
 
+@contextmanager
+def connected(place: Place, host: str, port: int) -> Iterator[TcpSession]:
+    """Give a connection from a place, as no socket hook sees it; after the block nothing of it is under way."""
+    with inside(namespace_path(place.netns)):
+        session = TcpSession(Target(host, port, SECONDS))
+    with session:
+        yield session
+        hang_up(session)
+
+
 def asked(place: Place, host: str, port: int) -> Exchange:
-    """Ask once from a place, as no socket hook sees it."""
-    with inside(namespace_path(place.netns)), TcpSession(Target(host, port, SECONDS)) as session:
+    """Ask once from a place."""
+    with connected(place, host, port) as session:
         return session.ask()
 
 
@@ -94,7 +106,7 @@ def test_datagrams_too(world: Wide, family: Family, kind: str) -> None:
 def test_much_data_arrives_intact(world: Wide, family: Family, caller: str, kind: str) -> None:
     host, port = world.dialled("dsr-remote", kind, family, TCP_PORT)
     for transfer in (TcpSession.upload, TcpSession.download):
-        with inside(namespace_path(world.place(caller).netns)), TcpSession(Target(host, port, SECONDS)) as session:
+        with connected(world.place(caller), host, port) as session:
             assert transfer(session, BULK_BYTES) == expected(BULK_BYTES)
 
 
@@ -102,7 +114,7 @@ def test_the_mss_leaves_room_for_the_outer_header(world: Wide, family: Family) -
     """So no packet of TCP is ever too big, and none needs an answer."""
     host, port = world.dialled("dsr-remote", "NodePort", family, TCP_PORT)
     before = world.counters(1, family)
-    with inside(namespace_path(world.lab.client.netns)), TcpSession(Target(host, port, SECONDS)) as session:
+    with connected(world.lab.client, host, port) as session:
         segment = session._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         assert session.upload(BULK_BYTES) == expected(BULK_BYTES)
     overlay = VXLAN_BYTES if len(world.lab.node(1).uplinks) > 1 else 0
@@ -140,29 +152,26 @@ def test_a_service_says_by_its_annotation_what_it_wants(world: Wide, family: Fam
 
 def test_many_connections_at_once(world: Wide, family: Family) -> None:
     host, port = world.dialled("dsr-remote", "balancer IP", family, TCP_PORT)
-    with inside(namespace_path(world.lab.client.netns)):
-        sessions = [TcpSession(Target(host, port, SECONDS)) for _ in range(50)]
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(connected(world.lab.client, host, port)) for _ in range(50)]
         for session in sessions:
-            with session:
-                assert bare(session.ask().peer) == host
+            assert bare(session.ask().peer) == host
 
 
 @pytest.mark.parametrize("kind", ["NodePort", "balancer IP"])
 def test_hybrid_answers_tcp_directly_and_masquerades_udp(overlaid: Wide, family: Family, kind: str) -> None:
     """For Services that say nothing: datagrams may be as long as the overlay takes, with no outer header."""
     client, called = overlaid.lab.client, overlaid.lab.node(1)
+    address = client.address_of(family)
     before = overlaid.counters(1, family)[Counter.ENCAPSULATED]
-    with captured(called, called.uplink) as passed:
-        assert bare(asked(client, *overlaid.dialled("remote", kind, family, TCP_PORT)).client) == client.address_of(
-            family
-        )
-    assert not answers_on(passed, client.address_of(family))
-    between = overlaid.counters(1, family)[Counter.ENCAPSULATED]
-    assert between > before
     with (
         captured(called, called.uplink) as passed,
         udp_client(client, overlaid.dialled("remote", kind, family)) as sender,
     ):
         assert ask(sender, b"this way") == b"this way"
-    assert answers_on(passed, client.address_of(family))
-    assert overlaid.counters(1, family)[Counter.ENCAPSULATED] == between
+    assert answers_on(passed, address)
+    assert overlaid.counters(1, family)[Counter.ENCAPSULATED] == before
+    with captured(called, called.uplink) as passed:
+        assert bare(asked(client, *overlaid.dialled("remote", kind, family, TCP_PORT)).client) == address
+    assert not answers_on(passed, address)
+    assert overlaid.counters(1, family)[Counter.ENCAPSULATED] > before

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ebpflb.core.abi import Counter, Family
+from tests.netns.traffic.datagrams import SECONDS
 from tests.netns.traffic.wide import Wide
 
 pytestmark = pytest.mark.root
@@ -14,15 +15,15 @@ pytestmark = pytest.mark.root
 CALLERS = ("outside", "far", "covered", "uncovered", "host")
 KINDS = ("ClusterIP", "external IP", "balancer IP")
 REPLY = {Family.IPV4: 0, Family.IPV6: 129}
+SILENCE = 2.0
+"""Seconds. Who hears nothing for so long gets no answer."""
 TIME_EXCEEDED = {Family.IPV4: 11, Family.IPV6: 3}
 
 
-def pinged(wide: Wide, caller: str, address: str, *numbers: int) -> dict[str, Any]:
+def pinged(wide: Wide, caller: str, address: str, *numbers: int, seconds: float = SECONDS) -> dict[str, Any]:
     """Return what a ping from a place met; ``numbers``: TTL and length."""
-    place = wide.place(caller)
-    answer: dict[str, Any] = json.loads(
-        place.run_module("tests.netns.traffic.ping", [address, *(str(number) for number in numbers)])
-    )
+    arguments = [address, str(seconds), *(str(number) for number in numbers)]
+    answer: dict[str, Any] = json.loads(wide.place(caller).run_module("tests.netns.traffic.ping", arguments))
     return answer
 
 
@@ -48,7 +49,7 @@ def test_a_ping_of_any_length_comes_back_as_it_was(wide: Wide, family: Family, l
 @pytest.mark.parametrize("caller", CALLERS)
 def test_a_service_without_backends_answers_no_ping(wide: Wide, family: Family, caller: str) -> None:
     address, _ = wide.dialled("nobody", "ClusterIP", family)
-    assert pinged(wide, caller, address).get("type") != REPLY[family]
+    assert pinged(wide, caller, address, seconds=SILENCE).get("type") != REPLY[family]
 
 
 @pytest.mark.parametrize("caller", CALLERS)

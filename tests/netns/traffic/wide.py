@@ -16,6 +16,7 @@ from pathlib import Path
 from ebpflb.bench.addresses import node_address, pod_network
 from ebpflb.bench.agents import BPFFS, Agents
 from ebpflb.bench.control import start_server
+from ebpflb.bench.namespaces import write_sysctls
 from ebpflb.bench.plan import DUAL_STACK, Underlay
 from ebpflb.bench.topology import Lab, Node, Place
 from ebpflb.core.abi import Counter, Family
@@ -31,6 +32,8 @@ from tests.netns.traffic.world import DETECTOR
 ECHO = "tests.netns.traffic.echo"
 CLOSED_PORT = 5999
 """Nobody listens there."""
+UNLIMITED_ERRORS = [("net/ipv4/icmp_ratelimit", "0"), ("net/ipv6/icmp/ratelimit", "0")]
+"""To one destination a stack sends six of ICMP in a row, then one a second: tests ask for more."""
 
 
 @dataclass
@@ -92,6 +95,8 @@ def wide_world(name: str, underlay: Underlay, flags: Sequence[str] = ()) -> Iter
             )
         )
         router, far = add_router(lab)
+        for place in (*lab.nodes, *lab.pods, lab.client):
+            write_sysctls(place.netns, UNLIMITED_ERRORS)
         for pod in lab.pods:
             start_server(pod, tcp=[TCP_TARGET])
         for place in (*lab.pods, lab.node(1)):
