@@ -24,9 +24,10 @@ def test_a_service_answers_in_both_families_at_once(
     call = routed_world.caller(caller)
     for family in DUAL_STACK * 2:
         dialled = routed_world.speaking(family).target(spec, destination, kind)
-        outcomes = call.ask(kind, dialled, count=30)
+        backends = {pod.name for pod in spec.backends}
+        outcomes = call.ask_each(kind, dialled, backends)
         assert {outcome.error for outcome in outcomes} == {""}
-        assert {outcome.backend for outcome in outcomes} == {pod.name for pod in spec.backends}
+        assert {outcome.backend for outcome in outcomes} == backends
         assert {outcome.peer for outcome in outcomes} == {dialled}
         assert {family_of(outcome.seen_as) for outcome in outcomes} == {family}
 

@@ -17,7 +17,15 @@ from ebpflb.bench.topology import Place
 from ebpflb.core.abi import Counter, Family
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import open_map
-from tests.netns.traffic.datagrams import NO_ANSWER_SECONDS, Address, ask, fragments, send_raw, udp_client
+from tests.netns.traffic.datagrams import (
+    NO_ANSWER_SECONDS,
+    SECONDS,
+    Address,
+    ask,
+    fragments,
+    send_raw,
+    udp_client,
+)
 from tests.netns.traffic.offers import UDP_TARGET
 from tests.netns.traffic.sizes import LONGEST_DATAGRAM, MTU, UDP_HEADERS
 from tests.netns.traffic.wide import Wide
@@ -150,7 +158,7 @@ def test_a_datagram_with_a_missing_fragment_never_arrives(wide: Wide, family: Fa
         send_raw(place, target, made)
         with pytest.raises(TimeoutError):
             client.recv(65_536)
-        client.settimeout(5.0)
+        client.settimeout(SECONDS)
         assert ask(client, b"and the next one?") == b"and the next one?"
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ebpflb.core.abi import Counter
-from tests.netns.traffic.callers import KINDS
+from tests.netns.traffic.callers import ANSWER_SECONDS, KINDS
 from tests.netns.traffic.sources import IN_CLUSTER, Call, seen_as
 from tests.netns.traffic.world import World
 
@@ -39,9 +39,10 @@ def test_the_backend_answers_and_sees_whom_the_table_says(
 @pytest.mark.parametrize("destination", ["ClusterIP", "NodePort of node-1"])
 def test_every_backend_gets_its_share(routed: World, caller: str, destination: str, kind: str) -> None:
     spec = routed.specs["spread"]
-    outcomes = routed.caller(caller).ask(kind, routed.target(spec, destination, kind), count=60)
+    backends = {pod.name for pod in spec.backends}
+    outcomes = routed.caller(caller).ask_each(kind, routed.target(spec, destination, kind), backends)
     assert {outcome.error for outcome in outcomes} == {""}
-    assert {outcome.backend for outcome in outcomes} == {pod.name for pod in spec.backends}
+    assert {outcome.backend for outcome in outcomes} == backends
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,7 +52,7 @@ def test_a_pods_loopback_is_its_own(world: World, caller: str, destination: str,
     before = world.counters(1)
     spec = world.specs["local"]
     # An unconnected UDP socket never hears of the refusal.
-    error, timeout = ("timeout", 0.3) if kind == "udp" else ("ECONNREFUSED", 3.0)
+    error, timeout = ("timeout", 0.3) if kind == "udp" else ("ECONNREFUSED", ANSWER_SECONDS)
     (outcome,) = world.caller(caller).ask(kind, world.target(spec, destination, kind), timeout=timeout)
     assert outcome.error == error
     assert world.counters(1)[Counter.SOCK_TRANSLATED] == before[Counter.SOCK_TRANSLATED]

@@ -18,7 +18,7 @@ from ebpflb.bench.topology import Place
 from ebpflb.core.abi import Counter, Family
 from tests.netns.host_helpers import inside
 from tests.netns.life_helpers import until
-from tests.netns.traffic.datagrams import ask, path_mtu, udp_client
+from tests.netns.traffic.datagrams import SECONDS, ask, path_mtu, udp_client
 from tests.netns.traffic.offers import TCP_PORT
 from tests.netns.traffic.sizes import MTU, OUTER_BYTES, UDP_HEADERS, VXLAN_BYTES
 from tests.netns.traffic.wide import Wide
@@ -26,7 +26,6 @@ from tests.netns.traffic.wide import Wide
 pytestmark = pytest.mark.root
 
 BULK_BYTES = 3_000_000
-SECONDS = 20.0
 HANGS_SECONDS = 2.0
 """For a transfer that must not get on: with discovery all of it takes a fraction of a second."""
 NEXT_HOP_MTU = 1350
@@ -168,5 +167,5 @@ def test_a_client_that_fragments_makes_smaller_ones_cilium_32601(overlaid: Wide,
 
         client.settimeout(0.5)
         assert not arrives()
-        until(arrives, 5.0)
+        until(arrives, SECONDS)
         assert path_mtu(client) == MTU - VXLAN_BYTES - (OUTER_BYTES[family] if offer == "dsr-remote" else 0)

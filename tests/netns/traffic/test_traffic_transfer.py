@@ -36,7 +36,7 @@ with socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_D
         client.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DO)
     else:
         client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO)
-    client.settimeout(3)
+    client.settimeout(30)
     client.connect((sys.argv[1], int(sys.argv[2])))
     for _ in range(20):
         sent = os.urandom(int(sys.argv[3]))
