@@ -71,13 +71,16 @@ class Landing:
 
         Raises ``EbpflbError`` when they do not within a minute.
         """
-        key = _frontend_key(*service)
-        wanted = {IPv4Address(address).packed for address in addresses}
+        key, wanted = _frontend_key(*service), _packed(addresses)
         deadline_ns = time.monotonic_ns() + int(_LANDING_SECONDS * 1e9)
         while set(self._backends_of(key)) != wanted:
             if time.monotonic_ns() > deadline_ns:
                 raise EbpflbError(f"bench: the change of {service[0]} was not in the maps after a minute")
         return time.monotonic_ns()
+
+    def has_addresses(self, service: tuple[str, int], addresses: Iterable[str]) -> bool:
+        """Say, by one look, whether the TCP Service's slots name these backends and no other."""
+        return set(self._backends_of(_frontend_key(*service))) == _packed(addresses)
 
     def _open(self, pins: Pins, name: str) -> _Map:
         opened = _Map(pins, name)
@@ -101,6 +104,10 @@ class Landing:
             for place, backend in zip(here, _LINE.unpack(self._slots.value.raw), strict=True):
                 if first <= place < first + length:
                     yield backend
+
+
+def _packed(addresses: Iterable[str]) -> set[bytes]:
+    return {IPv4Address(address).packed for address in addresses}
 
 
 def _frontend_key(address: str, port: int) -> bytes:
