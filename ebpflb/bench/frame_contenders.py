@@ -20,6 +20,7 @@ from ebpflb.bench.frame_rig import Rig, built
 from ebpflb.bench.live_core import Core
 from ebpflb.bench.live_frames import Target, swap_code
 from ebpflb.bench.live_kernel import CountingProgram
+from ebpflb.bench.netfilter_load import WAITING
 from ebpflb.bench.rulesets import iptables_rules, nftables_rules
 from ebpflb.errors import EbpflbError
 
@@ -30,8 +31,8 @@ LEGACY, NFT, NFTABLES = "iptables-legacy", "iptables-nft", "nftables"
 SWAP, DROP = "mac-swap", "xdp-drop"
 """Floors of XDP: a frame goes back where it came from, or nowhere."""
 _RULES: Final = {
-    LEGACY: (["iptables-legacy-restore", "--noflush"], iptables_rules),
-    NFT: (["iptables-nft-restore", "--noflush"], iptables_rules),
+    LEGACY: (["iptables-legacy-restore", *WAITING, "--noflush"], iptables_rules),
+    NFT: (["iptables-nft-restore", *WAITING, "--noflush"], iptables_rules),
     NFTABLES: (["nft", "-f", "-"], nftables_rules),
 }
 

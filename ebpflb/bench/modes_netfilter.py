@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ebpflb.bench.namespaces import entered
+from ebpflb.bench.netfilter_load import WAITING
 from ebpflb.bench.rulesets import PeerService, iptables_rules, nftables_rules
 from ebpflb.bench.topology import Node
 from ebpflb.errors import EbpflbError, PrerequisiteError
@@ -28,8 +29,8 @@ class Iptables:
 
     def load(self, services: Sequence[PeerService]) -> None:
         """Write all rules anew, as kube-proxy does when it starts."""
-        feed(self._node, [self._tool, "-w", "60"], _EMPTY)
-        feed(self._node, [self._tool, "-w", "60", "--noflush"], iptables_rules(services))
+        feed(self._node, [self._tool, *WAITING], _EMPTY)
+        feed(self._node, [self._tool, *WAITING, "--noflush"], iptables_rules(services))
 
 
 class Nftables:

@@ -32,11 +32,13 @@ def _nftables_change(_services: Services, changed: PeerService) -> str:
     return nftables_change(changed)
 
 
+WAITING = ("-w", "60")
+"""For the lock of iptables-legacy, in seconds: all network namespaces of a machine share one."""
 NFTABLES = ProxyMode("nftables", ("nft", "-f", "-"), ("nft", "--version"), nftables_rules, _nftables_change)
 IPTABLES_LEGACY, IPTABLES_NFT = (
     ProxyMode(
         f"iptables-{kind}",
-        (f"iptables-{kind}-restore", "--noflush"),
+        (f"iptables-{kind}-restore", *WAITING, "--noflush"),
         (f"iptables-{kind}", "--version"),
         iptables_rules,
         iptables_change,
