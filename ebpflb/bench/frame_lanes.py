@@ -24,8 +24,9 @@ from ebpflb.errors import EbpflbError
 SERVICE_PORT: Final = 53
 POD_PORT: Final = 5353
 FIRST_PORT: Final = 20000
-_ARRIVAL_SECONDS: Final = 2.0
-_ANSWER_SECONDS: Final = 2.0
+_ARRIVAL_SECONDS: Final = 20.0
+_ANSWER_SECONDS: Final = 20.0
+"""Both only of a path that loses something: a machine that others keep busy is late now and then."""
 
 
 class Way(Enum):

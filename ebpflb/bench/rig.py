@@ -10,6 +10,7 @@ a packet is carried where it is sent, and nobody is woken elsewhere.
 
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,6 +32,7 @@ FIRST_PORT: Final = 7000
 DIALLED: Final = 10
 """Services that a client uses, however many there are."""
 _WARM_UP: Final = 200
+_ARRIVAL_SECONDS: Final = 10.0
 _COUNTED: Final = {"connect": HOLD, "request": TALK}
 """Commands that make a connection an operation, and the port at which they arrive."""
 
@@ -107,9 +109,10 @@ class Stand:
         command = "request" if self._port == FIRST_PORT + TALK else "connect"
         if self._protocol is Protocol.UDP:
             command = "udp"
-        for loader in (self.client, self._bare):
+        loaders = (self.client, self._bare)
+        for loader in loaders:
             loader.run(command, _WARM_UP)
-        self._drain()
+        self._drain(len(loaders) * _WARM_UP if command in _COUNTED else 0)
 
     def run(self, command: str, count: int, *, is_bare: bool = False) -> Timing:
         """Run a command of the load generator. Raises ``RefusedError`` if it did not reach all backends alike.
@@ -118,14 +121,20 @@ class Stand:
         costs on this very path without socket hooks.
         """
         timing = (self._bare if is_bare else self.client).run(command, count)
-        self.served = self._drain()
+        self.served = self._drain(count if command in _COUNTED else 0)
         if command in _COUNTED:
             arrived = [each.held + each.connections for each in self.served]
             check_arrivals(f"{self.kind.name}{' (bare)' if is_bare else ''}", count, arrived)
         return timing
 
-    def _drain(self) -> list[Served]:
-        return [server.drain() for server in self._servers]
+    def _drain(self, made: int) -> list[Served]:
+        """Take what has arrived; of connections that were made, the last may still be under way."""
+        served = [server.drain() for server in self._servers]
+        deadline = time.monotonic() + _ARRIVAL_SECONDS
+        while sum(each.held + each.connections for each in served) < made and time.monotonic() < deadline:
+            more = [server.drain() for server in self._servers]
+            served = [Served(*map(sum, zip(*both, strict=True))) for both in zip(served, more, strict=True)]
+        return served
 
     def _services(self, count: int) -> list[PeerService]:
         endpoints = [(pod.address, self._port) for pod in self._backends]
