@@ -27,8 +27,10 @@ OF_THE_NODE = frozenset({*NODE_MAPS, "datagrams", "held_fragments", "counters", 
 
 def instances(bpffs: Path) -> list[str]:
     """Return the names of all instances that have pins."""
-    folder = bpffs / "ebpflb"
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    try:
+        return sorted(path.name for path in (bpffs / "ebpflb").iterdir())
+    except FileNotFoundError:  # also when it goes with its last instance
+        return []
 
 
 def families(pins: Pins) -> list[Family]:
