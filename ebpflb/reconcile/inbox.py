@@ -104,7 +104,7 @@ class Inbox:
                 self._take_news(kind, is_news=False)
                 return
             self._objects[kind][obj.key] = obj
-            self._touch(kind, {obj.key})
+            self._touch(kind, (obj.key,))
             is_urgent = can_go_at_once(known, obj, None if self._tells_together else self._present)
             self._take_news(kind, is_news=True, is_urgent=is_urgent)
 
@@ -115,7 +115,7 @@ class Inbox:
             self._refused.pop((kind, key), None)
             is_news = self._objects[kind].pop(key, None) is not None
             if is_news:
-                self._touch(kind, {key})
+                self._touch(kind, (key,))
             self._take_news(kind, is_news=is_news, is_unread_news=self._unread() != unread)
 
     def refuse(self, kind: Kind, key: ObjectKey, error: ObjectError) -> None:
@@ -205,9 +205,9 @@ class Inbox:
             self._on_pods(tuple(self._objects[kind].values()))
         self._notify(is_change=is_unread_news or (is_news and kind is not Kind.POD), is_urgent=is_urgent)
 
-    def _touch(self, kind: Kind, keys: set[ObjectKey]) -> None:
+    def _touch(self, kind: Kind, keys: Iterable[ObjectKey]) -> None:
         if kind in self._followed:
-            self._followed[kind].touched |= keys
+            self._followed[kind].touched.update(dict.fromkeys(keys))
 
     def _notify(self, *, is_change: bool, is_urgent: bool = False) -> None:
         """Wake the loop: for a change when the batch is complete, for news of ``status`` at once.

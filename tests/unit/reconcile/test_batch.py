@@ -75,6 +75,15 @@ def test_what_changed_back_is_no_change(inbox: Inbox, time: StandingClock) -> No
     assert batch.snapshot.slices[WEB_1.key] is again
 
 
+def test_what_a_list_has_is_taken_in_its_order(inbox: Inbox, time: StandingClock) -> None:
+    """Neighbours in a list are neighbours in memory: all that is made of a batch goes by its order."""
+    names = [f"service-{number * 37 % 101:03}" for number in range(101)]
+    inbox.replace(Kind.SERVICE, [service(name) for name in names])
+    batch = taken(inbox, time)
+    in_order = [("default", name) for name in names]
+    assert [*batch.snapshot.services] == [*batch.changes.services.after] == in_order
+
+
 def test_a_new_list_changes_what_is_different_in_it(inbox: Inbox, time: StandingClock) -> None:
     inbox.replace(Kind.ENDPOINT_SLICE, [endpoint_slice("web", [1]), endpoint_slice("api", [5])])
     batch = taken(inbox, time)
