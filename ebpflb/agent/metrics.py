@@ -98,7 +98,7 @@ class Meter:
             )
         if done.batch is not None:
             changes = done.batch.changes
-            self._pending.take(changes)
+            self._pending.take(changes, done.unsettled_since)
             self.metrics.on_changes(len(changes.services.keys()), len(changes.slices.keys()))
         self._settle(done)
 

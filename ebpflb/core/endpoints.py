@@ -110,6 +110,13 @@ def listed(endpoints: Sequence[Endpoint], width: int) -> tuple[Sequence[bytes], 
     return [each.address for each in fitting], fitting
 
 
+def misfits(endpoints: Sequence[Endpoint], width: int) -> Sequence[bytes]:
+    """Return the addresses that do not have so many bytes: most often none, which is known of all at once."""
+    if isinstance(endpoints, Endpoints):
+        return () if endpoints.width == width else endpoints.addresses()
+    return [each.address for each in endpoints if len(each.address) != width]
+
+
 def addresses_in(endpoints: Sequence[Endpoint]) -> Sequence[bytes]:
     """Return the addresses of all endpoints, of whichever family."""
     return endpoints.addresses() if isinstance(endpoints, Endpoints) else [each.address for each in endpoints]

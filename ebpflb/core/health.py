@@ -47,12 +47,12 @@ class HealthChecks:
 
     def take(self, changes: Changes) -> set[ObjectKey]:
         """Take what changed; return the Services whose check is new, different or gone."""
-        found = {key: self._check(key, changes.present) for key in changes.touched()}
-        changed = {key for key, check in found.items() if check != self.current.get(key)}
+        checks = ((key, self._check(key, changes.present)) for key in changes.touched())
+        changed = {key: check for key, check in checks if check != self.current.get(key)}
         if changed:
-            merged = {**self.current, **{key: found[key] for key in changed}}
+            merged = {**self.current, **changed}
             self.current = {key: check for key, check in merged.items() if check is not None}
-        return changed
+        return {*changed}
 
     def _check(self, key: ObjectKey, present: Present) -> HealthCheck | None:
         service = present.services.get(key)

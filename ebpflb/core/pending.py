@@ -40,12 +40,13 @@ class PendingChanges:
     def __init__(self, families: Collection[Family]) -> None:
         self._arrears = {family: _Arrears() for family in families}
 
-    def take(self, changes: Changes) -> None:
-        """Take what changed. No family has it yet."""
+    def take(self, changes: Changes, unsettled: Collection[Family]) -> None:
+        """Take what changed. All families but the unsettled have it: there it is timed, and no more."""
         gone = changes.slices.before.keys() - changes.slices.after.keys()
         for family, arrears in self._arrears.items():
-            _follow(arrears.services, changes.services, changes.services.keys())
-            _follow(arrears.slices, changes.slices, changes.slices_of(family))
+            if family in unsettled:
+                _follow(arrears.services, changes.services, changes.services.keys())
+                _follow(arrears.slices, changes.slices, changes.slices_of(family))
             for key in gone:
                 arrears.triggered.pop(key, None)
             for key, moment in changes.trigger_times(family).items():

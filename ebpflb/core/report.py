@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ebpflb.core.abi import Family, Protocol
 from ebpflb.core.changes import Difference, service_key
-from ebpflb.core.endpoints import addresses_in
+from ebpflb.core.endpoints import misfits
 from ebpflb.core.expand import merge_candidates
 from ebpflb.core.model import (
     EndpointSlice,
@@ -79,8 +79,7 @@ def misplaced_addresses(slices: Difference[EndpointSlice]) -> Iterator[Misplaced
 
 
 def _of_other_family(endpoint_slice: EndpointSlice) -> set[bytes]:
-    length = endpoint_slice.family.address_bytes
-    return {address for address in addresses_in(endpoint_slice.endpoints) if len(address) != length}
+    return {*misfits(endpoint_slice.endpoints, endpoint_slice.family.address_bytes)}
 
 
 def _slices_of(keys: Collection[ObjectKey], snapshot: Snapshot) -> dict[ObjectKey, list[EndpointSlice]]:

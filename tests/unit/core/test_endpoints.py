@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ebpflb.core.endpoints import Endpoints, addresses_in, held, listed, standing_of
+from ebpflb.core.endpoints import Endpoints, addresses_in, held, listed, misfits, standing_of
 from ebpflb.core.model import Endpoint, Standing, parse_address
 from tests.unit.core.factories import endpoint, endpoint_slice
 
@@ -84,3 +84,10 @@ def test_those_of_the_other_family_are_not_listed() -> None:
     assert listed(packed(), 16) == ((), ())
     assert listed(packed(), 4) == ([FIRST, SECOND, FIRST], (READY, FAILING, FAILING))
     assert listed((endpoint("10.0.0.1"),), 16) == ([], [])
+
+
+def test_those_of_the_other_family_are_misfits() -> None:
+    assert [*misfits(packed(), 4)] == []
+    assert [*misfits(packed(), 16)] == [FIRST, SECOND, FIRST]
+    mixed = held([FIRST, SIXTH], [READY, FAILING])
+    assert ([*misfits(mixed, 4)], [*misfits(mixed, 16)]) == ([SIXTH], [FIRST])

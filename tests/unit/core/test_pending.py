@@ -25,8 +25,8 @@ class Pending(PendingChanges):
         super().__init__(families)
         self._story = Story()
 
-    def follow(self, given: Snapshot) -> None:
-        self.take(self._story.changes(given))
+    def follow(self, given: Snapshot, unsettled: Collection[Family] = BOTH) -> None:
+        self.take(self._story.changes(given), unsettled)
 
 
 @pytest.fixture(name="pending")
@@ -43,7 +43,7 @@ def dated(seconds: float, each: EndpointSlice = FOUR) -> EndpointSlice:
 
 
 def take(pending: Pending, given: Snapshot, unsettled: frozenset[Family]) -> Counts:
-    pending.follow(given)
+    pending.follow(given, unsettled)
     list(pending.settle(unsettled))
     return pending.counts()
 
@@ -86,7 +86,7 @@ def test_the_first_time_of_a_slice_counts_and_only_once(pending: Pending) -> Non
         pending.follow(snapshot(dated(seconds), dated(seconds + 10, SIX)))
         assert list(pending.settle(BOTH)) == []
     assert list(pending.settle({V6})) == [(V4, at(1))]
-    pending.follow(snapshot(dated(4), dated(13, SIX)))
+    pending.follow(snapshot(dated(4), dated(13, SIX)), ())
     assert sorted(pending.settle(())) == [(V4, at(4)), (V6, at(11))]
     assert list(pending.settle(())) == []
 
