@@ -10,6 +10,7 @@ what it cannot read. What belongs to no family has no layout that could change.
 import errno
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ebpflb.errors import MapError, PrerequisiteError, UsageError
 
 _INSTANCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
 """bpffs refuses dots in names: it keeps them for itself."""
+_MOST_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Pins:
         """Make a family's folders; folders that stand already are no error."""
         for folder in (self.maps(family), self.progs(family), self.links(family)):
             try:
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _make(folder)
             except OSError as error:
                 raise PrerequisiteError(
                     f"folder {folder} cannot be made ({error.strerror})",
@@ -109,6 +111,15 @@ class Pins:
         for folder in folders:
             _remove_tree(folder)
         return tuple(sorted(folder.name for folder in folders))
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and its parents; another instance that goes may take the parent of all away in between."""
+    for _ in range(_MOST_TRIES):
+        with suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """Where pins stand. A plain folder stands in for bpffs: paths are all that is decided here."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,25 @@ def test_paths_carry_instance_schema_and_family(pins: Pins, tmp_path: Path) -> N
 def test_an_instance_must_be_a_name_that_bpffs_takes(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError):
         Pins(tmp_path, name)
+
+
+def test_folders_are_made_while_the_last_other_instance_goes(
+    pins: Pins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, others = os.mkdir, Pins(tmp_path, "node-2")
+    leaving = [tmp_path / "ebpflb"]
+
+    def make_and_leave(path: Path, mode: int = 0o777) -> None:
+        make(path, mode)
+        if path in leaving:
+            leaving.remove(path)
+            others.remove()
+            assert not path.exists()
+
+    monkeypatch.setattr(os, "mkdir", make_and_leave)
+    pins.create_folders(Family.IPV4)
+    assert leaving == []
+    assert pins.maps(Family.IPV4).is_dir()
 
 
 def test_everything_is_listed_and_removed_links_first(pins: Pins, tmp_path: Path) -> None:
