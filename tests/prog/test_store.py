@@ -100,6 +100,19 @@ def test_the_highest_generation_follows_what_is_written(pins: Pins) -> None:
         assert store.max_generation() == 8, "as a restarted agent finds it"
 
 
+def test_backends_are_read_as_far_as_ids_were_handed_out(pins: Pins, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that were removed are no end, for their ids were handed out; behind rows that were never written is one."""
+    monkeypatch.setattr("ebpflb.datapath.maps._READ_CHUNK", 4)
+    rows = dict(row(Family.IPV4, TableName.BACKENDS, number) for number in range(1, 18))
+    with PinnedMapStore(pins, Family.IPV4) as store:
+        store.put(TableName.BACKENDS, rows)
+        store.delete(TableName.BACKENDS, range(2, 17))
+        assert store.read().backends == {number: rows[number] for number in (1, 17)}
+        unheard = CAPACITIES[TableName.BACKENDS] - 1
+        store.put(TableName.BACKENDS, dict([row(Family.IPV4, TableName.BACKENDS, unheard)]))
+        assert unheard not in store.read().backends, "an id that nobody hands out before those below it"
+
+
 def test_one_bad_range_keeps_the_others_from_being_written(pins: Pins) -> None:
     good, bad = Range(0, 1), Range(SLOT_CAPACITY, 1)
     with PinnedMapStore(pins, Family.IPV4) as store:
