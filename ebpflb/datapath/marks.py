@@ -55,7 +55,9 @@ class Marks:
             self._written.note()
 
     def _set(self, addresses: Rows) -> None:
-        if len(addresses):
-            numbers = mark_numbers(addresses, self._family)
-            bits = np.uint64(1) << (numbers % _WORD_BITS).astype(np.uint64)
-            np.bitwise_or.at(self._words, numbers // _WORD_BITS, bits)
+        """Set what is not set: who reads the maps while the agent writes finds all set, and writes over nothing."""
+        numbers = mark_numbers(addresses, self._family)
+        words, bits = numbers // _WORD_BITS, np.uint64(1) << (numbers % _WORD_BITS).astype(np.uint64)
+        missing = (self._words[words] & bits) == 0
+        if missing.any():
+            np.bitwise_or.at(self._words, words[missing], bits[missing])

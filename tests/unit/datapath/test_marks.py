@@ -1,12 +1,17 @@
 import sys
 from ipaddress import ip_address
+from types import SimpleNamespace
+from unittest.mock import Mock, create_autospec
 
 import numpy as np
 import pytest
 
 from ebpflb.core.abi import MARK_BITS, MARK_FACTOR, Family
+from ebpflb.core.tables import TableName
+from ebpflb.datapath import changes, marks
 from ebpflb.datapath.layout import address_dtype
-from ebpflb.datapath.marks import mark_numbers
+from ebpflb.datapath.maps import BpfMap
+from ebpflb.datapath.marks import Marks, mark_numbers
 
 
 def number_of(address: bytes) -> int:
@@ -35,3 +40,19 @@ def test_the_rule_is_that_of_the_programs(family: Family, texts: list[str]) -> N
 def test_addresses_of_a_network_hardly_share_bits() -> None:
     rows = np.arange(0x0A60_0000, 0x0A60_0000 + 10_000, dtype=">u4").view(address_dtype(Family.IPV4))
     assert len(set(mark_numbers(rows, Family.IPV4).tolist())) > 9_900
+
+
+def test_who_finds_everything_marked_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also readers mark what they read, and what another process has set meanwhile would be lost by theirs."""
+    words = np.zeros(1 << MARK_BITS >> 6, np.uint64)
+    writing = Mock(wraps=np.bitwise_or.at)
+    for module in (changes, marks):
+        monkeypatch.setattr(module, "mapped", lambda _source, _dtype: words)
+    monkeypatch.setattr(marks, "np", SimpleNamespace(**{**vars(np), "bitwise_or": SimpleNamespace(at=writing)}))
+    a_map = create_autospec(BpfMap)
+    marked = Marks(a_map, a_map, Family.IPV4)
+    rows = np.arange(0x0A60_0000, 0x0A60_0000 + 100, dtype=">u4").view(address_dtype(Family.IPV4))
+    for _ in range(2):
+        marked.mark(TableName.NODE_ADDRS, rows, rows)
+    assert sum(int(word).bit_count() for word in words) == len(set(mark_numbers(rows, Family.IPV4).tolist()))
+    assert writing.call_count == 1
