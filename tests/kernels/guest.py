@@ -45,7 +45,8 @@ _PACKET_TESTS = tuple(
 _SOCKET_TESTS = ("tests/kernels/test_smoke.py", "tests/prog/test_store.py")
 _COOKIE_TESTS = ("tests/prog/test_sock_pairs.py",)
 """They ask for the cookies of namespaces (5.14)."""
-_DEVICE_TESTS = ("tests/kernels/test_devices.py", "tests/kernels/test_sctp.py")
+_DEVICE_TESTS = ("tests/kernels/test_devices.py",)
+_SCTP_TESTS = ("tests/kernels/test_sctp.py",)
 _HOST_TESTS = (
     *(f"tests/netns/test_host_{name}.py" for name in ("tc", "xdp", "direct_pods", "sockets", "pod_devices")),
     "tests/prog/test_xdp_dispatch.py",
@@ -103,6 +104,7 @@ def _checks(speaker: Speaker) -> Iterator[tuple[str, Check]]:
         ("host tests", _HOST_TESTS, _host_tests()),
         # IPv6 differs by nothing but its build, which takes minutes here; the machine's own kernel does it.
         ("device tests", _DEVICE_TESTS, "IPV4"),
+        ("sctp tests", _SCTP_TESTS, "IPV4"),
     ):
         yield name, partial(_tests, files, chosen, partial(speaker.step, name))
 

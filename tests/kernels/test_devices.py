@@ -37,7 +37,7 @@ from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, DeviceRow, Fron
 from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
 from ebpflb.datapath.clock import measure_hz
 from ebpflb.datapath.pins import Pins
-from ebpflb.datapath.programs import OUT, OUT_L3, POD_IN, UPLINK_IN, UPLINK_IN_L3, Program
+from ebpflb.datapath.programs import OUT, OUT_L3, POD_IN, TAIL_PROGRAMS, UPLINK_IN, UPLINK_IN_L3, Program
 from ebpflb.datapath.store import PinnedMapStore
 from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.finding import Level
@@ -160,18 +160,18 @@ def server(name: str, end: Path, address: str) -> Iterator[None]:
 
 
 def built(family: Family, pins: Pins) -> Build:
+    """Build what serves devices at tc, and no more: a guest compiles for minutes."""
     pins.create_folders(family)
-    return build_programs(
-        BuildSpec(
-            family,
-            pins.maps(family),
-            pins.progs(family),
-            hz=measure_hz(),
-            host_netns_cookie=None,
-            hairpin_address=bytes(family.address_bytes),
-            have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
-        )
+    spec = BuildSpec(
+        family,
+        pins.maps(family),
+        pins.progs(family),
+        hz=measure_hz(),
+        host_netns_cookie=None,
+        hairpin_address=bytes(family.address_bytes),
+        have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
     )
+    return build_programs(spec, (UPLINK_IN, UPLINK_IN_L3, POD_IN, OUT, OUT_L3, *TAIL_PROGRAMS))
 
 
 def fill(store: PinnedMapStore, family: Family) -> None:

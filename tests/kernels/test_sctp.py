@@ -64,15 +64,11 @@ def sctp_socket(family: Family) -> socket.socket:
 
 
 def echo(server: socket.socket) -> None:
-    """Send back all that one client after the other sends, until the socket is closed."""
-    while True:
-        try:
-            connection, _ = server.accept()
-        except OSError:
-            return
-        with connection:
-            while data := connection.recv(65_536):
-                connection.sendall(data)
+    """Send back all that one client sends; nothing but a client ends the wait of a socket that listens for SCTP."""
+    connection, _ = server.accept()
+    with connection:
+        while data := connection.recv(65_536):
+            connection.sendall(data)
 
 
 def built(family: Family, pins: Pins) -> Build:
@@ -116,13 +112,20 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         fill(made.store, family)
         for device, ingress in ((DEVICE, UPLINK_IN), ("far0", UPLINK_IN), ("pod0", POD_IN)):
             serve(made, device, ingress, OUT)
-        with inside(far):
-            server = stack.enter_context(sctp_socket(family))
-            server.bind((addresses.remote, TARGET_PORT))
-            server.listen()
-        Thread(target=echo, args=(server,), daemon=True).start()
-        stack.callback(server.shutdown, socket.SHUT_RDWR)
         yield made
+
+
+@pytest.fixture(scope="module")
+def server(world: World) -> Iterator[socket.socket]:
+    """Have the backend's socket listen."""
+    with inside(namespace_of(world, "far")), sctp_socket(world.family) as listening:
+        listening.bind((world.addresses.remote, TARGET_PORT))
+        listening.listen()
+        yield listening
+
+
+def namespace_of(world: World, name: str) -> Path:
+    return world.client.with_name(world.client.name.replace("-client", f"-{name}"))
 
 
 def fill(store: PinnedMapStore, family: Family) -> None:
@@ -145,13 +148,14 @@ def fill(store: PinnedMapStore, family: Family) -> None:
 
 
 @pytest.mark.parametrize("caller", ["client", "pod"])
-def test_an_association_carries_messages_both_ways(world: World, caller: str) -> None:
+def test_an_association_carries_messages_both_ways(world: World, server: socket.socket, caller: str) -> None:
     """Both ends would drop, without a word, every packet whose CRC32c were wrong."""
     target = (ADDRESSES[world.family].node, NODE_PORT)
     if caller == "pod":
         target = (CLUSTER_IPS[world.family], PORT)
-    place = world.client.with_name(world.client.name.replace("-client", f"-{caller}"))
-    with inside(place), sctp_socket(world.family) as client:
+    answering = Thread(target=echo, args=(server,), daemon=True)
+    answering.start()
+    with inside(namespace_of(world, caller)), sctp_socket(world.family) as client:
         client.connect(target)
         assert client.getpeername()[:2] == target
         for message in MESSAGES:
@@ -160,3 +164,4 @@ def test_an_association_carries_messages_both_ways(world: World, caller: str) ->
             while len(received) < len(message):
                 received += client.recv(65_536)
             assert received == message
+    answering.join()
