@@ -11,7 +11,7 @@ from ebpflb.bench.control import measure, start_server
 from ebpflb.bench.topology import Lab
 from ebpflb.core.abi import Family
 from ebpflb.datapath.programs import SOCKET_PROGRAMS, programs_of
-from tests.netns.life_helpers import LifeAgent, agent_on, slice_of, tcp_service, write_objects
+from tests.netns.life_helpers import SOON_S, LifeAgent, agent_on, slice_of, tcp_service, write_objects
 
 pytestmark = pytest.mark.root
 
@@ -40,11 +40,12 @@ def agents(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
         yield one, other
 
 
-def who_answers(lab: Lab, node: int) -> list[dict[str, int]]:
+def who_answers(lab: Lab, node: int, timeout_s: float = 30.0) -> list[dict[str, int]]:
     """Return who answers a node's pod at the ClusterIP, and the client at the node's NodePort."""
+    twice = ("--count", "2", "--timeout", str(timeout_s))
     return [
-        measure(lab.pod(node, 1), "tcp", f"{WEB}:80", "--count", "2", "--timeout", "0.3").by_backend,
-        measure(lab.client, "tcp", f"{lab.node(node).address}:{WEB_PORT}", "--count", "2").by_backend,
+        measure(lab.pod(node, 1), "tcp", f"{WEB}:80", *twice).by_backend,
+        measure(lab.client, "tcp", f"{lab.node(node).address}:{WEB_PORT}", *twice).by_backend,
     ]
 
 
@@ -100,7 +101,7 @@ def test_maps_and_status_are_readable_while_the_agent_is_down(lab: Lab, agents: 
 def test_cleanup_takes_one_instance_away_and_says_so(lab: Lab, agents: tuple[LifeAgent, LifeAgent]) -> None:
     one, other = agents
     if one.process.is_running:
-        assert one.process.stop() == 0
+        assert one.process.stop(SOON_S) == 0
     pins, filters, others = one.pins.list(), one.filters(), (other.pins.list(), other.filters())
     assert {pin.parent.name for pin in pins if "lb_" in pin.name} >= {"links"}
     done = one.ebpflb("cleanup")
@@ -118,7 +119,7 @@ def test_cleanup_takes_one_instance_away_and_says_so(lab: Lab, agents: tuple[Lif
     assert not one.pins.root.exists()
     assert one.filters() == []
     assert one.socket_programs() == []
-    assert who_answers(lab, 1) == [{}, {}]
+    assert who_answers(lab, 1, timeout_s=0.3) == [{}, {}]
     assert (other.pins.list(), other.filters()) == others
     assert len(other.socket_programs()) == len(programs_of(Family.IPV4, SOCKET_PROGRAMS))
     assert who_answers(lab, 2) == [{"node-2-pod-1": 2}] * 2
@@ -128,7 +129,7 @@ def test_cleanup_takes_one_instance_away_and_says_so(lab: Lab, agents: tuple[Lif
 def test_a_second_cleanup_finds_nothing(agents: tuple[LifeAgent, LifeAgent]) -> None:
     agent = agents[0]
     if agent.process.is_running:
-        assert agent.process.stop() == 0
+        assert agent.process.stop(SOON_S) == 0
     agent.ebpflb("cleanup")
     done = agent.ebpflb("cleanup")
     assert (done.returncode, done.stdout, done.stderr) == (0, "nothing to remove\n", "")
