@@ -10,6 +10,11 @@
 #error "build.py sets LB_PIN_DIR, LB_HZ, LB_HOST_NETNS_COOKIE and LB_HAVE_SET_RETVAL"
 #endif
 
+#if !defined(LB_KERNEL)
+#error "build.py sets LB_KERNEL, KERNEL_VERSION of the running kernel: for what no kernel can be asked"
+#endif
+#define LB_IS_BEFORE(major, minor) (LB_KERNEL < ((major) << 16) + ((minor) << 8))
+
 #if !defined(LB_ANSWER_PING) || !defined(LB_PROTECT_NODE_PORTS) || !defined(LB_CSUM_IPV6)
 #error "build.py sets LB_ANSWER_PING, LB_PROTECT_NODE_PORTS (0, 1) and LB_CSUM_IPV6 (a flag of bpf_l4_csum_replace)"
 #endif

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ebpflb.core.abi import SLOTS_PER_LINE, Family
-from ebpflb.datapath.compile_job import ProgramJob, Unit, compile_units
+from ebpflb.datapath.compile_job import ProgramJob, Unit, compile_units, kernel_version_code
 from ebpflb.datapath.kernel_sockets import SocketBits
 from ebpflb.datapath.programs import PROGRAMS, Program, programs_of
 from ebpflb.datapath.source import bpf_directory, inline_source
@@ -106,6 +106,7 @@ class BuildSpec:
             f"-DFAMILY={self.family.value}",
             f'-DLB_PIN_DIR="{self.maps}"',
             f"-DLB_HZ={self.hz}",
+            f"-DLB_KERNEL={kernel_version_code()}",
             f"-DLB_HOST_NETNS_COOKIE={_INITIAL_NETNS if cookie is None else f'{cookie}ULL'}",
             f"-DLB_HAVE_SET_RETVAL={int(self.have_set_retval)}",
             f"-DLB_CSUM_IPV6={self.csum_ipv6_flag}",
