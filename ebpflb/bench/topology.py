@@ -41,7 +41,7 @@ from ebpflb.bench.wiring import (
 from ebpflb.core.abi import Family
 from ebpflb.errors import EbpflbError, PrerequisiteError
 
-COMMAND_SECONDS = 60.0
+COMMAND_SECONDS = 120.0
 LAB_PREFIX = "ebpflb-"
 """Of every lab's namespaces, cgroups and instances: what a lab left is told by name from what is another's."""
 _lab_numbers = itertools.count(1)

@@ -150,6 +150,27 @@ def _endpoint(pod: Pod, family: Family, *, ready: bool) -> dict[str, Any]:
     }
 
 
+def standing_specs(lab: Lab) -> dict[str, Spec]:
+    """Return the Services that most tests use."""
+    local, remote = lab.pod(1, 3), (lab.pod(2, 1), lab.pod(2, 2))
+    specs = [
+        Spec("local", 1, (local,)),
+        Spec("remote", 2, remote[:1]),
+        Spec("spread", 3, (local, *remote)),
+        Spec("nobody", 4),
+        Spec("self-covered", 5, (lab.pod(1, 1),)),
+        Spec("self-uncovered", 6, (lab.pod(1, 2),)),
+        Spec("external-local", 7, (local, *remote), external_local=True),
+        Spec("internal-local", 8, (local, *remote), internal_local=True),
+        Spec("local-elsewhere", 9, remote, external_local=True, internal_local=True),
+        Spec("remote-twin", 10, remote[:1]),
+        Spec("local-twin", 11, (local,)),
+        Spec("local-here", 12, (local,), external_local=True, internal_local=True),
+        Spec("self-neighbour", 13, remote[1:]),
+    ]
+    return {spec.name: spec for spec in specs}
+
+
 class Manifests:
     """The folder that the agents of a lab watch."""
 

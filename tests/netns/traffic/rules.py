@@ -19,7 +19,7 @@ MOVED_UDP_PORT = 5355
 AT_ONCE = 0.9
 """Seconds: less than TCP takes to try again."""
 SILENCE = 0.3
-"""A caller that hears nothing for so long was dropped: answers take milliseconds here."""
+"""Whoever is to hear nothing waits for so long: answers take milliseconds here. Not for whoever is to be answered."""
 
 
 @contextmanager

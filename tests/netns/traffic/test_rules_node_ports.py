@@ -9,6 +9,7 @@ import pytest
 from ebpflb.bench.addresses import join_port
 from ebpflb.core.abi import Family
 from tests.netns.traffic.paths import LOOPBACK, SECOND_NODE_ADDRESS
+from tests.netns.traffic.rules import SILENCE
 from tests.netns.traffic.world import DETECTOR, World, until
 
 pytestmark = pytest.mark.root
@@ -96,13 +97,14 @@ def test_node_ports_follow_the_nodes_addresses(rules: World, caller: str) -> Non
 
     def error_at(address: str) -> str:
         dialled = join_port(address, spec.node_port("tcp"))
-        (outcome,) = rules.caller(caller).ask("tcp", dialled, timeout=0.5)
+        (outcome,) = rules.caller(caller).ask("tcp", dialled, timeout=SILENCE)
         return outcome.error
 
     with another_address(rules) as address:
         until(lambda: error_at(address) == "", "the new address never serves")
     # Nobody's now: the packet goes to the default router, which is the client.
     until(lambda: error_at(address) != "", "the address that is gone still serves")
+    until(lambda: not rules.knows_own(address), "the node never forgets its address")
 
 
 def test_a_process_of_the_host_may_own_a_port_where_node_ports_do_not_hold(rules: World) -> None:

@@ -29,8 +29,20 @@ def _configured(rules_world: World) -> None:
 
 
 def answers(conversation: Conversation, name: str) -> bool:
-    """Ask once more on the same socket; say whether it was this backend that answered."""
-    return conversation.ask().backend == name
+    """Ask once more on the same socket; say whether it was this backend that answered, before long."""
+    return conversation.ask(SILENCE).backend == name
+
+
+def is_unanswered(conversation: Conversation) -> bool:
+    """Ask once more on the same socket; say whether nobody answered before long."""
+    return conversation.ask(SILENCE).error != ""
+
+
+def who_answer(conversation: Conversation, count: int) -> set[str]:
+    """Ask again and again on the same socket; return who answered, which nobody may fail to."""
+    outcomes = [conversation.ask() for _ in range(count)]
+    assert {outcome.error for outcome in outcomes} == {""}
+    return {outcome.backend for outcome in outcomes}
 
 
 @pytest.mark.parametrize("destination", DESTINATIONS)
@@ -38,13 +50,13 @@ def answers(conversation: Conversation, name: str) -> bool:
 def test_a_socket_older_than_the_service_is_answered(rules: World, caller: str, kind: str, destination: str) -> None:
     """Its first datagrams went to nobody; no connection tracking may keep the others from the backend."""
     spec = Spec("late", 67, (rules.local,))
-    with rules.caller(caller).open(kind, rules.target(spec, destination, kind), timeout=SILENCE) as early:
-        assert early.ask().error != ""
+    with rules.caller(caller).open(kind, rules.target(spec, destination, kind)) as early:
+        assert is_unanswered(early)
         with rules.service(replace(spec, backends=())):
-            assert early.ask().error != ""
+            assert is_unanswered(early)
             rules.put(spec)
             until(lambda: answers(early, rules.local.name), "it is never answered", SOON_S)
-            assert [early.ask().backend for _ in range(3)] == [rules.local.name] * 3
+            assert who_answer(early, 3) == {rules.local.name}
 
 
 @pytest.mark.parametrize("caller", ["covered", "host"])
@@ -53,8 +65,8 @@ def test_a_connected_socket_older_than_the_service_is_answered(rules: World, cal
     """No backend was found for it at connect(): its packets are served one by one."""
     spec = Spec("late", 67, (rules.local,))
     dialled = rules.target(spec, destination, "udp")
-    with rules.caller(caller).open("udp-connected", dialled, timeout=SILENCE) as early:
-        assert early.ask().error != ""
+    with rules.caller(caller).open("udp-connected", dialled) as early:
+        assert is_unanswered(early)
         with rules.service(spec):
             until(lambda: answers(early, rules.local.name), "it is never answered", SOON_S)
 
@@ -66,11 +78,11 @@ def test_datagrams_follow_a_target_port_that_changes(rules: World, caller: str, 
     spec = Spec("ported", 68, (pod,), udp_port=OWN_UDP_PORT)
     with rules.service(spec):
         dialled = rules.target(spec, "NodePort of node-1", kind)
-        with rules.caller(caller).open(kind, dialled, timeout=SILENCE) as conversation:
-            assert conversation.ask().backend == pod.name
+        with rules.caller(caller).open(kind, dialled) as conversation:
+            assert who_answer(conversation, 1) == {pod.name}
             rules.put(replace(spec, udp_port=MOVED_UDP_PORT))
             until(lambda: answers(conversation, moved(pod.name)), "it stays at the old port", SOON_S)
-            assert {conversation.ask().backend for _ in range(3)} == {moved(pod.name)}
+            assert who_answer(conversation, 3) == {moved(pod.name)}
 
 
 @pytest.mark.parametrize(("caller", "kind"), SPEAKERS)
@@ -79,10 +91,10 @@ def test_datagrams_leave_a_backend_that_vanished(rules: World, caller: str, kind
     spec = Spec("vanished", 69, (rules.remote[0],), udp_port=OWN_UDP_PORT)
     with rules.service(spec):
         dialled = rules.target(spec, "balancer IP", kind)
-        with rules.caller(caller).open(kind, dialled, timeout=SILENCE) as conversation:
-            assert conversation.ask().backend == rules.remote[0].name
+        with rules.caller(caller).open(kind, dialled) as conversation:
+            assert who_answer(conversation, 1) == {rules.remote[0].name}
             rules.put(replace(spec, backends=()))
-            until(lambda: conversation.ask().error != "", "it is answered by who is gone", SOON_S)
+            until(lambda: is_unanswered(conversation), "it is answered by who is gone", SOON_S)
             rules.put(replace(spec, backends=(rules.local,)))
             until(lambda: answers(conversation, rules.local.name), "it finds nobody", SOON_S)
 
@@ -94,10 +106,10 @@ def test_datagrams_stay_with_a_backend_that_drains(rules: World, caller: str, ki
     spec = Spec("leaving", 70, (leaving,), udp_port=OWN_UDP_PORT)
     with rules.service(spec):
         dialled = rules.target(spec, "NodePort of node-1", kind)
-        with rules.caller(caller).open(kind, dialled, timeout=SILENCE) as conversation:
-            assert conversation.ask().backend == leaving.name
+        with rules.caller(caller).open(kind, dialled) as conversation:
+            assert who_answer(conversation, 1) == {leaving.name}
             rules.put(replace(spec, backends=(staying,), draining=(leaving,)))
-            assert [conversation.ask().backend for _ in range(5)] == [leaving.name] * 5
+            assert who_answer(conversation, 5) == {leaving.name}
             (new,) = rules.caller(caller).ask(kind, dialled)
             assert new.backend == staying.name
 
@@ -110,11 +122,11 @@ def test_both_families_of_a_service_move_alone(rules: World) -> None:
     outside = rules.caller("outside")
     with (
         rules.service(spec),
-        outside.open("udp", here, timeout=SILENCE) as gone,
-        outside.open("udp", there, timeout=SILENCE) as kept,
+        outside.open("udp", here) as gone,
+        outside.open("udp", there) as kept,
     ):
-        assert answers(gone, rules.local.name)
-        assert answers(kept, rules.local.name)
+        assert who_answer(gone, 1) == {rules.local.name}
+        assert who_answer(kept, 1) == {rules.local.name}
         rules.put(replace(spec, slices_of=(other,)))
-        assert answers(kept, rules.local.name)
-        until(lambda: gone.ask().error != "", "it is answered by who is gone", SOON_S)
+        assert who_answer(kept, 1) == {rules.local.name}
+        until(lambda: is_unanswered(gone), "it is answered by who is gone", SOON_S)

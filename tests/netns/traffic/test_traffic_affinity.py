@@ -16,8 +16,10 @@ from tests.netns.traffic.world import CLIENTS, World, until
 pytestmark = pytest.mark.root
 
 LONG = 3600
-SHORT = 4
-"""Seconds; a stall of the machine must not reach it."""
+SHORT = 2
+"""Seconds."""
+EVERYWHERE = 80
+"""Calls in which each of three backends is asked, but for once in 10^13 times."""
 CALLERS = ("covered", "uncovered", "host", "outside")
 
 
@@ -53,6 +55,8 @@ def test_a_client_keeps_its_backend_until_that_is_gone(routed: World, caller: st
             (first,) = backends(call.ask(kind, routed.target(spec, "ClusterIP", kind), count=20))
             fewer = tuple(pod for pod in spec.backends if pod.name != first)
             routed.put(replace(spec, backends=fewer))
+            if kind != "tcp":  # where a SYN says who is new
+                routed.wait_for_sweep(routed.target(spec, "ClusterIP", kind), kind, set(spec.backends) - set(fewer))
             (second,) = backends(call.ask(kind, routed.target(spec, "ClusterIP", kind), count=20))
             assert second in {pod.name for pod in fewer}
             routed.put(spec)
@@ -65,7 +69,7 @@ def test_outside_clients_are_told_apart_by_address(routed: World, kind: str) -> 
     outside = routed.caller("outside")
     with routed.service(spec):
         dialled = routed.target(spec, "NodePort of node-1", kind)
-        chosen = [backends(outside.ask(kind, dialled, count=20, source=address)) for address in CLIENTS[routed.family]]
+        chosen = [backends(outside.ask(kind, dialled, count=5, source=address)) for address in CLIENTS[routed.family]]
     assert {len(of_client) for of_client in chosen} == {1}
     assert set.union(*chosen) == {pod.name for pod in spec.backends}
 
@@ -105,14 +109,15 @@ def test_affinity_ends_after_its_timeout(routed: World, caller: str) -> None:
     call = routed.caller(caller)
     with routed.service(spec):
         dialled = routed.target(spec, "ClusterIP", "tcp")
-        call.ask("tcp", dialled)
-        assert hits_of(routed, lambda: call.ask("tcp", dialled)) == 1
-        # What is shown is rounded: a hit in the last moment is right, and everything begins again.
-        until(
-            lambda: seconds_left(routed, spec) == 0 and hits_of(routed, lambda: call.ask("tcp", dialled)) == 0,
-            "affinity never ends",
-        )
-        assert hits_of(routed, lambda: call.ask("tcp", dialled)) == 1
+
+        def is_hit() -> bool:
+            return hits_of(routed, lambda: call.ask("tcp", dialled)) == 1
+
+        # A stall of the machine may be longer than affinity lasts, and what is shown is rounded: a hit in the last
+        # moment is right, and then everything begins again.
+        until(is_hit, "affinity never begins")
+        until(lambda: seconds_left(routed, spec) == 0 and not is_hit(), "affinity never ends")
+        until(is_hit, "affinity never begins again")
 
 
 @pytest.mark.parametrize("caller", ["covered", "host"])
@@ -123,9 +128,9 @@ def test_switching_affinity_takes_effect_for_new_connections(routed: World, call
     everyone = {pod.name for pod in spec.backends}
     with routed.service(loose):
         dialled = routed.target(spec, "ClusterIP", "tcp")
-        assert backends(call.ask("tcp", dialled, count=60)) == everyone
+        assert backends(call.ask("tcp", dialled, count=EVERYWHERE)) == everyone
         for _ in range(2):
             routed.put(spec)
             assert len(backends(call.ask("tcp", dialled, count=20))) == 1
             routed.put(loose)
-            assert backends(call.ask("tcp", dialled, count=60)) == everyone
+            assert backends(call.ask("tcp", dialled, count=EVERYWHERE)) == everyone

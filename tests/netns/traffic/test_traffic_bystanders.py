@@ -23,6 +23,7 @@ pytestmark = pytest.mark.root
 FOREIGN_PROGRAM = "bystander"
 FOREIGN = (("uplink0", "ingress", 7), ("uplink0", "egress", 60_000), ("pod1", "ingress", 60_000))
 """Before ours and after ours."""
+THREE = ("--count", "3", "--timeout", "30")
 
 
 def test_no_netfilter_rule_is_installed(world: World) -> None:
@@ -109,7 +110,7 @@ def test_filters_of_others_survive() -> None:
         with Agents(lab, manifests.folder, folder / "state"):
             assert our_programs(node)
             for address in node.addresses:
-                report = measure(lab.client, "tcp", join_port(address, spec.node_port("tcp")), "--count", "3")
+                report = measure(lab.client, "tcp", join_port(address, spec.node_port("tcp")), *THREE)
                 assert report.by_backend == {lab.pod(1, 1).name: 3}
             assert foreign_filters(node) == list(FOREIGN)
             assert clsact_devices(node) == {"uplink0", "pod1", "pod2"}

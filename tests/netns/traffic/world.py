@@ -8,34 +8,40 @@ node-3: no pods                                                     client: outs
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 from ebpflb.bench.addresses import PLANS, underlay_prefix
 from ebpflb.bench.agents import BPFFS, Agents
 from ebpflb.bench.control import start_server
-from ebpflb.bench.plan import DUAL_STACK, PodNetwork, Underlay
+from ebpflb.bench.load import parse_target
+from ebpflb.bench.namespaces import run_ip
+from ebpflb.bench.plan import DUAL_STACK, UPLINK, PodNetwork, Underlay
 from ebpflb.bench.topology import Lab, Place, Pod
+from ebpflb.cli.pinned import read_tables
 from ebpflb.cli.state import status_file
-from ebpflb.core.abi import Counter, Family
+from ebpflb.core.abi import Counter, Family, Protocol
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.store import open_map
 from tests.netns.lab_agents import serve_everywhere
-from tests.netns.services import BALANCER_NETWORKS, EXTERNAL_NETWORKS, Manifests, Spec, host_in
+from tests.netns.services import BALANCER_NETWORKS, EXTERNAL_NETWORKS, Manifests, Spec, host_in, standing_specs
 from tests.netns.traffic.callers import Caller
+from tests.netns.traffic.flows import forget_datagrams, leads_to
 from tests.netns.traffic.paths import SECOND_NODE_ADDRESS, target
 
-SETTLE_SECONDS = 15.0
+SETTLE_SECONDS = 60.0
+"""For what will come, however long the machine has other things to do."""
 PODS_PER_NODE = (3, 2, 0)
 DETECTOR = ("--cluster-cidr", ",".join(PLANS[family].pods for family in DUAL_STACK))
 """Agents know the pods of the cluster by their addresses, as kubeadm's do."""
 OWN_TCP_PORT, OWN_UDP_PORT = 8081, 5354
 """Served by every pod too: for a Service whose backends no other Service has."""
-CLIENTS = {family: [host_in(PLANS[family].underlay, number) for number in range(101, 117)] for family in Family}
-"""More addresses of the outside client."""
+CLIENTS = {family: [host_in(PLANS[family].underlay, number) for number in range(101, 165)] for family in Family}
+"""More addresses of the outside client: so many that each of three backends gets some, but for once in 10^10 times."""
 
 
 @dataclass
@@ -104,6 +110,24 @@ class World:
         """Let node-1's agent run with these flags; it goes on if it does already."""
         if self.agents[1].flags != flags:
             self.agents[1].restart(*flags)
+            self.forget_datagrams()
+
+    def forget_datagrams(self) -> None:
+        """Have no UDP flow of earlier calls met by whoever gets their ports next."""
+        for agent in self.agents:
+            forget_datagrams(Pins(BPFFS, agent.instance), self.lab.plan.families)
+
+    def wait_for_sweep(self, dialled: str, kind: str, pods: Iterable[Pod]) -> None:
+        """Wait until no flow of node-1 leads what is sent to a frontend to any of these pods, which have left it.
+
+        The maps change, then the sweep ends what stands; a port's next user could meet a flow before that.
+        """
+        pins = Pins(BPFFS, self.agents[1].instance)
+        protocol, addresses = Protocol[kind.partition("-")[0].upper()], [self.address(pod) for pod in pods]
+        until(
+            lambda: not leads_to(pins, self.family, protocol, parse_target(dialled), addresses),
+            "flows still lead to who has left",
+        )
 
     def put(self, spec: Spec) -> None:
         """Write a Service and wait until every node has it."""
@@ -121,6 +145,12 @@ class World:
             yield spec
         finally:
             self.remove(spec)
+            self.forget_datagrams()
+
+    def knows_own(self, address: str) -> bool:
+        """Say whether node-1's agent takes this address for the node's."""
+        tables = read_tables(Pins(BPFFS, self.agents[1].instance), self.family)
+        return ip_address(address).packed in tables.node_addrs
 
     def counters(self, node: int) -> dict[Counter, int]:
         """Return a node's counters, summed over CPUs."""
@@ -149,27 +179,6 @@ def until(is_so: Callable[[], bool], otherwise: str, seconds: float = SETTLE_SEC
     while not is_so():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.01)
-
-
-def standing_specs(lab: Lab) -> dict[str, Spec]:
-    """Return the Services that most tests use."""
-    local, remote = lab.pod(1, 3), (lab.pod(2, 1), lab.pod(2, 2))
-    specs = [
-        Spec("local", 1, (local,)),
-        Spec("remote", 2, remote[:1]),
-        Spec("spread", 3, (local, *remote)),
-        Spec("nobody", 4),
-        Spec("self-covered", 5, (lab.pod(1, 1),)),
-        Spec("self-uncovered", 6, (lab.pod(1, 2),)),
-        Spec("external-local", 7, (local, *remote), external_local=True),
-        Spec("internal-local", 8, (local, *remote), internal_local=True),
-        Spec("local-elsewhere", 9, remote, external_local=True, internal_local=True),
-        Spec("remote-twin", 10, remote[:1]),
-        Spec("local-twin", 11, (local,)),
-        Spec("local-here", 12, (local,), external_local=True, internal_local=True),
-        Spec("self-neighbour", 13, remote[1:]),
-    ]
-    return {spec.name: spec for spec in specs}
 
 
 @contextmanager
@@ -220,10 +229,9 @@ def add_addresses(lab: Lab) -> None:
     for family in lab.plan.families:
         second = SECOND_NODE_ADDRESS[family]
         node.run(["ip", "address", "add", second, "dev", "other0"])
-        for address in CLIENTS[family]:
-            # Deprecated: of several addresses of one subnet, IPv6 would call with the one that came last.
-            flags = ["preferred_lft", "0"] if family is Family.IPV6 else []
-            prefix = underlay_prefix(family)
-            lab.client.run(["ip", "address", "add", f"{address}/{prefix}", "dev", "uplink0", *flags])
+        # Deprecated: of several addresses of one subnet, IPv6 would call with the one that came last.
+        flags = "preferred_lft 0" if family is Family.IPV6 else ""
+        prefix = underlay_prefix(family)
+        run_ip([f"address add {each}/{prefix} dev {UPLINK} {flags}" for each in CLIENTS[family]], lab.client.netns)
         for network in (second, EXTERNAL_NETWORKS[family], BALANCER_NETWORKS[family]):
             lab.client.run(["ip", "route", "add", network, "via", node.address_of(family)])
