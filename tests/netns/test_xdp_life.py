@@ -27,7 +27,7 @@ from tests.netns.life_helpers import (
 )
 from tests.netns.xdp_helpers import call, frontend, transmitted, write_services, xdp_lab, xdp_on
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 CHECKS_OFTEN = "import ebpflb.host.netlink as n; n.CHECK_SECONDS = 0.2; from ebpflb.cli import main; main()"
 NATIVE = ("native", "lb_xdp")
@@ -96,7 +96,7 @@ def test_what_somebody_detached_is_mended(native: LifeAgent) -> None:
     native.node.run(["bpftool", "link", "detach", "id", str(link.id)])
     until(lambda: xdp_on(native.node) == NATIVE, SOON_S)
     until(lambda: native.status().node.repairs >= 1, SOON_S)
-    assert native.logged(f"xdp_repaired device={UPLINK} repairs=1")
+    native.process.wait_for_line(lambda line: f"xdp_repaired device={UPLINK} repairs=1" in line)
 
 
 def test_an_uplink_that_is_renamed_is_given_up_and_taken_back(native: LifeAgent) -> None:
@@ -158,7 +158,7 @@ def test_anothers_program_is_named_and_ours_follows_when_it_goes(lab: Lab, nativ
         assert "(name bystander, tag" in state.reason
         assert state.reason.endswith("is attached through netlink in native mode")
         assert any(state.reason in text for text in native.status().node.warnings)
-        assert native.status().healthy
+        until(lambda: native.status().healthy, SOON_S)
         assert xdp_on(native.node) == ("native", "bystander")
         assert serves(lab)
         native.node.run(["ip", "link", "set", "dev", UPLINK, "xdpdrv", "off"])

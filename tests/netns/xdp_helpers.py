@@ -5,11 +5,15 @@ node-2: no agent, pod-1 (backend of ``far``)      client: outside
 
 The uplinks are veths. Two things that a cable between cards does by itself have to be arranged: the far ends take
 frames from XDP (they run an XDP program, too), and whoever sends through an uplink finishes its checksums (tx).
+
+XDP resolves no neighbour, and keeps none alive: the kernel forgets one that no packet of its own has used for a minute,
+once the machine's namespaces have more than 128 together. Nor may node-1 learn of node-2 by what that one asks.
 """
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +47,8 @@ def xdp_lab(name: str) -> Iterator[Lab]:
     with Lab(name, nodes=2, pods_per_node=1, families=DUAL_STACK) as lab, xdp_program("bystander") as passing:
         for place in (*lab.nodes, lab.client):
             let_uplink_finish_checksums(place)
+        for place in (lab.node(2), lab.client):
+            know_neighbour(place, lab.node(1), "permanent")
         set_far_end(lab, lab.node(1), "pinned", str(passing))
         for network in _OUTSIDE_NETWORKS:
             family = Family.IPV6 if ":" in network else Family.IPV4
@@ -55,6 +61,13 @@ def xdp_lab(name: str) -> Iterator[Lab]:
 def let_uplink_finish_checksums(place: Place) -> None:
     with inside(namespace_path(place.netns)):
         set_offload(UPLINK, "tx", on=False)
+
+
+def know_neighbour(place: Place, other: Place, state: str) -> None:
+    """Tell a place of another one at its uplink, without a question on the wire."""
+    (link,) = json.loads(other.run(["ip", "-j", "link", "show", UPLINK]).stdout)
+    for address in other.addresses:
+        place.run(["ip", "neigh", "replace", address, "lladdr", link["address"], "dev", UPLINK, "nud", state])
 
 
 def set_far_end(lab: Lab, place: Place, *program: str) -> None:
@@ -112,7 +125,7 @@ def frontend(lab: Lab, service: str, kind: str, protocol: str, family: Family) -
 
 def call(lab: Lab, target: str, protocol: str = "tcp", count: int = 5) -> Report:
     """Ask from outside, each time on a new socket."""
-    return measure(lab.client, protocol, target, "--count", str(count), "--timeout", "1")
+    return measure(lab.client, protocol, target, "--count", str(count), "--timeout", "10")
 
 
 def transmitted(lab: Lab) -> int:
@@ -127,6 +140,28 @@ def counters(agent: LifeAgent, family: Family) -> dict[Counter, int]:
     with open_map(agent.pins, family, "counters") as opened:
         keys, values = opened.read()
     return {Counter(key): int(value.sum()) for key, value in zip(keys.tolist(), values, strict=True)}
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What node-1 has done up to one moment."""
+
+    counters: dict[Family, dict[Counter, int]]
+    transmitted: int
+    """Frames that XDP has sent back out of the uplink."""
+
+    @property
+    def forwarded(self) -> int:
+        """Packets of both families, by whichever hook."""
+        return sum(counters[Counter.FORWARDED] for counters in self.counters.values())
+
+
+def traffic(agent: LifeAgent, lab: Lab) -> Traffic:
+    """Look until two looks are alike: the end of an earlier connection may be on its way."""
+    found = None
+    while found != (found := Traffic({family: counters(agent, family) for family in Family}, transmitted(lab))):
+        """Again."""
+    return found
 
 
 def xdp_on(place: Place, device: str = UPLINK) -> tuple[str, str] | None:
