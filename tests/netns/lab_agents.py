@@ -14,6 +14,8 @@ from ebpflb.bench.topology import Lab
 
 TCP_PORT = 8080
 UDP_PORT = 5353
+WITH_CTRL_C = ("env", "--default-signal=INT")
+"""Before a command that shall be interrupted: what a shell starts in the background ignores SIGINT, and so do we."""
 
 
 def write_manifests(folder: Path, manifests: Mapping[str, str]) -> None:

@@ -8,10 +8,11 @@ import pytest
 from ebpflb.bench.agents import BPFFS, Agents
 from ebpflb.bench.control import measure
 from ebpflb.bench.topology import Lab
+from ebpflb.datapath.pins import Pins
 from ebpflb.errors import EbpflbError
 from tests.netns.lab_agents import agents_on, write_manifests
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 SERVICE = """
 apiVersion: v1
@@ -55,9 +56,10 @@ def test_every_node_is_programmed_survives_its_agent_and_is_cleaned_up(lab_route
     agents[2].wait_ready()
     assert answers() == expected
     assert any("event=build_adopted" in line for line in agents[2].running.lines())
-    assert list(BPFFS.rglob(agents[2].instance))
+    pins = Pins(BPFFS, agents[2].instance)
+    assert pins.list()
     agents[2].cleanup()
-    assert list(BPFFS.rglob(agents[2].instance)) == []
+    assert not pins.root.exists()
     unserved = measure(lab_routed.pod(2, 1), "tcp", TARGET, "--count", "1", "--timeout", "0.2")
     assert unserved.answered == 0
 

@@ -21,7 +21,7 @@ from tests.netns.life_helpers import (
     write_objects,
 )
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 UPLINK = "wan0"
 CLIENT, NODE = "172.31.7.1", "172.31.7.2"
@@ -32,6 +32,9 @@ UDP_PORTS = {"node-1-pod-1": 30053, "node-2-pod-1": 30054}
 ON_ETHERNET = [("egress", "lb_out4"), ("ingress", "lb_uplink_in4")]
 ON_BARE_IP = [("egress", "lb_out_l3_4"), ("ingress", "lb_uplink_l3_4")]
 ON_A_POD = [("egress", "lb_out4"), ("ingress", "lb_pod_in4")]
+
+COMPILED_S = 200.0
+"""The first device without Ethernet, and the first that XDP could serve, wait for a compiler; the next, for them."""
 
 Laying = Callable[[Lab], AbstractContextManager[None]]
 
@@ -63,9 +66,11 @@ def vxlan(lab: Lab) -> Iterator[None]:
     for one, other in (ends, ends[::-1]):
         line = f"link add {UPLINK} type vxlan id 9 local {one.address} remote {other.address} dstport 4790 dev uplink0"
         run_ip([line], one.netns)
-    yield
-    run_ip([f"link del {UPLINK}"], lab.node(1).netns)
-    run_ip([f"link del {UPLINK}"], lab.client.netns)
+    try:
+        yield
+    finally:
+        run_ip([f"link del {UPLINK}"], lab.node(1).netns)
+        run_ip([f"link del {UPLINK}"], lab.client.netns)
 
 
 @contextmanager
@@ -85,8 +90,8 @@ def test_an_uplink_that_comes_later_carries_node_ports_while_it_is_there(
     with lay(lab):
         for place, address in ((lab.client, CLIENT), (lab.node(1), NODE)):
             run_ip([f"link set {UPLINK} up", f"addr add {address}/24 dev {UPLINK}"], place.netns)
-        until(lambda: agent.filters_on(UPLINK) == programs, SOON_S)
-        until(lambda: NODE in agent.node_addresses(), SOON_S)
+        until(lambda: agent.filters_on(UPLINK) == programs, COMPILED_S)
+        until(lambda: NODE in agent.node_addresses(), COMPILED_S)
         for kind, ports in (("tcp", TCP_PORTS), ("udp", UDP_PORTS)):
             for backend, port in ports.items():
                 report = measure(lab.client, kind, f"{NODE}:{port}", "--count", "5")
@@ -119,7 +124,7 @@ def test_what_others_put_on_a_device_without_ethernet_stays(lab: Lab, agent: Lif
     node.run(["tc", "filter", "add", "dev", "other0", "ingress", *drop])
     before = node.run(["tc", "filter", "show", "dev", "other0", "ingress"]).stdout
     run_ip(["link set other0 name wan7"], node.netns)
-    until(lambda: agent.filters_on("wan7") == ON_BARE_IP, SOON_S)
+    until(lambda: agent.filters_on("wan7") == ON_BARE_IP, COMPILED_S)
     run_ip(["link set wan7 name other0"], node.netns)
     until(lambda: agent.filters_on("other0") == [], SOON_S)
     assert node.run(["tc", "filter", "show", "dev", "other0", "ingress"]).stdout == before
