@@ -12,16 +12,14 @@ from pathlib import Path
 import pytest
 
 from ebpflb.core.abi import Family
-from tests.netns.life_helpers import until
+from tests.netns.life_helpers import SOON_S, until
 from tests.netns.stale.hideouts import WAYS, hideout
 from tests.netns.stale.world import CLUSTER_IPS, KINDS, Reader, StaleWorld, stale_world, vanish
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("destroys_sockets")]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300), pytest.mark.usefixtures("destroys_sockets")]
 
 log = logging.getLogger(__name__)
 
-SOON_S = 8.0
-"""Less than the sweep's period of ten. Without a stall of the machine it takes a fraction of a second."""
 DIALLED = {
     "IPv4": CLUSTER_IPS[Family.IPV4],
     "IPv6": CLUSTER_IPS[Family.IPV6],
@@ -57,7 +55,7 @@ def start_readers(world: StaleWorld, hidden: dict[str, Path], host: str) -> dict
 def test_every_reader_learns_that_its_backend_is_gone(world: StaleWorld, hidden: dict[str, Path], dialled: str) -> None:
     victim = world.victim()
     world.write(victim)
-    until(lambda: len(world.agent.tables().backends) == len(KINDS))
+    until(lambda: world.leads_to(victim))
     readers = start_readers(world, hidden, DIALLED[dialled])
     assert {reader.backend() for reader in readers.values()} == {victim.name}
     vanish(victim)

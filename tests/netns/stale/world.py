@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from ebpflb.bench.namespaces import run_ip
 from ebpflb.bench.plan import DUAL_STACK
 from ebpflb.bench.process import Running
 from ebpflb.bench.topology import Lab, Node, Place, Pod
-from ebpflb.core.abi import Family
+from ebpflb.cli.pinned import read_tables
+from ebpflb.core.abi import BackendState, Family
+from ebpflb.core.model import format_address
 from tests.kube.objects import make_service, make_slice
 from tests.kube.store import Object
 from tests.netns.life_helpers import NAMESPACE, LifeAgent, write_objects
@@ -40,6 +43,7 @@ UNREADY: Conditions = {"ready": False, "serving": False, "terminating": False}
 _SOCKETS_ONLY = """
 from dataclasses import replace
 import ebpflb.agent.run as agent
+import ebpflb.agent.sweeping as sweeping
 from ebpflb.datapath.build import build_programs
 from ebpflb.datapath.programs import PROGRAMS, SOCKET_PROGRAMS
 
@@ -48,10 +52,12 @@ def build_sockets(spec, *, later):  # it has nothing to leave for later
     return replace(build, pins={each.stem: spec.progs / each.stem for each in PROGRAMS} | dict(build.pins))
 
 agent.build_programs = build_sockets
+sweeping.PERIOD_S = 3600.0
 from ebpflb.cli import main
 main()
 """
-"""An agent that compiles no packet programs, which takes longest: it has no devices for them."""
+"""An agent that compiles no packet programs, which takes longest: it has no devices for them. What it sweeps, it was
+told of: it would look by itself in an hour only."""
 
 
 @dataclass
@@ -83,6 +89,25 @@ class StaleWorld:
     def delete(self) -> None:
         """Delete the Service."""
         (self.manifests / "dns.yaml").unlink()
+
+    def leads_to(self, *pods: Pod) -> bool:
+        """Say whether new sockets of every kind get these backends and no others: frontends are written last."""
+        wanted = {family: {pod.address_of(family) for pod in pods} for family in Family}
+        return all(self._behind(family) == [wanted[family]] * len(KINDS) for family in Family)
+
+    def draining(self) -> list[int]:
+        """Return how many backends take no new sockets, in each family."""
+        backends = [read_tables(self.agent.pins, family).backends.values() for family in Family]
+        return [sum(each.state is BackendState.DRAINING for each in found) for found in backends]
+
+    def _behind(self, family: Family) -> list[set[str]]:
+        """Return where the Service's frontends lead."""
+        tables = read_tables(self.agent.pins, family)
+        dialled = ip_address(CLUSTER_IPS[family]).packed
+        ranges = [each.cluster for key, each in tables.frontends.items() if (key.address, key.port) == (dialled, PORT)]
+        # While the agent writes, a slot may be seen before its backend is.
+        found = [[tables.backends.get(number) for number in tables.slots.get(span, ())] for span in ranges]
+        return [{format_address(each.key.address) for each in backends if each} for backends in found]
 
     def reader(self, place: Place, kind: str, host: str, netns: Path | None = None) -> "Reader":
         """Start a process that has asked a backend and waits for more."""
