@@ -22,7 +22,7 @@ from ebpflb.host.netns_cookie import netns_cookie
 from tests.kube.objects import make_pod, make_service, make_slice
 from tests.netns.life_helpers import SOON_S, LifeAgent, agent_on, assert_no_failure, loads, until, write_objects
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 FAMILIES = AgentConfig("any").families
 SERVICE = {Family.IPV4: "10.96.0.10", Family.IPV6: "fd00:10:96::10"}
@@ -33,7 +33,7 @@ MESHED = {"sidecar.istio.io/status": '{"containers":["istio-proxy"]}'}
 
 CALL = """
 import json, socket, sys
-with socket.create_connection((sys.argv[1], 80), timeout=5) as connection:
+with socket.create_connection((sys.argv[1], 80), timeout=30) as connection:
     peer = connection.getpeername()[:2]
     connection.sendall(b"who\\n")
     answer = connection.makefile().readline()
@@ -104,6 +104,7 @@ def agent(running: LifeAgent, folder: Path) -> LifeAgent:
     """The agent, and pod 1 without an annotation."""
     tell(folder)
     until(lambda: running.status().node.opted_out == (named_namespace(running),), SOON_S)
+    until(lambda: len(opt_outs(running)) == len(FAMILIES), SOON_S)  # the status may tell of what comes next
     return running
 
 
@@ -215,10 +216,10 @@ def test_a_namespace_named_by_its_path_is_left_alone(lab: Lab, agent: LifeAgent,
 def test_a_restart_never_translates_the_sockets_of_an_opted_out_pod(agent: LifeAgent, pod: Place, folder: Path) -> None:
     opt_out(agent, folder, LEFT_ALONE)
     before = counters(agent, FAMILIES[0])
-    rows = opt_outs(agent)
+    rows = set(opt_outs(agent))
     with loads(Load(pod, "tcp", join_port(SERVICE[FAMILIES[0]], 80), "--rate", "100")) as reports:
         agent.kill()
-        assert opt_outs(agent) == rows
+        assert set(opt_outs(agent)) == rows
         agent.restart()
         until(lambda: len(agent.status().node.opted_out) == 2, SOON_S)
     assert_no_failure(reports)
@@ -231,7 +232,7 @@ def test_a_pod_that_is_gone_leaves_no_row(agent: LifeAgent, pod: Place, folder: 
     opt_out(agent, folder, LEFT_ALONE)
     (folder / "pod.yaml").unlink()
     until(lambda: cookie_of(pod) not in opt_outs(agent), SOON_S)
-    assert agent.status().node.opted_out == (named_namespace(agent),)
+    until(lambda: agent.status().node.opted_out == (named_namespace(agent),), SOON_S)
 
 
 def test_a_pod_on_the_hosts_network_is_refused(agent: LifeAgent, folder: Path) -> None:
@@ -239,4 +240,4 @@ def test_a_pod_on_the_hosts_network_is_refused(agent: LifeAgent, folder: Path) -
     (refused,) = until(lambda: agent.status().refused, SOON_S)
     assert (refused.object, refused.field) == ("Pod demo/shop", "metadata.annotations[ebpflb.io/socket-lb]")
     assert refused.remedy
-    assert agent.status().healthy
+    until(lambda: agent.status().healthy, SOON_S)  # what comes with the refusal is in the maps
