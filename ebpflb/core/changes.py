@@ -53,7 +53,7 @@ class Present:
     def take(self, slices: Difference[EndpointSlice]) -> None:
         """Bring the slices up to date. That of the Services is up to whoever handed them in."""
         touched: dict[ObjectKey, list[EndpointSlice]] = {}
-        for key in {service_key(each) for each in (*slices.before.values(), *slices.after.values())}:
+        for key in dict.fromkeys(map(service_key, (*slices.before.values(), *slices.after.values()))):
             touched[key] = [each for each in self.slices_of(key) if each.key not in slices.before]
         for each in slices.after.values():
             touched[service_key(each)].append(each)
