@@ -16,7 +16,6 @@ from tests.netns.life_helpers import EBPFLB, SOON_S, LifeAgent, agent_on, slice_
 pytestmark = pytest.mark.root
 
 WEB = "10.96.0.10"
-END_S = 15.0
 NETFILTER = "/proc/sys/net/netfilter"
 CONFIG = """\
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
@@ -74,7 +73,7 @@ def put_node(folder: Path, address: str = "192.0.2.1", pod_cidrs: list[str] | No
 
 
 def assert_ends_and_comes_back(lab: Lab, agent: LifeAgent, reason: str) -> None:
-    assert agent.process.wait(END_S) == 1
+    assert agent.process.wait(SOON_S) == 1
     (line,) = agent.logged("event=restart ")
     assert reason in line
     assert agent.process.lines()[-1] == line
@@ -125,12 +124,12 @@ def test_without_pod_cidrs_the_agent_waits(lab: Lab, agent: LifeAgent, folder: P
     agent.process.stop()
     put_node(folder, pod_cidrs=[])
     agent.start()
-    until(lambda: agent.logged("event=build_adopted"), END_S)
-    until(lambda: awaited(agent) == ("Node",), END_S)
+    until(lambda: agent.logged("event=build_adopted"))
+    until(lambda: awaited(agent) == ("Node",))
     assert measure(lab.pod(1, 2), "tcp", f"{WEB}:80", "--count", "3").by_backend == {"node-1-pod-1": 3}
     put_node(folder)
     agent.wait_ready()
-    until(lambda: awaited(agent) == (), SOON_S)
+    until(lambda: awaited(agent) == ())
 
 
 def test_init_only_pins_and_attaches_nothing(lab: Lab, agent: LifeAgent) -> None:

@@ -10,7 +10,17 @@ from ebpflb.bench.namespaces import write_sysctls
 from ebpflb.bench.plan import DUAL_STACK
 from ebpflb.bench.topology import Lab
 from ebpflb.core.abi import Family
-from tests.netns.life_helpers import LifeAgent, agent_on, assert_no_failure, loads, slice_of, tcp_service, write_objects
+from tests.netns.life_helpers import (
+    SOON_S,
+    LifeAgent,
+    agent_on,
+    assert_no_failure,
+    loads,
+    slice_of,
+    tcp_service,
+    until,
+    write_objects,
+)
 
 pytestmark = pytest.mark.root
 
@@ -49,12 +59,12 @@ def test_a_node_without_addresses_of_a_family_serves_what_it_can_and_gives_it_up
         assert status.node.warnings == (
             "no uplink has a global IPv6 address: IPv6 is served but where it had to be masqueraded",
         )
-        assert agent.ebpflb("status").returncode == 0
+        until(lambda: agent.ebpflb("status").returncode == 0)
         assert_serves(lab)
         assert families_attached(agent) == set(DUAL_STACK)
 
         agent.source = (*source, "--ip-family", "ipv4")
-        with loads(Load(lab.pod(1, 2), "tcp", f"{WEB}:80", "--rate", "100", "--keep")) as reports:
+        with loads(Load(lab.pod(1, 2), "tcp", f"{WEB}:80", "--rate", "100", "--timeout", "10", "--keep")) as reports:
             agent.kill()
             agent.restart()
         assert_no_failure(reports)
@@ -90,5 +100,5 @@ def test_ipv6_alone_without_ipv6_is_an_error_in_words(tmp_path: Path) -> None:
             lab.node(1), lab.node(1).netns, tmp_path, ("--manifests", str(tmp_path), "--ip-family", "ipv6")
         )
         agent.start()
-        assert agent.process.wait(30) == 3
+        assert agent.process.wait(SOON_S) == 3
         assert "no IP family is left to serve: IPv6: not served" in agent.process.tail()
