@@ -40,7 +40,7 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     Subject("requests", "requests and bulk data", (), 17, 120),
     Subject("programs", "one program at a time", ("P3", "P4", "P5", "P9", "P9b"), 28, 120),
     Subject("frames", "frames on wires", ("P6", "P7", "P8", "P9c"), 27, 180),
-    Subject("control_plane", "from the API server to the maps", ("P10", "P10b", "P11", "P11b", "P12"), 35, 300),
+    Subject("control_plane", "from the API server to the maps", ("P10", "P10b", "P11", "P11b", "P12"), 35, 370),
     Subject("memory", "memory of maps", ("P13", "P13b"), 10, 20),
     Subject("maglev", "Maglev tables", ("P14", "P14b"), 5, 60),
     Subject("start", "an agent's start", ("P15", "P15b"), 17, 60),

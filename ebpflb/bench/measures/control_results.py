@@ -69,7 +69,10 @@ def conclude(ours: OurRuns, peer: PeerTimes) -> list[Result]:
             note=_noted("from the agent's start, its programs built", short),
         ),
         judge(
-            "P10b", linear, detail={"small_s": small.whole_s, "large_s": large.whole_s}, note=_noted(ours.note, sizes)
+            "P10b",
+            linear,
+            detail={"least_s": least.whole_s, "small_s": small.whole_s, "large_s": large.whole_s},
+            note=_noted(ours.note, sizes),
         ),
         judge(
             "P11",

@@ -5,7 +5,7 @@ import pytest
 from ebpflb.bench.apiserver_objects import Scale
 from ebpflb.bench.figures import Result
 from ebpflb.bench.measures.control_peers import PeerTimes
-from ebpflb.bench.measures.control_plane import up_to
+from ebpflb.bench.measures.control_plane import middle, up_to
 from ebpflb.bench.measures.control_results import FULL, OurRuns, OurTimes, conclude, draw
 
 LEAST = OurTimes(Scale(100, 10), 1.0, (0.001,), 50_000_000)
@@ -45,6 +45,11 @@ def test_a_smaller_peer_is_taken_in_proportion_and_named() -> None:
 def test_growth_leaves_out_what_any_start_takes() -> None:
     found = results(PeerTimes(FULL, 80.0, (0.2,)))
     assert found["P10b"].value == pytest.approx((4.0 / 10_000) / (1.0 / 2_000))
+
+
+def test_growth_is_that_of_the_runs_in_the_middle() -> None:
+    runs = [run(10, seconds) for seconds in (1.9, 1.2, 1.3)]
+    assert [middle(runs), middle(runs[:1])] == [runs[2], runs[0]]
 
 
 def test_every_figure_says_what_was_not_as_it_should_be() -> None:
