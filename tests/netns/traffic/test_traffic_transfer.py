@@ -16,6 +16,7 @@ from tests.netns.traffic.world import World, world_on
 
 pytestmark = pytest.mark.root
 
+TRANSFER_SECONDS = 300.0
 ECHO_PORT = 5400
 IP_AND_UDP_HEADERS = {Family.IPV4: 28, Family.IPV6: 48}
 ECHO_SERVER = """
@@ -81,7 +82,8 @@ def of_any_mtu(request: pytest.FixtureRequest, family: Family) -> World:
 
 
 def check_transfer(world: World, caller: str, destination: str, service: str, megabytes: int) -> None:
-    report = transfer(world.place(caller), world.target(world.specs[service], destination, "tcp"), megabytes)
+    dialled = world.target(world.specs[service], destination, "tcp")
+    report = transfer(world.place(caller), dialled, megabytes, seconds=TRANSFER_SECONDS)
     assert report.length == megabytes * 1_000_000
     assert report.intact_up
     assert report.intact_down
