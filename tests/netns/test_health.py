@@ -24,8 +24,6 @@ from tests.netns.life_helpers import SOON_S, LifeAgent, agent_on, slice_of, tcp_
 pytestmark = pytest.mark.root
 
 WEB, OTHER = "10.96.0.10", "10.96.0.11"
-RETRY_S = 15.0
-"""A port that could not be had is tried again every five seconds."""
 SYNC = ("--iptables-sync-period", "1s")
 """A change that waits for two of them is ill health."""
 GO_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,9})? \+0000 UTC"
@@ -49,17 +47,24 @@ def running(lab: Lab, folder: Path) -> Iterator[LifeAgent]:
 
 
 @pytest.fixture
-def agent(running: LifeAgent, folder: Path) -> LifeAgent:
-    """The agent, with nothing to serve."""
+def agent(lab: Lab, running: LifeAgent, folder: Path) -> LifeAgent:
+    """The agent, with nothing to serve, and well: also its own port is open, which it is not at once."""
     for file in folder.iterdir():
         file.unlink()
     until(lambda: running.cluster_ips() == set() and running.status().node.health_ports == ())
+    until_code(0, lambda: check(lab))  # it says so of a port that is about to close
+    until_code(200, lambda: healthz(lab.node(1)))
     return running
 
 
 def check(lab: Lab, path: str = "/") -> Answer:
     """Ask node-1 for a Service's health, from outside, as a load balancer does."""
     return fetch(lab.client, lab.node(1).address, CHECK_PORT, path)
+
+
+def healthz(node: Node) -> Answer:
+    """Ask a node for its proxy's health, as kubelet does."""
+    return fetch(node, LOCAL, HEALTHZ, "/healthz")
 
 
 def until_code(code: int, ask: Callable[[], Answer]) -> Answer:
@@ -71,6 +76,12 @@ def until_code(code: int, ask: Callable[[], Answer]) -> Answer:
 
     until(is_there)
     return answers[-1]
+
+
+def until_without_backends(lab: Lab) -> Answer:
+    """Wait until the Service has no backends on node-1, which is not the only reason to answer so."""
+    until(lambda: (found := check(lab)).code == 503 and found.json()["localEndpoints"] == 0)
+    return check(lab)
 
 
 def hold(node: Node, port: int) -> socket.socket:
@@ -101,13 +112,12 @@ def test_a_service_with_a_local_backend_is_200_and_counts_it(lab: Lab, agent: Li
 
 def test_503_as_soon_as_the_last_local_backend_goes(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1), lab.pod(2, 1)))
-    until(lambda: check(lab).code == 200)
+    until_code(200, lambda: check(lab))
     write_objects(folder, web=balanced("web", WEB, lab.pod(2, 1)))
-    until(lambda: check(lab).code == 503, SOON_S)
-    assert check(lab).json()["localEndpoints"] == 0
-    assert check(lab).header("X-Load-Balancing-Endpoint-Weight") == "0"
+    answer = until_without_backends(lab)
+    assert answer.header("X-Load-Balancing-Endpoint-Weight") == "0"
     write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1), lab.pod(2, 1)))
-    until(lambda: check(lab).code == 200, SOON_S)
+    until_code(200, lambda: check(lab))
     until(lambda: agent.status().healthy)
 
 
@@ -116,10 +126,9 @@ def test_503_when_only_terminating_backends_are_left_though_they_are_in_the_maps
 ) -> None:
     pod = lab.pod(1, 1)
     write_objects(folder, web=balanced("web", WEB, pod))
-    until(lambda: check(lab).code == 200)
+    until_code(200, lambda: check(lab))
     write_objects(folder, web=balanced("web", WEB, leaving=[pod]))
-    until(lambda: check(lab).code == 503, SOON_S)
-    assert check(lab).json()["localEndpoints"] == 0
+    until_without_backends(lab)
     assert agent.backends_of(WEB) == [f"{pod.address}:8080/TCP"]
 
 
@@ -130,14 +139,14 @@ def test_the_port_closes_when_the_service_changes(
     lab: Lab, agent: LifeAgent, folder: Path, spec: dict[str, Any]
 ) -> None:
     write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
-    until(lambda: check(lab).code == 200)
+    until_code(200, lambda: check(lab))
     write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1), **spec))
-    until(lambda: check(lab).code == 0, SOON_S)
+    until_code(0, lambda: check(lab))
     assert agent.backends_of(WEB)
     write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1), healthCheckNodePort=CHECK_PORT + 1))
-    until(lambda: fetch(lab.client, lab.node(1).address, CHECK_PORT + 1).code == 200, SOON_S)
+    until(lambda: fetch(lab.client, lab.node(1).address, CHECK_PORT + 1).code == 200)
     (folder / "web.yaml").unlink()
-    until(lambda: fetch(lab.client, lab.node(1).address, CHECK_PORT + 1).code == 0, SOON_S)
+    until(lambda: fetch(lab.client, lab.node(1).address, CHECK_PORT + 1).code == 0)
 
 
 def test_a_port_that_is_taken_is_an_event_and_is_had_once_it_is_free(lab: Lab, agent: LifeAgent, folder: Path) -> None:
@@ -153,27 +162,26 @@ def test_a_port_that_is_taken_is_an_event_and_is_had_once_it_is_free(lab: Lab, a
         assert "kind=Service object=life/web" in events[0]
         assert f"on port {CHECK_PORT}: cannot listen" in events[0]
         until(lambda: agent.status().healthy)
-        assert agent.backends_of(WEB)
-    until(lambda: check(lab).code == 200, RETRY_S)
+        until(lambda: agent.backends_of(WEB))
+    until_code(200, lambda: check(lab))
     until(lambda: agent.status().node.health_ports[0].error == "")
 
 
 def test_two_services_with_one_port_do_not_share_it(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
-    until(lambda: check(lab).code == 200)
+    until_code(200, lambda: check(lab))
     other = balanced("other", OTHER, lab.pod(1, 2), node_port=30101)
     write_objects(folder, other=other)
     ports = until(lambda: [port for port in agent.status().node.health_ports if port.error])
     assert [port.service for port in ports] == ["life/other"]
     assert check(lab).json()["service"]["name"] == "web"
     (folder / "web.yaml").unlink()
-    until(lambda: (found := check(lab)).code == 200 and found.json()["service"]["name"] == "other", SOON_S)
+    until(lambda: (found := check(lab)).code == 200 and found.json()["service"]["name"] == "other")
 
 
 def test_healthz_and_livez(lab: Lab, agent: LifeAgent) -> None:
     node = lab.node(1)
-    answer = fetch(lab.client, node.address, HEALTHZ, "/healthz")
-    assert answer.code == 200
+    answer = until_code(200, lambda: fetch(lab.client, node.address, HEALTHZ, "/healthz"))
     form = rf'\{{"lastUpdated": "({GO_TIME})","currentTime": "({GO_TIME})", "nodeEligible": true\}}'
     found = re.fullmatch(form, answer.body)
     assert found
@@ -191,7 +199,7 @@ def test_healthz_and_livez(lab: Lab, agent: LifeAgent) -> None:
 
 def test_who_holds_connections_open_keeps_no_probe_out(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     write_objects(folder, web=balanced("web", WEB, lab.pod(1, 1)))
-    until(lambda: check(lab).code == 200)
+    until_code(200, lambda: check(lab))
     node, livez = lab.node(1), partial(fetch, lab.node(1), LOCAL, HEALTHZ, "/livez")
     for port in (CHECK_PORT, HEALTHZ):
         with ExitStack() as held:
@@ -210,14 +218,15 @@ def test_a_node_that_is_about_to_go_takes_no_new_traffic_and_is_alive(lab: Lab, 
     write_objects(tmp_path, node=[stays], web=balanced("web", WEB, lab.pod(2, 1)))
     with agent_on(node, "--manifests", str(tmp_path)) as agent:
         for leaving in (deleted, scaled_down):
-            assert fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200
+            until_code(200, lambda: healthz(node))
             write_objects(tmp_path, node=[leaving])
-            answer = until_code(503, lambda: fetch(node, LOCAL, HEALTHZ, "/healthz"))
+            answer = until_code(503, lambda: healthz(node))
             assert '"nodeEligible": false' in answer.body
             assert fetch(node, LOCAL, HEALTHZ, "/livez").code == 200
-            assert fetch(node, LOCAL, CHECK_PORT).code == 200  # that a Service has backends here is another question
+            # That a Service has backends here is another question.
+            until_code(200, lambda: fetch(node, LOCAL, CHECK_PORT))
             write_objects(tmp_path, node=[stays])
-            until_code(200, lambda: fetch(node, LOCAL, HEALTHZ, "/healthz"))
+        until_code(200, lambda: healthz(node))
         until(lambda: agent.status().healthy)
 
 
@@ -225,23 +234,22 @@ def test_a_change_that_cannot_be_applied_is_ill_health_after_two_sync_periods(la
     node = lab.node(2)
     write_objects(tmp_path, web=balanced("web", WEB, lab.pod(2, 1)))
     with agent_on(node, "--manifests", str(tmp_path), *SYNC) as agent:
-        assert fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200
+        until_code(200, lambda: healthz(node))
         frozen = agent.pins.map(Family.IPV4, "services")
         subprocess.run(["bpftool", "map", "freeze", "pinned", str(frozen)], check=True)  # for whoever writes by syscall
         write_objects(tmp_path, other=[tcp_service("other", OTHER)])
-        answer = until_code(503, lambda: fetch(node, LOCAL, HEALTHZ, "/healthz"))
+        answer = until_code(503, lambda: healthz(node))
         times = re.findall(GO_TIME.replace("(", "(?:"), answer.body)
         assert times[0] < times[1]
         assert fetch(node, LOCAL, HEALTHZ, "/livez").code == 503
-        service = fetch(node, LOCAL, CHECK_PORT)
-        assert service.code == 503
+        service = until_code(503, lambda: fetch(node, LOCAL, CHECK_PORT))
         assert service.json() == {
             "service": {"namespace": "life", "name": "web"},
             "localEndpoints": 1,
             "serviceProxyHealthy": False,
         }
         (tmp_path / "other.yaml").unlink()
-        until(lambda: fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200)
+        until_code(200, lambda: healthz(node))
         assert fetch(node, LOCAL, CHECK_PORT).code == 200
 
 
@@ -250,9 +258,9 @@ def test_a_taken_healthz_port_is_an_event_on_the_node_and_is_had_once_it_is_free
     with hold(node, HEALTHZ) as other, agent_on(node, "--manifests", str(tmp_path)) as agent:
         events = until(lambda: agent.logged("FailedToStartProxierHealthcheck"))
         assert "kind=Node object=node-2" in events[0]
-        assert any(warning.startswith("healthz: cannot listen at") for warning in agent.status().node.warnings)
+        until(lambda: any(words.startswith("healthz: cannot listen at") for words in agent.status().node.warnings))
         other.close()
-        until(lambda: fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200, RETRY_S)
+        until_code(200, lambda: healthz(node))
 
 
 def test_a_taken_port_that_may_not_be_ends_the_agent(lab: Lab, tmp_path: Path) -> None:
@@ -269,8 +277,9 @@ def test_ports_are_closed_when_the_agent_ends(lab: Lab, tmp_path: Path) -> None:
     node = lab.node(2)
     write_objects(tmp_path, web=balanced("web", WEB, lab.pod(2, 1)))
     with agent_on(node, "--manifests", str(tmp_path)) as agent:
-        until(lambda: fetch(node, LOCAL, CHECK_PORT).code == 200)
-        assert agent.process.stop() == 0
+        until_code(200, lambda: fetch(node, LOCAL, CHECK_PORT))
+        until_code(200, lambda: healthz(node))
+        assert agent.process.stop(SOON_S) == 0
         assert fetch(node, LOCAL, CHECK_PORT).code == 0
         assert fetch(node, LOCAL, HEALTHZ).code == 0
 
@@ -281,9 +290,9 @@ def test_with_a_primary_address_the_port_is_there_only(lab: Lab, tmp_path: Path)
     objects = [a_node("node-2") | {"status": {"addresses": addresses}}, *balanced("web", WEB, lab.pod(2, 1))]
     write_objects(tmp_path, all=objects)
     with agent_on(node, "--manifests", str(tmp_path)) as agent:
-        until(lambda: fetch(lab.client, node.address, CHECK_PORT).code == 200)
+        until_code(200, lambda: fetch(lab.client, node.address, CHECK_PORT))
         assert fetch(node, LOCAL, CHECK_PORT).code == 0
-        assert fetch(node, LOCAL, HEALTHZ, "/healthz").code == 200
+        until_code(200, lambda: healthz(node))
         assert agent.status().node.warnings == ()
 
 
@@ -302,6 +311,6 @@ def test_each_family_has_its_own_count(tmp_path: Path) -> None:
                 address = node.address_of(family)
                 answer = until_code(200, lambda: fetch(lab.client, address, CHECK_PORT))  # noqa: B023 - called at once
                 assert answer.header("X-Load-Balancing-Endpoint-Weight") == str(count)
-                assert fetch(lab.client, address, HEALTHZ, "/healthz").code == 200
+                until_code(200, lambda: fetch(lab.client, address, HEALTHZ, "/healthz"))  # noqa: B023
             expected = (HealthPort("life/web", CHECK_PORT, {"IPv4": 2, "IPv6": 1}),)
             until(lambda: agent.status().node.health_ports == expected)
