@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ OUR_LINK = re.compile(
     r"|(uplink|bare|narrow|far|pod\d*)(-.+)?"
 )
 """Every device that the lab or a test makes, in namespaces of its own: in the machine's they have no place."""
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 60.0
+"""For the kernel, on a machine that other sessions keep busy; nobody waits for it who has left nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +77,11 @@ def snapshot(mark: str) -> Residue:
         links=frozenset(row["ifname"] for row in _rows("ip -json link show") if OUR_LINK.fullmatch(row["ifname"])),
         qdiscs=frozenset(f"clsact on {row['dev']}" for row in _rows("tc -json qdisc show") if row["kind"] == "clsact"),
         filters=frozenset(f"ebpflb/{f.instance}/{f.program} on {f.device} {f.hook.value}" for f in list_ours()),
-        pins=frozenset(map(str, [*BPFFS.glob("ebpflb"), *BPFFS.glob("ebpflb/*"), *BPFFS.glob(f"{OUR_PREFIX}*")])),
+        pins=frozenset(map(str, _pins())),
         cgroups=frozenset(str(path) for path in subtree(find_mount()) if path.name.startswith(OUR_PREFIX)),
         programs=frozenset(_programs()),
         processes=frozenset(_marked_processes(mark)),
-        state=frozenset(str(path) for path in STATE_FOLDER.rglob("*")),
+        state=frozenset(str(Path(at, each)) for at, *names in os.walk(STATE_FOLDER) for each in chain(*names)),
     )
 
 
@@ -98,7 +100,8 @@ def verdict_on(before: Residue, after: Residue, mark: str, *, alone: bool) -> Ve
     ours: list[str] = []
     others: list[str] = []
     for kind, name in leftovers(before, after):
-        is_ours = alone or kind == "processes" or by_number.search(name)
+        # The number of a program is the kernel's: that it is our process's, too, means nothing.
+        is_ours = alone or kind == "processes" or (kind != "programs" and by_number.search(name))
         (ours if is_ours else others).append(f"{kind}: {name}")
     return Verdict(tuple(ours), tuple(others))
 
@@ -143,6 +146,19 @@ def _rows(command: str) -> list[dict[str, Any]]:
     done = subprocess.run(command.split(), capture_output=True, text=True, check=True)
     rows: list[dict[str, Any]] = json.loads(done.stdout or "[]")
     return rows
+
+
+def _pins() -> Iterator[Path]:
+    yield from (path for path in _entries(BPFFS) if path.name == "ebpflb" or path.name.startswith(OUR_PREFIX))
+    yield from _entries(BPFFS / "ebpflb")
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing, when another session has just removed it."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _programs() -> Iterator[str]:
