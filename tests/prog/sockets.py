@@ -8,8 +8,10 @@ Each call is a process of its own, which ends with its sockets. Knows no Service
 import ctypes
 import os
 import pickle
+import select
+import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -36,6 +38,8 @@ from tests.prog.world import address, packed
 
 OWN_ADDRESSES = ("node", "cluster", "pod", "pod2", "stranger")
 """Both namespaces have them: what nobody translates arrives where it was sent."""
+PATIENCE_S = 60
+"""For what comes in any case."""
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -198,6 +202,13 @@ def _own_cookie() -> int:
 def mapped(text: str) -> str:
     """Return an IPv4 address as IPv6 sockets name it."""
     return f"::ffff:{text}"
+
+
+def first_asked(servers: Iterable[socket.socket]) -> socket.socket:
+    """Wait until something comes, which a busy machine may deliver after the call that sent it; return to whom."""
+    (asked,), _, _ = select.select(list(servers), [], [], PATIENCE_S)
+    assert isinstance(asked, socket.socket)
+    return asked
 
 
 @contextmanager

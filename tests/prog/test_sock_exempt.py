@@ -4,6 +4,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ebpflb.core.abi import Counter, Family, FrontendFlag, FrontendKind, Protoco
 from ebpflb.core.tables import Tables
 from ebpflb.datapath.kernel_sockets import SocketBits, socket_bits
 from tests.prog.services import BACKEND_PORT, Service, tables
-from tests.prog.sockets import Place, SocketLab
+from tests.prog.sockets import PATIENCE_S, Place, SocketLab, first_asked
 from tests.prog.world import address
 
 pytestmark = pytest.mark.root
@@ -41,32 +42,19 @@ def rows(family: Family, protocol: Protocol) -> Tables:
 def reached(family: Family, protocol: Protocol, dialled: str) -> str:
     """Connect to port 80 of an address; return the name of whom the socket is connected to in truth."""
     kind = socket.AF_INET if family is Family.IPV4 else socket.AF_INET6
-    names = {(address(dialled, family), PORT): dialled, (address("pod", family), BACKEND_PORT): "pod"}
-    with socket.socket(kind, TYPES[protocol]) as client:
-        servers = {end: socket.socket(kind, TYPES[protocol]) for end in names}
-        for end, server in servers.items():
+    ends = {dialled: (address(dialled, family), PORT), "pod": (address("pod", family), BACKEND_PORT)}
+    with ExitStack() as stack:
+        new = [stack.enter_context(socket.socket(kind, TYPES[protocol])) for _ in range(3)]
+        client, servers = new[0], dict(zip(new[1:], ends, strict=True))
+        for server, name in servers.items():
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind(end)
-            server.setblocking(False)
+            server.bind(ends[name])
             if protocol is Protocol.TCP:
                 server.listen()
-        client.connect((address(dialled, family), PORT))
+        client.connect(ends[dialled])
         if protocol is Protocol.UDP:
             client.send(b"question")
-        (found,) = (name for end, name in names.items() if _was_asked(servers[end], protocol))
-        return found
-
-
-def _was_asked(server: socket.socket, protocol: Protocol) -> bool:
-    """Say whether something has come; on loopback it comes before the call that sends it returns."""
-    try:
-        if protocol is Protocol.TCP:
-            server.accept()[0].close()
-        else:
-            server.recv(100)
-    except BlockingIOError:
-        return False
-    return True
+        return servers[first_asked(servers)]
 
 
 @pytest.mark.parametrize("protocol", TYPES)
@@ -156,7 +144,7 @@ def _both_destinations() -> set[str]:
     """Wait for the second subflow, of which nobody tells a process."""
     names = {address(name, Family.IPV4): name for name in ("cluster", "pod", "stranger")}
     command = ["ss", "-tnH", "state", "established", "dport", "=", f":{BACKEND_PORT}"]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         found = {line.split()[3].rpartition(":")[0] for line in shown.splitlines()}
@@ -190,7 +178,7 @@ def test_a_socket_of_the_kernels_own_is_left_alone(mptcp_lab_of: Callable[[Socke
     lab.load(rows(Family.IPV4, Protocol.TCP))
     with lab.counted(Family.IPV4) as counts:
         assert lab.call(Place.POD, reached, Family.IPV4, Protocol.TCP, "cluster") == "pod"
-    assert counts == TRANSLATED
+    assert counts.items() >= TRANSLATED.items()  # the kernel may still be at what it dials for the connections above
 
 
 def test_where_the_kernel_does_not_tell_its_sockets_are_served(

@@ -8,7 +8,7 @@ import pytest
 
 from ebpflb.core.abi import Family, FrontendKind, Protocol
 from tests.prog.services import BACKEND_PORT, Service, tables
-from tests.prog.sockets import Place, SocketLab
+from tests.prog.sockets import PATIENCE_S, Place, SocketLab
 from tests.prog.world import address
 
 pytestmark = pytest.mark.root
@@ -66,7 +66,7 @@ def asking_two_services(remembered: Remembered) -> tuple[Ends, list[dict[str, in
         for server, name in zip(servers, ("pod", "pod2"), strict=True):
             server.bind(end(name, BACKEND_PORT))
         client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        client.settimeout(5)
+        client.settimeout(PATIENCE_S)
         peers = []
         for server, name in zip(servers * 2, ("cluster", "stranger") * 2, strict=True):
             client.sendto(b"?", end(name))

@@ -14,7 +14,11 @@ pytestmark = pytest.mark.root
 
 UPLINK = Hook.UPLINK_IN
 FOUR = ("pod", "pod2", "remote", "remote2")
-TIMEOUT_S = 100
+TIMEOUT_S = 10_000
+MARGIN_S = 60
+"""More than a step of a test takes, whatever else the machine does meanwhile."""
+DRAWS = 100
+"""One of four backends is missed by so many random choices once in 10^12 times."""
 
 
 def sticky(*backends: str) -> Service:
@@ -35,7 +39,7 @@ def begins_with(lab: Lab, service: Service) -> str:
 def test_affinity_keeps_a_client_on_its_backend(lab: Lab) -> None:
     first = begins_with(lab, sticky("pod", "pod2"))
     (row,) = lab.datapath.affinities()
-    assert row.age <= lab.datapath.clock.hz
+    assert row.age <= lab.datapath.elapsed()
     assert row == remembered(lab, "client", first, row.age)
     for port in range(5000, 5030):
         packet = Wire(f"client:{port}", "cluster:80")
@@ -47,7 +51,7 @@ def test_affinity_keeps_a_client_on_its_backend(lab: Lab) -> None:
 def test_affinity_is_each_clients_own(lab: Lab) -> None:
     lab.load(sticky(*FOUR))
     found = set()
-    for _attempt in range(60):
+    for _attempt in range(DRAWS):
         lab.datapath.clear()
         found.add(
             (lab.chosen(UPLINK, Wire("client:1", "cluster:80")), lab.chosen(UPLINK, Wire("client2:1", "cluster:80")))
@@ -67,16 +71,16 @@ def test_affinity_holds_until_its_timeout_and_each_use_renews_it(lab: Lab) -> No
     first = begins_with(lab, sticky("pod", "pod2"))
     hz = lab.datapath.clock.hz
     for port in range(5000, 5020):
-        lab.datapath.age_affinities((TIMEOUT_S - 1) * hz)
+        lab.datapath.age_affinities((TIMEOUT_S - MARGIN_S) * hz)
         assert lab.chosen(UPLINK, Wire(f"client:{port}", "cluster:80")) == first
-        assert lab.datapath.affinities()[0].age < hz
+        assert lab.datapath.affinities()[0].age < MARGIN_S * hz
 
 
 def test_affinity_ends_with_its_timeout(lab: Lab) -> None:
     begins_with(lab, sticky(*FOUR))
     hits = lab.datapath.counters().get(Counter.AFFINITY_HIT, 0)
     found = set()
-    for port in range(5000, 5060):
+    for port in range(5000, 5000 + DRAWS):
         lab.datapath.age_affinities(TIMEOUT_S * lab.datapath.clock.hz)
         found.add(lab.chosen(UPLINK, Wire(f"client:{port}", "cluster:80")))
     assert found == set(FOUR)

@@ -168,7 +168,7 @@ def test_a_refusal_confirms_nothing(tcp: Lab) -> None:
 
 def test_the_port_search_covers_its_range(udp: Lab) -> None:
     udp.load(service("remote"))
-    ports = range(5000, 5200)
+    ports = range(5000, 5400)  # none of them in a tenth of the range: once in 10^18 times
     rival = udp.flow("cluster:80", "client2:9", backend="remote", flags=REPLY | FORWARD, seen=DATA)
     udp.datapath.put_flows({udp.key("remote:8080", f"node:{port}"): rival for port in ports})
     for port in ports:

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.root
 ONWARD = replace(REQUEST, flags="A")
 SENT_ON = Wire("node:4000", "remote:8080", flags="A")
 OTHER_MAC = "02:00:00:00:00:fd"
-SOON_S = 5
-"""Many times as long as a shortcut holds."""
+SOON_S = 60
+"""Many times as long as a shortcut holds, on a machine that is busy with something else."""
 
 
 def run(lab: Lab, wire: Wire) -> XdpOutcome:
