@@ -12,11 +12,11 @@ from ebpflb.bench.process import Running
 from ebpflb.bench.topology import LAB_PREFIX
 from tests.netns.lab_agents import WITH_CTRL_C
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(500)]
 
 MEASURING = "round 1 of"
 INTERRUPTED = 130
-PATIENCE_S = 120
+PATIENCE_S = 200
 
 
 def namespaces_of(pid: int) -> list[str]:

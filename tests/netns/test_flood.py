@@ -39,7 +39,7 @@ def cable() -> Iterator[tuple[socket.socket, int]]:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as heard:
             heard.bind(("up1", 0))
             heard.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 22)  # a live frame counts as a whole page
-            heard.settimeout(5)
+            heard.settimeout(60)
             yield heard, socket.if_nametoindex("up0")
 
 

@@ -17,9 +17,10 @@ from ebpflb.bench.plan import DUAL_STACK, IPV6_ONLY, PodNetwork, Underlay
 from ebpflb.bench.topology import Lab, Place
 from ebpflb.core.abi import Family
 from ebpflb.errors import EbpflbError
+from tests.netns.lab_agents import WITH_CTRL_C
 from tests.netns.traffic.world import until
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 SERVICE = {Family.IPV4: "10.96.0.10", Family.IPV6: "fd00:10:96::10"}
 HOLD_A_LAB = """
@@ -204,7 +205,7 @@ def test_a_failure_half_way_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_nothing(number: signal.Signals) -> None:
-    command = [sys.executable, "-c", HOLD_A_LAB]
+    command = [*WITH_CTRL_C, sys.executable, "-c", HOLD_A_LAB]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as owner:
@@ -212,7 +213,7 @@ def test_a_signal_leaves_nothing(number: signal.Signals) -> None:
         lab_id = owner.stdout.readline().strip()
         assert list_namespaces(f"{lab_id}-")
         owner.send_signal(number)
-        assert owner.wait(20) != 0
+        assert owner.wait(100) != 0
     assert remains(f"{lab_id}-", find_mount() / lab_id) == []
 
 

@@ -20,7 +20,7 @@ from ebpflb.bench.live_core import Core
 from ebpflb.bench.live_frames import FLOWS, MARK, Target
 from ebpflb.bench.measure import RefusedError
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 FRAMES = 640
 """Ten batches: pages come back as the receiver left them."""
@@ -77,7 +77,7 @@ def test_frames_are_whole_and_of_every_flow() -> None:
         undo.callback(lane.close)
         heard = core.run(rig.node, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x800)))
         undo.enter_context(heard)
-        heard.settimeout(5)
+        heard.settimeout(60)
         core.run(rig.node, lambda: heard.bind(("uplink1", 0x800)))
         lane.burst(4 * FLOWS)
         frames = [heard.recv(2000) for _ in range(2 * FLOWS)]
