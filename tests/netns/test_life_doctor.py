@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ebpflb.bench.agents import READY_SECONDS
 from ebpflb.bench.topology import Lab, Node
 
 pytestmark = pytest.mark.root
@@ -20,7 +21,7 @@ def node() -> Iterator[Node]:
 
 def doctor(node: Node, *arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "ebpflb", "doctor", "--cgroup", str(node.cgroup), *arguments]
-    done = node.run(command, check=False)
+    done = node.run(command, check=False, seconds=READY_SECONDS)  # it tries to compile
     assert done.stderr == ""
     return done.returncode, done.stdout
 
@@ -41,11 +42,11 @@ def test_a_node_is_well_and_every_trouble_has_a_remedy(node: Node) -> None:
 
 @pytest.mark.parametrize("tool", ["iptables-nft", "iptables-legacy"])
 def test_rules_of_kube_proxy_are_named_with_their_remedy(node: Node, tool: str) -> None:
-    node.run([tool, "-t", "nat", "-N", "KUBE-SERVICES"])
+    node.run([tool, "-w", "-t", "nat", "-N", "KUBE-SERVICES"])
     try:
         code, shown = doctor(node)
     finally:
-        node.run([tool, "-t", "nat", "-X", "KUBE-SERVICES"])
+        node.run([tool, "-w", "-t", "nat", "-X", "KUBE-SERVICES"])
     assert code == 0
     lines = shown.splitlines()
     (at,) = [number for number, line in enumerate(lines) if "KUBE-SERVICES" in line]
