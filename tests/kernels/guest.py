@@ -31,27 +31,14 @@ from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.finding import Level
 from ebpflb.host.netns_cookie import netns_cookie
 from tests.kernels import patience
-from tests.kernels.result import CHECKS, Result
+from tests.kernels.result import CHECKS, EVERYTHING, Result
 from tests.kernels.speaker import Speaker
-from tests.prog.harness import takes_ingress_ifindex
+from tests.kernels.suites import Suite, suites
 
 Check = Callable[[], list[Result]]
 
 _COMPILER = "ebpflb.datapath.compiler"
 _OBSERVED_COMPILER = "tests.kernels.verifier"
-_PACKET_TESTS = tuple(
-    f"tests/prog/test_{name}.py" for name in ("tc_translate", "tc_reject", "tc_direct", "sweep_programs")
-)
-_SOCKET_TESTS = ("tests/kernels/test_smoke.py", "tests/prog/test_store.py")
-_COOKIE_TESTS = ("tests/prog/test_sock_pairs.py",)
-"""They ask for the cookies of namespaces (5.14)."""
-_DEVICE_TESTS = ("tests/kernels/test_devices.py",)
-_SCTP_TESTS = ("tests/kernels/test_sctp.py",)
-_HOST_TESTS = (
-    *(f"tests/netns/test_host_{name}.py" for name in ("tc", "xdp", "direct_pods", "sockets", "pod_devices")),
-    "tests/prog/test_xdp_dispatch.py",
-)
-"""What we ask of a kernel beside programs: filters, links, the owners of sockets. They build next to nothing."""
 _BPFFS = Path("/sys/fs/bpf")
 _ENDED = re.compile(r".*::(?P<test>.*) (?P<outcome>[A-Z]+) .*\[ *(?P<share>\d+%)\]$")
 """A line of ``pytest -v``."""
@@ -98,31 +85,8 @@ def _checks(speaker: Speaker) -> Iterator[tuple[str, Check]]:
             name = f"build {family.name} {'with' if have_set_retval else 'without'} set_retval"
             yield name, partial(_build, name, family, have_set_retval=have_set_retval)
     yield "doctor", _doctor
-    for name, files, chosen in (
-        ("packet tests", _PACKET_TESTS, _packet_tests()),
-        ("socket tests", _SOCKET_TESTS + (() if netns_cookie() is None else _COOKIE_TESTS), ""),
-        ("host tests", _HOST_TESTS, _host_tests()),
-        # IPv6 differs by nothing but its build, which takes minutes here; the machine's own kernel does it.
-        ("device tests", _DEVICE_TESTS, "IPV4"),
-        ("sctp tests", _SCTP_TESTS, "IPV4"),
-    ):
-        yield name, partial(_tests, files, chosen, partial(speaker.step, name))
-
-
-def _host_tests() -> str:
-    """Return which tests can tell something here."""
-    release = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
-    newer = {"cookies_tell_namespaces": (5, 14), "xdp_may_send": (6, 3)}  # SO_NETNS_COOKIE; the netdev family
-    missing = [words for words, since in newer.items() if release < since]
-    return f"not ({' or '.join(missing)})" if missing else ""
-
-
-def _packet_tests() -> str:
-    """Return which tests can tell something here."""
-    if takes_ingress_ifindex():
-        return ""
-    # Each of these looks at a packet that leaves and came in by a device. Forwarding has other tests.
-    return "not (outside and remote) and not what_others_send"
+    for suite in suites(everything=EVERYTHING in os.environ):
+        yield suite.name, partial(_tests, suite, partial(speaker.step, suite.name))
 
 
 def _build(name: str, family: Family, *, have_set_retval: bool) -> list[Result]:
@@ -173,11 +137,11 @@ def _doctor() -> list[Result]:
     return [Result("doctor", ok=done.returncode == 0, detail=notes)]
 
 
-def _tests(files: tuple[str, ...], chosen: str, say: Callable[[str], None]) -> list[Result]:
+def _tests(suite: Suite, say: Callable[[str], None]) -> list[Result]:
     """Run tests; ``say`` is given each one that ended, and how many of all have."""
-    report = Path(f"/run/{Path(files[0]).stem}.xml")
+    report = Path(f"/run/{suite.name.replace(' ', '-')}.xml")
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", patience.__name__]
-    command += ["-k", chosen, f"--junitxml={report}", *files]
+    command += ["-k", suite.chosen, f"--junitxml={report}", *suite.files]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as done:
         assert done.stdout is not None
         for line in done.stdout:
@@ -185,20 +149,19 @@ def _tests(files: tuple[str, ...], chosen: str, say: Callable[[str], None]) -> l
             if ended := _ENDED.match(line):
                 say(f"{ended['share']}, {ended['test']} {ended['outcome']}")
     cases = list(ET.fromstring(report.read_text()).iterfind(".//testcase"))
-    results = [_summary(file, cases) for file in files]
-    if done.returncode and all(result.ok for result in results):
-        results.append(Result("test session", ok=False, detail=f"pytest ended with {done.returncode}"))
-    return results
+    return [_summary(suite.name, cases, done.returncode)]
 
 
-def _summary(file: str, cases: list[ET.Element]) -> Result:
-    """Return how the tests of one file went."""
-    module = file.removesuffix(".py").replace("/", ".")
-    own = [case for case in cases if str(case.get("classname")).startswith(module)]
-    bad = [str(case.get("name")) for case in own if case.find("failure") is not None or case.find("error") is not None]
-    seconds = sum(float(case.get("time", "0")) for case in own)
-    detail = f"{len(own)} tests" + (f", failed: {'; '.join(bad)}" if bad else "")
-    return Result(module.rpartition(".")[2], ok=bool(own) and not bad, seconds=round(seconds, 1), detail=detail)
+def _summary(name: str, cases: list[ET.Element], code: int) -> Result:
+    """Return how a session went that ended with a code."""
+    bad = [
+        str(case.get("name")) for case in cases if case.find("failure") is not None or case.find("error") is not None
+    ]
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    words = [f"{len(cases)} tests", f"{skipped} skipped"] + ([f"failed: {'; '.join(bad)}"] if bad else [])
+    if code and not bad:
+        words.append(f"pytest ended with {code}")
+    return Result(name, ok=not code, detail=", ".join(words), tests=len(cases) - skipped)
 
 
 if __name__ == "__main__":

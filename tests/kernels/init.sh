@@ -32,4 +32,4 @@ mount -t tmpfs tmpfs /root/dev/shm
 ifconfig lo 127.0.0.1 up
 
 export HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONDONTWRITEBYTECODE=1
-exec switch_root /root /bin/sh -c 'modprobe -q tun; cd "$REPOSITORY" && .venv/bin/python -m tests.kernels.guest </dev/null; echo o >/proc/sysrq-trigger; sleep 60'
+exec switch_root /root /bin/sh -c 'ulimit -n 65536; modprobe -q tun; cd "$REPOSITORY" && .venv/bin/python -m tests.kernels.guest </dev/null; echo o >/proc/sysrq-trigger; sleep 60'

@@ -18,7 +18,7 @@ from threading import Timer
 from typing import TextIO
 
 from tests.kernels.images import Image
-from tests.kernels.result import CHECKS
+from tests.kernels.result import CHECKS, EVERYTHING
 
 _KERNEL_WORDS = "console=ttyS0 quiet panic=-1 no_timer_check"
 """The last one: a host that gives the guest no processor for a while is not a broken timer, at which it would panic."""
@@ -48,6 +48,8 @@ class Settings:
     """Of QEMU."""
     checks: str
     """A regular expression of the names of checks; empty: all."""
+    everything: bool = False
+    """Also what is left out to save time."""
 
 
 @contextmanager
@@ -133,7 +135,7 @@ class _Watch:
     def _hang(self) -> tuple[float, str]:
         return (
             self._patience.silence,
-            f"it said nothing for {self._patience.silence:g} s: it hangs, or has no processor",
+            f"it said nothing for {self._patience.silence:g} s: it hangs, or has no processor (--silence: longer)",
         )
 
     def _timer(self, seconds: float, verdict: str) -> Timer:
@@ -152,7 +154,8 @@ def _qemu(image: Image, repository: Path, tree: Path, console: Path, settings: S
     command += ["-m", str(_MEMORY_MB), "-smp", str(_CPUS)]
     command += ["-nodefaults", "-no-reboot", "-display", "none", "-nic", "none"]
     command += ["-kernel", str(image.kernel), "-initrd", str(image.initramfs)]
-    command += ["-append", f"{_KERNEL_WORDS} REPOSITORY={repository} {CHECKS}={settings.checks}"]
+    words = [_KERNEL_WORDS, f"REPOSITORY={repository}", f"{CHECKS}={settings.checks}"]
+    command += ["-append", " ".join([*words, f"{EVERYTHING}=1"] if settings.everything else words)]
     command += ["-serial", f"file:{console}", "-serial", "stdio"]
     for tag, folder in (("machine", Path("/")), ("tree", tree), ("modules", image.modules)):
         share = f"local,path={folder},mount_tag={tag},security_model=none,readonly=on,multidevs=remap"

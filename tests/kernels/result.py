@@ -13,6 +13,8 @@ END = "ran to its end"
 """A guest's last line, and the row that says whether it came."""
 CHECKS = "CHECKS"
 """A guest's environment variable: a regular expression of the names of checks that it shall make."""
+EVERYTHING = "EVERYTHING"
+"""A guest's environment variable: if set, nothing is left out that an option can bring in."""
 AT_WORK = "at work: "
 """Begins a line that says which checks are under way, and how far they are."""
 
@@ -25,6 +27,8 @@ class Result:
     ok: bool
     seconds: float = 0.0
     detail: str = ""
+    tests: int = 0
+    """Those that ran, if it is a session of tests."""
     programs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Program -> its instructions, instructions that the verifier followed."""
 
@@ -51,4 +55,5 @@ def show(console: Console, results: Mapping[str, Iterable[Result]]) -> None:
 def _cell(result: Result | None) -> str:
     if result is None:
         return "-"
-    return f"{'ok' if result.ok else 'FAILED'} {result.seconds:.0f} s"
+    tests = f", {result.tests} tests" if result.tests else ""
+    return f"{'ok' if result.ok else 'FAILED'} {result.seconds:.0f} s{tests}"

@@ -20,10 +20,12 @@ from rich.console import Console
 from tests.kernels.images import SUITES, Image, KernelError, cache_folder, fetch
 from tests.kernels.machine import GuestError, Patience, Settings, boot, snapshot
 from tests.kernels.result import AT_WORK, END, Result, show
+from tests.kernels.suites import LEFT_OUT
 
 _REPOSITORY = Path(__file__).parents[2]
 _SILENCE_SECONDS = 300.0
-"""A guest that says nothing for so long has stopped: it begins to talk when Python runs, within a minute."""
+"""A guest that says nothing for so long has stopped: it begins to talk when Python runs, within a minute if the host
+has processors for it."""
 
 
 def main() -> int:
@@ -40,10 +42,11 @@ def main() -> int:
                 console.print(f"{version}: {error}", markup=False)
                 results[version] = [Result(END, ok=False)]
             else:
-                patience = Patience(options.minutes * 60, _SILENCE_SECONDS)
-                settings = Settings(options.accelerator, options.only)
+                patience = Patience(options.minutes * 60, options.silence)
+                settings = Settings(options.accelerator, options.only, options.everything)
                 results[version] = _try(image, tree, console, patience, settings)
     show(console, results)
+    console.print(LEFT_OUT, markup=False, highlight=False, soft_wrap=True)
     return 0 if all(result.ok for found in results.values() for result in found) else 1
 
 
@@ -51,7 +54,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make kernels", description=__doc__)
     parser.add_argument("versions", nargs="+", choices=sorted(SUITES), metavar="VERSION", help=", ".join(SUITES))
     parser.add_argument("--minutes", type=float, default=60, help="a guest's time (default %(default)s)")
+    parser.add_argument("--silence", type=float, default=_SILENCE_SECONDS, help="seconds until it hangs (%(default)s)")
     parser.add_argument("--only", type=_word, default="", help="checks with this in their names: build, doctor, packet")
+    parser.add_argument("--everything", action="store_true", help="also what is left out to save time")
     parser.add_argument("--accelerator", default="tcg,thread=multi", help="of QEMU (default %(default)s)")
     return parser.parse_args()
 
