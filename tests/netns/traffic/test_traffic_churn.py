@@ -3,19 +3,12 @@
 The server of a removed backend runs on, as that of a pod does which drains.
 """
 
-from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import replace
-from ipaddress import ip_address
 
 import pytest
 
-from ebpflb.bench.agents import BPFFS
 from ebpflb.bench.control import Load
-from ebpflb.bench.topology import Pod
-from ebpflb.core.abi import FlowSeen, Protocol
-from ebpflb.datapath.pins import Pins
-from ebpflb.datapath.store import open_map
 from tests.netns.services import Spec
 from tests.netns.traffic.callers import CLOSED, conversation_with
 from tests.netns.traffic.world import OWN_TCP_PORT, OWN_UDP_PORT, World, until
@@ -23,7 +16,7 @@ from tests.netns.traffic.world import OWN_TCP_PORT, OWN_UDP_PORT, World, until
 pytestmark = pytest.mark.root
 
 CALLERS = ("covered", "uncovered", "host", "outside")
-RATE = ("--rate", "50")
+RATE = ("--rate", "50", "--timeout", "10")
 
 
 def churning(world: World, number: int) -> Spec:
@@ -34,19 +27,6 @@ def churning(world: World, number: int) -> Spec:
 def alone(spec: Spec) -> Spec:
     """The Service with backends of its own: whom it lets go is gone."""
     return replace(spec, tcp_port=OWN_TCP_PORT, udp_port=OWN_UDP_PORT)
-
-
-def leads_to(world: World, spec: Spec, kind: str, pods: Collection[Pod]) -> bool:
-    """Say whether a flow of node-1 leads what is sent to the Service's NodePort to one of these pods."""
-    addresses = {ip_address(world.address(pod)).packed for pod in pods}
-    for name in ("flows", "pending"):
-        with open_map(Pins(BPFFS, world.agents[1].instance), world.family, name) as opened:
-            keys, values = opened.read()
-        dialled = (keys["protocol"] == Protocol[kind.upper()]) & (keys["dport"] == spec.node_port(kind))
-        alive = (values["seen"] & FlowSeen.MOVED) == 0
-        if addresses & {each.tobytes() for each in values["to_daddr"][dialled & alive]}:
-            return True
-    return False
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
@@ -67,9 +47,7 @@ def test_no_request_fails_while_backends_come_and_go(routed: World, kind: str, s
             leaving = tuple(pod for pod in spec.backends if pod not in chosen) if kind == "tcp" else ()
             routed.put(replace(spec, backends=chosen, draining=leaving))
             if kind == "udp":
-                # The maps change, then the sweep ends what stands; a port's next user could meet a flow before that.
-                left = [pod for pod in spec.backends if pod not in chosen]
-                until(lambda: not leads_to(routed, spec, kind, left), "flows still lead to who has left")  # noqa: B023 - called before the loop goes on
+                routed.wait_for_sweep(dialled, kind, set(spec.backends) - set(chosen))
             for (caller, _), load in loads.items():
                 load.flow(0.02)
                 answered = routed.caller(caller).ask(kind, dialled, count=3)

@@ -35,6 +35,8 @@ from tests.netns.traffic.paths import SECOND_NODE_ADDRESS, target
 
 SETTLE_SECONDS = 60.0
 """For what will come, however long the machine has other things to do."""
+SWEEP_SECONDS = 240.0
+"""After a sweep that took long the agent rests four times as long: where it is starved of CPU, for a minute."""
 PODS_PER_NODE = (3, 2, 0)
 DETECTOR = ("--cluster-cidr", ",".join(PLANS[family].pods for family in DUAL_STACK))
 """Agents know the pods of the cluster by their addresses, as kubeadm's do."""
@@ -127,6 +129,7 @@ class World:
         until(
             lambda: not leads_to(pins, self.family, protocol, parse_target(dialled), addresses),
             "flows still lead to who has left",
+            SWEEP_SECONDS,
         )
 
     def put(self, spec: Spec) -> None:
