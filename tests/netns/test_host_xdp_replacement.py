@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.root
 
 PATIENCE_S = 60
 """For what will come, also while others have the processors."""
+LATE_S = 30
+"""After which fewer replacements will do: on a busy machine each waits for the lock that all devices share."""
 WINDOW = 20
 """Datagrams that may be on their way at once: any queue holds so many, however long its reader gets no processor."""
 
@@ -40,13 +43,14 @@ def test_a_new_program_replaces_without_losing_a_packet(device: Link, folder: Pa
     attach(device, XdpMode.NATIVE, first[0], pin)
     before = bpf_links.read_pinned(pin)
     assert before is not None
+    late = time.monotonic() + LATE_S
     with datagrams_from_afar() as counts:
         for number in range(5_000):
             (path, identity) = (second, first)[number % 2]
             assert attach(device, XdpMode.NATIVE, path, pin) == [
                 f"up0: replaced lb_xdp in native mode (program {identity})"
             ]
-            if number >= 200 and counts["sent"] > 200:
+            if (number >= 200 or time.monotonic() > late) and counts["sent"] > 200:
                 break
     assert xdp_of("up0") == ("native", identity)
     after = bpf_links.read_pinned(pin)

@@ -87,11 +87,13 @@ def _taken_from(said: queue.Queue[T]) -> Iterator[T]:
 
 
 def _first(said: Iterator[T], look: Callable[[T], object], expected: object) -> T:
-    seen = []
+    seen: list[object] = []
     for each in said:
-        seen.append(look(each))
-        if seen[-1] == expected:
+        what = look(each)
+        if what == expected:
             return each
+        if what not in seen[-1:]:
+            seen.append(what)
     raise AssertionError(f"not within {PATIENCE_S} s: {expected}; but, in this order: {seen}")
 
 
