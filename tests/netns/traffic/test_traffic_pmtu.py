@@ -127,6 +127,7 @@ def test_room_for_the_outer_header_is_kept_cilium_39690(
     request: pytest.FixtureRequest, family: Family, kind: str, where: str
 ) -> None:
     world: Wide = request.getfixturevalue(where)
+    world.forget_paths()  # no argument names the world: the fixture above has passed it over
     overlay = VXLAN_BYTES if where == "overlaid" else 0
     check_client_learns(world, "dsr-remote", kind, family, MTU - overlay - OUTER_BYTES[family])
 
