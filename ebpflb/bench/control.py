@@ -40,7 +40,7 @@ def measure(place: Place, *arguments: str, seconds: float = 60.0) -> Report:
 
 def transfer(place: Place, target: str, megabytes: int = 100, *, seconds: float = 120.0) -> BulkReport:
     """Transfer up and down and return what became of it."""
-    arguments = ["bulk", target, "--megabytes", str(megabytes), "--timeout", "10"]
+    arguments = ["bulk", target, "--megabytes", str(megabytes), "--timeout", "30"]
     return BulkReport(**json.loads(place.run_module(LOAD, arguments, seconds=seconds)))
 
 

@@ -12,7 +12,7 @@ from ebpflb.datapath.pins import Pins
 from ebpflb.errors import EbpflbError
 from tests.netns.lab_agents import agents_on, write_manifests
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 SERVICE = """
 apiVersion: v1

@@ -21,7 +21,7 @@ from tests.netns.life_helpers import (
     write_objects,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 UPLINK = "wan0"
 CLIENT, NODE = "172.31.7.1", "172.31.7.2"

@@ -78,7 +78,6 @@ def test_each_frame_is_whole_and_from_another_sender(family: Family, protocol: P
     assert len(senders) == FRAMES
 
 
-@pytest.mark.timeout(300)
 def test_a_flood_is_noticed_by_nobody_else() -> None:
     plan = FloodPlan(PACKETS, (Protocol.TCP, Protocol.UDP))
     with staged(Family.IPV4, ["--map-size", f"flows={FLOWS}"]) as stage:

@@ -20,7 +20,7 @@ from ebpflb.errors import EbpflbError
 from tests.netns.lab_agents import WITH_CTRL_C
 from tests.netns.traffic.world import until
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 SERVICE = {Family.IPV4: "10.96.0.10", Family.IPV6: "fd00:10:96::10"}
 HOLD_A_LAB = """

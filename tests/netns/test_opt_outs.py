@@ -22,7 +22,7 @@ from ebpflb.host.netns_cookie import netns_cookie
 from tests.kube.objects import make_pod, make_service, make_slice
 from tests.netns.life_helpers import SOON_S, LifeAgent, agent_on, assert_no_failure, loads, until, write_objects
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 FAMILIES = AgentConfig("any").families
 SERVICE = {Family.IPV4: "10.96.0.10", Family.IPV6: "fd00:10:96::10"}

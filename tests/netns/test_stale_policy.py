@@ -15,7 +15,7 @@ from tests.netns.life_helpers import until
 from tests.netns.stale.world import CLUSTER_IPS, KINDS, PORT, StaleWorld, stale_world, start
 from tests.netns.traffic.callers import CLOSED, Caller, Conversation, conversation_with
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300), pytest.mark.usefixtures("destroys_sockets")]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("destroys_sockets")]
 
 ENDED = {"tcp": {"ECONNABORTED", "EPIPE", "ENOTCONN"}, "udp-connected": {*CLOSED, "ENOTCONN"}}
 """What recv() says on a socket that was destroyed, send(), and getpeername() after an answer that just came through."""

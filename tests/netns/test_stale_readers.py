@@ -16,7 +16,7 @@ from tests.netns.life_helpers import SOON_S, until
 from tests.netns.stale.hideouts import WAYS, hideout
 from tests.netns.stale.world import CLUSTER_IPS, KINDS, Reader, StaleWorld, stale_world, vanish
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300), pytest.mark.usefixtures("destroys_sockets")]
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("destroys_sockets")]
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from tests.netns.life_helpers import (
 )
 from tests.netns.xdp_helpers import call, frontend, transmitted, write_services, xdp_lab, xdp_on
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 CHECKS_OFTEN = "import ebpflb.host.netlink as n; n.CHECK_SECONDS = 0.2; from ebpflb.cli import main; main()"
 NATIVE = ("native", "lb_xdp")
@@ -176,7 +176,6 @@ def test_what_doctor_tries_leaves_nothing(lab: Lab, native: LifeAgent) -> None:
         assert xdp_on(node) == before
 
 
-@pytest.mark.timeout(300)
 def test_another_version_takes_over_without_a_loss(lab: Lab, native: LifeAgent) -> None:
     (pin,) = native.pins.xdp_links.iterdir()
     link = bpf_links.read_pinned(pin)

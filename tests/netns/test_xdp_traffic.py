@@ -24,7 +24,7 @@ from tests.netns.xdp_helpers import (
     xdp_on,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 KINDS = ("NodePort", "external IP", "balancer IP")
 PROTOCOLS = ("tcp", "udp")

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.root
 PACKETS = 20_000
 
 
-@pytest.mark.timeout(300)
 def test_programs_and_reference_agree(family: Family) -> None:
     results = list(fuzz(family, Order(packets=PACKETS, seed=20)))
     assert [str(found) for result in results for found in result.mismatches] == []

@@ -128,7 +128,7 @@ def check_compiled(before: Snapshot, after: Snapshot, options: Options) -> None:
 OPTIONS = st.sampled_from([Options(), Options(Forwarding.DSR, masquerade_all=True, cluster_cidrs=("10.244.0.0/16",))])
 
 
-@pytest.mark.timeout(120 + WANTED // 20)
+@pytest.mark.timeout(400 + WANTED // 20)
 @settings(max_examples=max(1, WANTED // AT_ONCE))
 @given(st.lists(OBJECTS, min_size=AT_ONCE, max_size=AT_ONCE), st.booleans(), OPTIONS)
 def test_whatever_objects_hold_each_is_read_or_refused_alone(

@@ -14,7 +14,7 @@ from ebpflb.errors import EbpflbError
 from tests.kube.objects import make_service
 from tests.kube.server import ApiServer
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 CHANGES = 10
 

@@ -20,7 +20,7 @@ from ebpflb.bench.netfilter_load import MODES, ProxyMode, load_rules
 from ebpflb.bench.topology import Lab
 from ebpflb.errors import EbpflbError
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 SCALE = Scale(3, 2)
 

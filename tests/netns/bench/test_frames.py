@@ -20,7 +20,7 @@ from ebpflb.bench.live_core import Core
 from ebpflb.bench.live_frames import FLOWS, MARK, Target
 from ebpflb.bench.measure import RefusedError
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 FRAMES = 640
 """Ten batches: pages come back as the receiver left them."""

@@ -12,7 +12,7 @@ from ebpflb.bench.rig import TALK, Rig, Stand
 from ebpflb.bench.topology import Lab
 from ebpflb.errors import EbpflbError
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.root
 
 SERVICES = 3
 CONNECTS = 200

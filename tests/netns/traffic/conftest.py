@@ -13,15 +13,6 @@ from tests.netns.traffic.rules import world_of_rules
 from tests.netns.traffic.wide import Wide, wide_world
 from tests.netns.traffic.world import World, world_on
 
-LONGEST_S = 400
-"""Of a test: whichever is the first in a world has it built, and waits for all its agents."""
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give tests here the time that building a world may take."""
-    if item.get_closest_marker("timeout") is None:
-        item.add_marker(pytest.mark.timeout(LONGEST_S))
-
 
 @pytest.fixture(scope="session")
 def routed_world() -> Iterator[World]:
