@@ -115,7 +115,7 @@ static __always_inline int lb_fast(lb_ctx *ctx, u32 l3_offset, enum lb_side side
 	u32 changes;
 	int action;
 
-	if (lb_is_another_hosts(ctx, side))
+	if (lb_is_another_hosts(ctx, side) || lb_was_translated(ctx, side))
 		return lb_end(LB_PASS);
 	action = has_shortcuts ? lb_take_shortcut(ctx) : LB_TC_GO_ON;
 	if (action != LB_TC_GO_ON)

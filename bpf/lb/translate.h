@@ -36,17 +36,12 @@ static __always_inline enum lb_verdict lb_follow(lb_ctx *ctx, const struct lb_pa
 
 /*
  * Would the replies of a packet from `side` be taken for those of `other`, a reply's entry? They are if both are
- * restored at the same place: the node's where packets come in, a pod's where they leave. What the node sent to a
- * Service's address, and what may just pass here again, translated and on the way to its device, kept its source:
- * its own entry is not in its way.
+ * restored at the same place: the node's where packets come in, a pod's where they leave.
  */
 static __always_inline bool lb_is_in_the_way(const struct lb_flow *other, enum lb_side side)
 {
-	if (!(other->flags & LB_FLOW_REPLY))
-		return false;
-	if (side == LB_FROM_NODE)
-		return !(other->flags & LB_FLOW_AT_EGRESS) && (other->partner_flags & LB_FLOW_SNAT);
-	return other->flags & LB_FLOW_AT_EGRESS;
+	return (other->flags & LB_FLOW_REPLY) &&
+	       !(other->flags & LB_FLOW_AT_EGRESS) == (side == LB_FROM_NODE);
 }
 
 /*

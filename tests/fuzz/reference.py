@@ -35,11 +35,7 @@ _TCP, _UDP = int(Protocol.TCP), int(Protocol.UDP)
 
 def _is_in_the_way(other: Flow, hook: Hook) -> bool:
     """Say whether replies of what passes `hook` would be taken for those of `other`."""
-    if not other.flags & REPLY:
-        return False
-    if hook is Hook.OUT:
-        return not other.flags & AT_EGRESS and bool(other.partner_flags & SNAT)
-    return bool(other.flags & AT_EGRESS)
+    return bool(other.flags & REPLY) and bool(other.flags & AT_EGRESS) != (hook is Hook.OUT)
 
 
 class Reference:

@@ -30,6 +30,7 @@ from ebpflb.host.features import SET_RETVAL, probe_feature
 from ebpflb.host.finding import Level
 from tests.prog.fixtures_maps import BPFFS
 from tests.prog.rows import Affinity, Flow, FlowKey, pack_addresses, unpack
+from tests.prog.second_hook import noting_program
 from tests.prog.world import Device, Namespace, packed
 
 SIZES = MapSizes(
@@ -196,12 +197,20 @@ class Datapath:
 
         What did not come in by a device (0) is the node's own.
         """
+        return self._run(self._programs[hook], frame, device, came_in_by)
+
+    def run_again(self, frame: bytes, device: Device) -> Outcome:
+        """Run ``lb_out`` on what it has translated and sent to another device."""
+        with noting_program(self._programs[Hook.OUT]) as program:
+            return self._run(program, frame, device, came_in_by=0)
+
+    def _run(self, program: libbpf.Handle, frame: bytes, device: Device, came_in_by: int) -> Outcome:
         ctx = bytearray(_SKB_BYTES)
         if takes_ingress_ifindex():
             struct.pack_into("=I", ctx, _SKB_INGRESS_IFINDEX, came_in_by)
         struct.pack_into("=I", ctx, _SKB_IFINDEX, device)
         with self.namespace.entered():
-            result = libbpf.prog_test_run(self._programs[hook], frame, ctx=bytes(ctx))
+            result = libbpf.prog_test_run(program, frame, ctx=bytes(ctx))
         return Outcome(Verdict(ctypes.c_int32(result.retval).value), result.data)
 
     def run_xdp(self, frame: bytes, device: Device) -> XdpOutcome:

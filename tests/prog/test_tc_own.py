@@ -38,8 +38,7 @@ def test_what_was_translated_is_left_alone_by_the_device_it_is_sent_to(lab: Lab,
     lab.load(Service("cluster:80", (backend,), FrontendKind.CLUSTER_IP))
     translated = sends(lab, REQUEST).frame
     flows = lab.datapath.flows()
-    again = lab.datapath.run(Hook.OUT, translated, device, came_in_by=NODES_OWN)
-    assert again == Outcome(Verdict.NEXT, translated)
+    assert lab.datapath.run_again(translated, device) == Outcome(Verdict.NEXT, translated)
     assert lab.datapath.flows().keys() == flows.keys()
 
 

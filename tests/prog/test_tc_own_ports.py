@@ -7,10 +7,11 @@ from contextlib import contextmanager
 import pytest
 
 from ebpflb.core.abi import Family, FrontendKind, Protocol
-from tests.prog.harness import Hook, Verdict
+from tests.prog.harness import Hook, Outcome, Verdict
 from tests.prog.lab import SNAT_PORTS, Lab, forwards, passes
 from tests.prog.services import Service
 from tests.prog.wire import Wire
+from tests.prog.world import Device
 
 pytestmark = pytest.mark.root
 
@@ -73,6 +74,25 @@ def test_a_socket_that_has_the_port_of_one_that_stepped_aside_does_so_too(lab: L
     assert outcome.frame == lab.frame(Wire(f"node:{port}", "remote:8080"))
     answer = lab.run(Hook.UPLINK_IN, Wire("remote:8080", f"node:{port}", flags="SA"))
     assert answer.frame == lab.frame(Wire("remote:8080", f"node:{taken}", flags="SA"))
+
+
+@pytest.mark.parametrize(("backend", "device"), [("remote", Device.UPLINK), ("pod", Device.POD)])
+def test_a_socket_steps_aside_for_one_that_a_packet_hook_serves(lab: Lab, backend: str, device: Device) -> None:
+    """One dialled the Service, the other has the backend's address from a socket hook: their packets look the same."""
+    lab.load(Service("cluster:80", (backend,), FrontendKind.CLUSTER_IP))
+    reply_hook = Hook.POD_IN if device is Device.POD else Hook.UPLINK_IN
+    served, own = lab.frame(Wire("node:4000", "cluster:80")), lab.frame(Wire("node:4000", f"{backend}:8080"))
+    assert lab.datapath.run(Hook.OUT, served, came_in_by=NODES_OWN).frame == own
+    aside = lab.datapath.run(Hook.OUT, own, device, came_in_by=NODES_OWN)
+    port = port_of(lab, "node:4000", f"{backend}:8080")
+    assert port in SNAT_PORTS
+    assert aside == Outcome(Verdict.NEXT, lab.frame(Wire(f"node:{port}", f"{backend}:8080")))
+    for answer, restored in (("node:4000", "cluster:80"), (f"node:{port}", f"{backend}:8080")):
+        reply = lab.frame(Wire(f"{backend}:8080", answer, flags="SA"))
+        expected = lab.frame(Wire(restored, "node:4000", flags="SA"))
+        assert lab.datapath.run(reply_hook, reply, device) == Outcome(Verdict.NEXT, expected)
+    assert lab.datapath.run(Hook.OUT, served, came_in_by=NODES_OWN).frame == own
+    assert lab.datapath.run_again(own, device) == Outcome(Verdict.NEXT, own)
 
 
 def test_the_masqueraded_flow_keeps_its_port(lab: Lab) -> None:

@@ -1,10 +1,13 @@
 """Source ports that are used again, or by two at once: each flow still gets its own answers."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
 
+from ebpflb.bench.addresses import node_address
 from tests.netns.services import Spec
+from tests.netns.traffic.sources import forwarding_address
 from tests.netns.traffic.world import World
 
 pytestmark = pytest.mark.root
@@ -58,21 +61,33 @@ def test_two_flows_of_one_port_to_one_backend_stay_apart(
     assert len({outcome.client for outcome in outcomes}) == 2
 
 
+DIALLED = {"host": "ClusterIP", "uncovered host": "ClusterIP", "outside": "NodePort of node-1"}
+
+
 @pytest.mark.parametrize("kind", ["tcp", "udp-connected"])
-@pytest.mark.parametrize(("first", "second", "port"), [("host", "outside", 20021), ("outside", "host", 20022)])
-def test_the_nodes_own_calls_stay_apart_from_those_it_masquerades(
-    world: World, first: str, second: str, port: int, kind: str
+@pytest.mark.parametrize("service", ["local", "remote"])
+@pytest.mark.parametrize(
+    ("callers", "port"),
+    [
+        pytest.param(callers, port, id=", ".join(callers))
+        for port, callers in enumerate(itertools.permutations(DIALLED, 2), 20021)
+    ],
+)
+def test_the_nodes_own_calls_and_those_it_masquerades_stay_apart(
+    world: World, callers: tuple[str, str], port: int, service: str, kind: str
 ) -> None:
-    """The node and the client that it masquerades call the same backend from the same port."""
-    spec = world.specs["remote"]
-    dialled = {"host": world.target(spec, "ClusterIP", kind), "outside": world.target(spec, "NodePort of node-1", kind)}
-    with world.caller(first).open(kind, dialled[first], port=port) as one:
+    """All call the same backend from the same port: one socket has its address, others get it by packet hooks."""
+    spec = world.specs[service]
+    first, second = ((world.caller(name), world.target(spec, DIALLED[name], kind)) for name in callers)
+    with first[0].open(kind, first[1], port=port) as one:
         outcomes = [one.ask()]
-        with world.caller(second).open(kind, dialled[second], port=port) as other:
+        with second[0].open(kind, second[1], port=port) as other:
             outcomes += [conversation.ask() for _ in range(3) for conversation in (other, one)]
             other.close(reset=True)
         outcomes.append(one.ask())
         one.close(reset=True)
     assert {outcome.error for outcome in outcomes} == {""}
-    assert {outcome.seen_as for outcome in outcomes} == {world.address(world.lab.node(1))}
+    assert {outcome.backend for outcome in outcomes} == {spec.backends[0].name}
+    nodes_own = {node_address(1, world.family), forwarding_address(world, 1, spec.backends[0])}
+    assert {outcome.seen_as for outcome in outcomes} <= nodes_own
     assert len({outcome.client for outcome in outcomes}) == 2
