@@ -27,10 +27,9 @@ from ebpflb.datapath.build import BuildSpec, build_programs, remove_build
 from ebpflb.datapath.clock import measure_hz
 from ebpflb.datapath.kernel_sockets import socket_bits
 from ebpflb.datapath.pins import Pins
-from ebpflb.host.features import SET_RETVAL, probe_feature
-from ebpflb.host.finding import Level
 from ebpflb.host.netns_cookie import netns_cookie
 from tests.kernels import patience
+from tests.kernels.building import can_set_retval
 from tests.kernels.result import CHECKS, EVERYTHING, Result
 from tests.kernels.speaker import Speaker
 from tests.kernels.suites import Suite, suites
@@ -79,8 +78,7 @@ def _timed(name: str, check: Check, speaker: Speaker) -> list[Result]:
 
 
 def _checks(speaker: Speaker) -> Iterator[tuple[str, Check]]:
-    can_set_retval = probe_feature(SET_RETVAL).level is Level.OK
-    for have_set_retval in sorted({False, can_set_retval}):
+    for have_set_retval in sorted({False, can_set_retval()}):
         for family in Family:
             name = f"build {family.name} {'with' if have_set_retval else 'without'} set_retval"
             yield name, partial(_build, name, family, have_set_retval=have_set_retval)

@@ -34,17 +34,15 @@ from ebpflb.core.abi import (
     Protocol,
 )
 from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, DeviceRow, Frontend, FrontendKey, Range, TableName
-from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
-from ebpflb.datapath.clock import measure_hz
+from ebpflb.datapath.build import Build, remove_build
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import OUT, OUT_L3, POD_IN, TAIL_PROGRAMS, UPLINK_IN, UPLINK_IN_L3, Program
 from ebpflb.datapath.store import PinnedMapStore
-from ebpflb.host.features import SET_RETVAL, probe_feature
-from ebpflb.host.finding import Level
 from ebpflb.host.link_messages import parse_link
 from ebpflb.host.links import Link, LinkHeader
 from ebpflb.host.rtnetlink import Rtnetlink
 from ebpflb.host.tc import TcHook, TcProgram, attach
+from tests.kernels.building import built
 from tests.kernels.device_kinds import CABLE, CARRIERS, DEVICE, KINDS, Kind, MissingDeviceError, laid
 from tests.netns.host_helpers import inside, namespace
 
@@ -129,7 +127,7 @@ def made_world(family: Family) -> Iterator[World]:
         stack.enter_context(server("remote", remote, ADDRESSES[family].remote))
         pins = Pins(Path("/sys/fs/bpf"), f"devices-{uuid4().hex[:12]}")
         stack.callback(pins.remove)
-        build = built(family, pins)
+        build = built(family, pins, (UPLINK_IN, UPLINK_IN_L3, POD_IN, OUT, OUT_L3, *TAIL_PROGRAMS))
         stack.callback(remove_build, pins.progs(family))
         made = World(family, client, node, build, stack.enter_context(PinnedMapStore(pins, family)))
         fill(made.store, family)
@@ -157,21 +155,6 @@ def server(name: str, end: Path, address: str) -> Iterator[None]:
     with Running(name, entered(end.name, None, command)) as running:
         running.wait_for_line(lambda line: line == "ready", READY_SECONDS)
         yield
-
-
-def built(family: Family, pins: Pins) -> Build:
-    """Build what serves devices at tc, and no more: a guest compiles for minutes."""
-    pins.create_folders(family)
-    spec = BuildSpec(
-        family,
-        pins.maps(family),
-        pins.progs(family),
-        hz=measure_hz(),
-        host_netns_cookie=None,
-        hairpin_address=bytes(family.address_bytes),
-        have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
-    )
-    return build_programs(spec, (UPLINK_IN, UPLINK_IN_L3, POD_IN, OUT, OUT_L3, *TAIL_PROGRAMS))
 
 
 def fill(store: PinnedMapStore, family: Family) -> None:

@@ -30,13 +30,11 @@ from ebpflb.core.abi import (
     Protocol,
 )
 from ebpflb.core.tables import EMPTY_RANGE, Backend, BackendKey, Frontend, FrontendKey, Range, TableName
-from ebpflb.datapath.build import Build, BuildSpec, build_programs, remove_build
-from ebpflb.datapath.clock import measure_hz
+from ebpflb.datapath.build import remove_build
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import OUT, POD_IN, TAIL_PROGRAMS, UPLINK_IN
 from ebpflb.datapath.store import PinnedMapStore
-from ebpflb.host.features import SET_RETVAL, probe_feature
-from ebpflb.host.finding import Level
+from tests.kernels.building import built
 from tests.kernels.device_kinds import DEVICE
 from tests.kernels.test_devices import ADDRESSES, World, join, lay_backend, serve
 from tests.netns.host_helpers import inside, namespace
@@ -71,21 +69,6 @@ def echo(server: socket.socket) -> None:
             connection.sendall(data)
 
 
-def built(family: Family, pins: Pins) -> Build:
-    """Build what serves Ethernet devices at tc, and no more: a guest compiles for minutes."""
-    pins.create_folders(family)
-    spec = BuildSpec(
-        family,
-        pins.maps(family),
-        pins.progs(family),
-        hz=measure_hz(),
-        host_netns_cookie=None,
-        hairpin_address=bytes(family.address_bytes),
-        have_set_retval=probe_feature(SET_RETVAL).level is Level.OK,
-    )
-    return build_programs(spec, (UPLINK_IN, POD_IN, OUT, *TAIL_PROGRAMS))
-
-
 @pytest.fixture(scope="module", params=Family, ids=lambda family: family.name)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     family = Family(request.param)
@@ -106,7 +89,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         run_ip([f"route add default via {addresses.towards_remote}"], far.name)
         pins = Pins(Path("/sys/fs/bpf"), f"sctp-{uuid4().hex[:12]}")
         stack.callback(pins.remove)
-        build = built(family, pins)
+        build = built(family, pins, (UPLINK_IN, POD_IN, OUT, *TAIL_PROGRAMS))
         stack.callback(remove_build, pins.progs(family))
         made = World(family, client, node, build, stack.enter_context(PinnedMapStore(pins, family)))
         fill(made.store, family)

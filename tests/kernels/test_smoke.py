@@ -40,16 +40,14 @@ from ebpflb.core.tables import (
     Range,
     TableName,
 )
-from ebpflb.datapath.build import BuildSpec, MapSizes, build_programs, remove_build
+from ebpflb.datapath.build import MapSizes, remove_build
 from ebpflb.datapath.cgroup import attach_cgroup
-from ebpflb.datapath.clock import measure_hz
 from ebpflb.datapath.kernel_sockets import socket_bits
 from ebpflb.datapath.pins import Pins
 from ebpflb.datapath.programs import SOCKET_PROGRAMS, programs_of
 from ebpflb.datapath.store import PinnedMapStore, open_map
-from ebpflb.host.features import SET_RETVAL, probe_feature
-from ebpflb.host.finding import Level
 from tests.kernels.addresses import ADDRESSES, NODE_PORT, TCP_PORT, UDP_PORT
+from tests.kernels.building import built, can_set_retval
 
 pytestmark = pytest.mark.root
 
@@ -109,10 +107,6 @@ def fill(store: PinnedMapStore, family: Family) -> None:
     assert not store.put(TableName.CONFIG, {CONFIG_KEY: ConfigRow(flags, nowhere, nowhere)})
 
 
-def can_set_retval() -> bool:
-    return probe_feature(SET_RETVAL).level is Level.OK
-
-
 @pytest.fixture(scope="module", params=Family, ids=lambda family: family.name)
 def family(request: pytest.FixtureRequest) -> Family:
     return Family(request.param)
@@ -138,20 +132,9 @@ def cgroup() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def seen(family: Family, pins: Pins, cgroup: Path) -> Seen:
     """Build for this kernel, attach to a cgroup, run the pod in it once."""
-    spec = BuildSpec(
-        family,
-        pins.maps(family),
-        pins.progs(family),
-        hz=measure_hz(),
-        host_netns_cookie=None,
-        hairpin_address=bytes(family.address_bytes),
-        have_set_retval=can_set_retval(),
-        socket_bits=BITS,
-        sizes=SIZES,
-    )
-    built = build_programs(spec, SOCKET_PROGRAMS)
+    build = built(family, pins, SOCKET_PROGRAMS, BITS, SIZES)
     programs = programs_of(family, SOCKET_PROGRAMS)
-    attach_cgroup({each.name(family): built.pins[each.stem] for each in programs}, cgroup, pins.links(family))
+    attach_cgroup({each.name(family): build.pins[each.stem] for each in programs}, cgroup, pins.links(family))
     with PinnedMapStore(pins, family) as store:
         fill(store, family)
     pod = [sys.executable, "-m", "tests.kernels.pod", str(cgroup), str(family.value)]

@@ -10,8 +10,8 @@ import struct
 import sys
 from pathlib import Path
 
+from ebpflb.bench.namespaces import enter
 from ebpflb.bench.servers import die_with_parent
-from tests.netns.host_helpers import enter
 
 _TUNSETIFF = 0x400454CA
 _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000

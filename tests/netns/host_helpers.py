@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ebpflb.bench.namespaces import enter
 from ebpflb.host import bpf_links, syscalls
 
 _SCHED_CLS = 3
@@ -30,15 +31,6 @@ _PASS_ON = struct.pack("=BBhi", 0xB7, 0, 0, -1) + struct.pack("=BBhi", 0x95, 0, 
 
 def run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def enter(path: Path) -> None:
-    """Move the calling thread."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        syscalls.setns(descriptor, syscalls.CLONE_NEWNET)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from ebpflb.host.netdev import NetdevFeatures, XdpFeature, can_transmit
 from ebpflb.host.xdp import try_native
 from ebpflb.host.xdp_probe import probe_xdp
 from tests.netns.host_helpers import inside, namespace, run, set_offload
-from tests.netns.xdp_devices import FAR, bpf_folder, make_program, shown, veth_pair, xdp_of
+from tests.netns.xdp_devices import FAR, make_program, shown, xdp_of
 
 pytestmark = pytest.mark.root
 
@@ -24,73 +23,61 @@ PATIENCE_S = 60
 """For what will come, also while others have the processors."""
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with bpf_folder() as made:
-        yield made
-
-
-@pytest.fixture
-def device() -> Iterator[Link]:
-    with veth_pair() as link:
-        yield link
-
-
-def test_a_trial_leaves_nothing(device: Link, folder: Path) -> None:
-    assert try_native(device) == ""
+def test_a_trial_leaves_nothing(veth: Link, xdp_folder: Path) -> None:
+    assert try_native(veth) == ""
     assert xdp_of("up0") is None
-    other, number = make_program(folder, "bystander")
+    other, number = make_program(xdp_folder, "bystander")
     run("ip", "link", "set", "dev", "up0", "xdpdrv", "pinned", str(other))
-    assert f"program {number} (name bystander" in try_native(device)
+    assert f"program {number} (name bystander" in try_native(veth)
     assert xdp_of("up0") == ("native", number)
 
 
-def test_what_doctor_says_of_uplinks(device: Link, folder: Path) -> None:
+def test_what_doctor_says_of_uplinks(veth: Link, xdp_folder: Path) -> None:
     run("ip", "link", "add", "up-br", "type", "bridge")
     run("ip", "tuntap", "add", "up-tun", "mode", "tun")
     run("ip", "link", "add", "other0", "type", "bridge")
     findings = {finding.name: finding.detail for finding in probe_xdp(["up*"])}
     assert findings.keys() == {"xdp up0", "xdp up-br", "xdp up-tun"}
     assert findings["xdp up0"].startswith("native mode works; only used with --acceleration native: a veth may carry")
-    assert findings["xdp up0"].endswith("XDP could not send frames out of it") is not can_transmit(device)
+    assert findings["xdp up0"].endswith("XDP could not send frames out of it") is not can_transmit(veth)
     assert findings["xdp up-br"].startswith("not possible: the kernel refuses native XDP: ")
     assert findings["xdp up-tun"] == "not possible: no Ethernet header; tc serves it"
     assert {name: xdp_of(name) for name in ("up0", "up-br")} == {"up0": None, "up-br": None}
-    other, number = make_program(folder, "bystander")
+    other, number = make_program(xdp_folder, "bystander")
     run("ip", "link", "set", "dev", "up0", "xdpgeneric", "pinned", str(other))
     (detail,) = [finding.detail for finding in probe_xdp(["up0"])]
     assert detail.startswith(f"not tried: program {number} (name bystander, tag ")
     assert probe_xdp([]) == []
 
 
-def test_a_veth_can_transmit_while_its_peer_runs_xdp(device: Link, folder: Path) -> None:
+def test_a_veth_can_transmit_while_its_peer_runs_xdp(veth: Link, xdp_folder: Path) -> None:
     """Its peer may be in another namespace. GRO there is not enough: frames of XDP_TX would lie and wait."""
-    program, _ = make_program(folder, "bystander")
+    program, _ = make_program(xdp_folder, "bystander")
     with NetdevFeatures() as features:
-        known = features.read(device.ifindex)
+        known = features.read(veth.ifindex)
         if known is None:
             pytest.skip("needs Linux 6.3: this kernel does not tell what XDP can do with a device")
         assert known & (XdpFeature.BASIC | XdpFeature.TRANSMIT) == XdpFeature.BASIC
-        assert not can_transmit(device)
+        assert not can_transmit(veth)
         at_far_end("xdpdrv", "pinned", str(program))
-        wait_for_news(features, device)
-        assert can_transmit(device)
+        wait_for_news(features, veth)
+        assert can_transmit(veth)
         at_far_end("xdpdrv", "off")
-        wait_for_news(features, device)
-        assert not can_transmit(device)
+        wait_for_news(features, veth)
+        assert not can_transmit(veth)
         with inside(Path("/run/netns") / FAR):
             set_offload("up1", "gro", on=True)
-        wait_for_news(features, device)
-        assert not can_transmit(device)
+        wait_for_news(features, veth)
+        assert not can_transmit(veth)
         at_far_end("xdpgeneric", "pinned", str(program))
-        assert not can_transmit(device)
+        assert not can_transmit(veth)
         assert features.read(1 << 20) is None
     run("ip", "link", "del", "up0")
-    assert not can_transmit(device)
+    assert not can_transmit(veth)
 
 
-def test_a_veth_whose_peer_is_here(folder: Path) -> None:
-    program, _ = make_program(folder, "bystander")
+def test_a_veth_whose_peer_is_here(xdp_folder: Path) -> None:
+    program, _ = make_program(xdp_folder, "bystander")
     with namespace("xdp") as path, inside(path):
         run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
         device = Link(shown("up0")["ifindex"], "up0", "veth")
@@ -102,7 +89,7 @@ def test_a_veth_whose_peer_is_here(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["sent back", "redirected"])
-def test_what_the_answer_promises_is_so(device: Link, folder: Path, way: str) -> None:
+def test_what_the_answer_promises_is_so(veth: Link, xdp_folder: Path, way: str) -> None:
     """A frame that comes in by up0 leaves by up0, or by up2, and is looked for at the other end."""
     run("ip", "link", "add", "up2", "type", "veth", "peer", "name", "up3", "netns", FAR)
     run("ip", "link", "set", "up2", "up")
@@ -110,9 +97,9 @@ def test_what_the_answer_promises_is_so(device: Link, folder: Path, way: str) ->
         run("ip", "link", "set", "up3", "up")
     other = Link(shown("up2")["ifindex"], "up2", "veth")
     code = {"sent back": _SEND_BACK, "redirected": _redirect_to(other.ifindex)}[way]
-    exit_device, far_end = {"sent back": (device, "up1"), "redirected": (other, "up3")}[way]
-    sender, _ = make_program(folder, "bystander", code)
-    passing, _ = make_program(folder, "bystander")
+    exit_device, far_end = {"sent back": (veth, "up1"), "redirected": (other, "up3")}[way]
+    sender, _ = make_program(xdp_folder, "bystander", code)
+    passing, _ = make_program(xdp_folder, "bystander")
     run("ip", "link", "set", "dev", "up0", "xdpdrv", "pinned", str(sender))
     assert not can_transmit(exit_device)
     assert not arrives(far_end, within_s=0.5)

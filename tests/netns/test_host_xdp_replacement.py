@@ -13,7 +13,7 @@ from ebpflb.host import bpf_links
 from ebpflb.host.links import Link
 from ebpflb.host.xdp import XdpMode, attach
 from tests.netns.host_helpers import inside
-from tests.netns.xdp_devices import FAR, bpf_folder, make_program, veth_pair, xdp_of
+from tests.netns.xdp_devices import FAR, make_program, xdp_of
 
 pytestmark = pytest.mark.root
 
@@ -25,29 +25,17 @@ WINDOW = 20
 """Datagrams that may be on their way at once: any queue holds so many, however long its reader gets no processor."""
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with bpf_folder() as made:
-        yield made
-
-
-@pytest.fixture
-def device() -> Iterator[Link]:
-    with veth_pair() as link:
-        yield link
-
-
-def test_a_new_program_replaces_without_losing_a_packet(device: Link, folder: Path) -> None:
-    pin = folder / "links" / "3"
-    first, second = make_program(folder, "lb_xdp"), make_program(folder, "lb_xdp")
-    attach(device, XdpMode.NATIVE, first[0], pin)
+def test_a_new_program_replaces_without_losing_a_packet(veth: Link, xdp_folder: Path) -> None:
+    pin = xdp_folder / "links" / "3"
+    first, second = make_program(xdp_folder, "lb_xdp"), make_program(xdp_folder, "lb_xdp")
+    attach(veth, XdpMode.NATIVE, first[0], pin)
     before = bpf_links.read_pinned(pin)
     assert before is not None
     late = time.monotonic() + LATE_S
     with datagrams_from_afar() as counts:
         for number in range(5_000):
             (path, identity) = (second, first)[number % 2]
-            assert attach(device, XdpMode.NATIVE, path, pin) == [
+            assert attach(veth, XdpMode.NATIVE, path, pin) == [
                 f"up0: replaced lb_xdp in native mode (program {identity})"
             ]
             if (number >= 200 or time.monotonic() > late) and counts["sent"] > 200:

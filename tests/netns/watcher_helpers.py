@@ -15,12 +15,13 @@ from typing import TypeVar
 
 import pytest
 
+from ebpflb.bench.namespaces import enter
 from ebpflb.core.abi import Family
 from ebpflb.core.model import Host
 from ebpflb.host import netlink
 from ebpflb.host.inventory import DeviceView
 from ebpflb.host.links import DeviceRole, Link
-from tests.netns.host_helpers import enter, inside, namespace, run
+from tests.netns.host_helpers import inside, namespace, run
 
 T = TypeVar("T")
 
