@@ -17,6 +17,8 @@ from ebpflb.core.abi import Family
 
 SERVERS = "ebpflb.bench.servers"
 LOAD = "ebpflb.bench.load"
+ANSWER_SECONDS = 30.0
+"""For an answer that must come, also while others have the processors."""
 EVERY_ADDRESS = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}  # noqa: S104 - as servers in pods do
 
 
@@ -33,14 +35,17 @@ def start_server(place: Place, tcp: Sequence[int] = (8080,), udp: Sequence[int] 
     return server
 
 
-def measure(place: Place, *arguments: str, seconds: float = 60.0) -> Report:
-    """Run the load tool to its end; ``arguments`` must say ``--count`` or ``--seconds``."""
-    return parse_report(place.run_module(LOAD, arguments, seconds=seconds))
+def measure(place: Place, mode: str, *arguments: str, timeout: float = ANSWER_SECONDS, seconds: float = 60.0) -> Report:
+    """Run the load tool to its end; ``arguments`` must say ``--count`` or ``--seconds``.
+
+    Where silence is expected, give a short ``timeout``, here or among the ``arguments``.
+    """
+    return parse_report(place.run_module(LOAD, [mode, "--timeout", str(timeout), *arguments], seconds=seconds))
 
 
 def transfer(place: Place, target: str, megabytes: int = 100, *, seconds: float = 120.0) -> BulkReport:
     """Transfer up and down and return what became of it."""
-    arguments = ["bulk", target, "--megabytes", str(megabytes), "--timeout", "30"]
+    arguments = ["bulk", target, "--megabytes", str(megabytes), "--timeout", str(ANSWER_SECONDS)]
     return BulkReport(**json.loads(place.run_module(LOAD, arguments, seconds=seconds)))
 
 
