@@ -362,16 +362,22 @@ def test_an_unreachable_server_is_named(server: ApiServer, tmp_path: Path, sink:
 
 
 def test_stop_is_prompt_while_the_server_is_silent(
-    server: ApiServer, tmp_path: Path, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
+    server: ApiServer,
+    tmp_path: Path,
+    sink: RecordingSink,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The source ends because it is told to, not because it has waited long enough."""
+    """Nothing ends a thread that still connects: after STOP_TIMEOUT_S ``run`` leaves it behind, and says so."""
     monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT_S", 10 * DEADLINE_S)
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(DEADLINE_S)
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
         path = write_kubeconfig(tmp_path / "silent", url, server.certificates.authority, "secret")
-        with running(KubeSource(path, "node-1"), sink):
+        with caplog.at_level(logging.INFO), running(KubeSource(path, "node-1"), sink):
             accepted, _ = silent.accept()
         accepted.close()
+    assert any(text.startswith("left_connecting") for text in caplog.messages)
 
 
 def test_bad_objects_are_refused_alone(
