@@ -16,6 +16,8 @@ from pathlib import Path
 from ebpflb.bench.namespaces import enter
 from ebpflb.host import bpf_links, syscalls
 
+PATIENCE_S = 60
+"""For what will come, also while others have the processors."""
 _SCHED_CLS = 3
 _SIOCETHTOOL = 0x8946
 _OFFLOADS = {"gro": 0x2C, "tx": 0x17}

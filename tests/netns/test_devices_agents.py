@@ -1,7 +1,7 @@
 """Uplinks that come after the agent, of other kinds than a veth, and devices that leave for another namespace."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
@@ -63,14 +63,12 @@ def agent(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LifeAg
 def vxlan(lab: Lab) -> Iterator[None]:
     """A tunnel over the cable."""
     ends = (lab.client, lab.node(1))
-    for one, other in (ends, ends[::-1]):
-        line = f"link add {UPLINK} type vxlan id 9 local {one.address} remote {other.address} dstport 4790 dev uplink0"
-        run_ip([line], one.netns)
-    try:
+    tunnel = f"{UPLINK} type vxlan id 9 dstport 4790 dev uplink0"
+    with ExitStack() as undo:
+        for one, other in (ends, ends[::-1]):
+            run_ip([f"link add {tunnel} local {one.address} remote {other.address}"], one.netns)
+            undo.callback(run_ip, [f"link del {UPLINK}"], one.netns)
         yield
-    finally:
-        run_ip([f"link del {UPLINK}"], lab.node(1).netns)
-        run_ip([f"link del {UPLINK}"], lab.client.netns)
 
 
 @contextmanager

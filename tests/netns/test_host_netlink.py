@@ -16,8 +16,8 @@ from ebpflb.host.links import DeviceRole, Link, LinkHeader
 from ebpflb.host.netdev import NetdevFeatures
 from ebpflb.host.netlink import HostWatcher
 from ebpflb.host.rtnetlink import Rtnetlink
-from tests.netns.host_helpers import namespace, run, set_offload, xdp_program
-from tests.netns.watcher_helpers import PATIENCE_S, Calls, add, bare_node, set_up, watching
+from tests.netns.host_helpers import PATIENCE_S, namespace, run, set_offload, xdp_program
+from tests.netns.watcher_helpers import Calls, add, bare_node, set_up, watching
 
 pytestmark = pytest.mark.root
 

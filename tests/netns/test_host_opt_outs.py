@@ -16,20 +16,18 @@ from ebpflb.host.namespaces import in_each
 from ebpflb.host.netns_cookie import netns_cookie
 from ebpflb.host.opt_out_watcher import OptOutWatcher
 from ebpflb.host.opt_outs import OptOutView
-from tests.netns.host_helpers import namespace
+from tests.netns.host_helpers import PATIENCE_S, namespace
 
 pytestmark = pytest.mark.root
 
 UID = "2c0d8a57-3c0f-4f0e-9b0b-0e5b5a5c1d11"
 POD = "pod demo/web (ebpflb.io/socket-lb)"
-DEADLINE_S = 60
-"""For what will come, also while others have the processors."""
 
 
 @pytest.fixture(autouse=True)
 def _no_period(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody look without a reason: what is seen of what has been found is what was heard."""
-    monkeypatch.setattr(opt_out_watcher, "PERIOD_S", 60 * DEADLINE_S)
+    monkeypatch.setattr(opt_out_watcher, "PERIOD_S", 60 * PATIENCE_S)
 
 
 class Views:
@@ -46,8 +44,8 @@ class Views:
 
     def wait(self, fits: Callable[[OptOutView], object]) -> OptOutView:
         with self._news:
-            found = self._news.wait_for(lambda: self._views and fits(self._views[-1]), DEADLINE_S)
-            assert found, f"not within {DEADLINE_S:g} s: {self._views}"
+            found = self._news.wait_for(lambda: self._views and fits(self._views[-1]), PATIENCE_S)
+            assert found, f"not within {PATIENCE_S} s: {self._views}"
             return self._views[-1]
 
     def every(self) -> list[OptOutView]:
@@ -75,7 +73,7 @@ def watching(watcher: OptOutWatcher) -> Iterator[Views]:
         yield views
     finally:
         stop.set()
-        thread.join(DEADLINE_S)
+        thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 

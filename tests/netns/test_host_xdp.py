@@ -2,9 +2,6 @@
 
 import errno
 import subprocess
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +11,11 @@ from ebpflb.host import bpf_links, syscalls
 from ebpflb.host.links import Link
 from ebpflb.host.xdp import XdpMode, XdpRefusedError, attach, detach, try_native
 from tests.netns.host_helpers import inside, namespace, run
+from tests.netns.life_helpers import until
 from tests.netns.xdp_devices import FAR, make_program, shown, xdp_of
 
 pytestmark = pytest.mark.root
 
-PATIENCE_S = 60
-"""For what will come, also while others have the processors."""
 LINK_GET_FD_BY_ID = 30  # enum bpf_cmd
 
 
@@ -65,7 +61,7 @@ def test_what_somebody_detached_is_attached_again(veth: Link, xdp_folder: Path, 
     assert attach(veth, XdpMode.NATIVE, program, pin) == [f"up0: attached lb_xdp in native mode (program {number})"]
     assert xdp_of("up0") == ("native", number)
     pin.unlink()
-    wait_until(lambda: xdp_of("up0") is None)
+    until(lambda: xdp_of("up0") is None)
     assert len(attach(veth, XdpMode.NATIVE, program, pin)) == 1
 
 
@@ -182,13 +178,3 @@ def test_a_device_that_moves_away_can_be_given_up_from_here(veth: Link, xdp_fold
 def test_a_missing_pin_is_named(veth: Link, xdp_folder: Path, pin: Path) -> None:
     with pytest.raises(EbpflbError, match=r"the XDP program's pin .*/none cannot be opened"):
         attach(veth, XdpMode.NATIVE, xdp_folder / "none", pin)
-
-
-def wait_until(check: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if check():
-            return
-        waiting.wait(0.01)
-    raise AssertionError(f"not within {PATIENCE_S} s")

@@ -12,15 +12,13 @@ from ebpflb.host.links import Link
 from ebpflb.host.netdev import NetdevFeatures, XdpFeature, can_transmit
 from ebpflb.host.xdp import try_native
 from ebpflb.host.xdp_probe import probe_xdp
-from tests.netns.host_helpers import inside, namespace, run, set_offload
+from tests.netns.host_helpers import PATIENCE_S, inside, namespace, run, set_offload
 from tests.netns.xdp_devices import FAR, make_program, shown, xdp_of
 
 pytestmark = pytest.mark.root
 
 _ETHERTYPE = 0x88B5
 """IEEE: for experiments. No stack takes it."""
-PATIENCE_S = 60
-"""For what will come, also while others have the processors."""
 
 
 def test_a_trial_leaves_nothing(veth: Link, xdp_folder: Path) -> None:

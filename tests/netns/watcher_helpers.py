@@ -21,13 +21,11 @@ from ebpflb.core.model import Host
 from ebpflb.host import netlink
 from ebpflb.host.inventory import DeviceView
 from ebpflb.host.links import DeviceRole, Link
-from tests.netns.host_helpers import inside, namespace, run
+from tests.netns.host_helpers import PATIENCE_S, inside, namespace, run
 
 T = TypeVar("T")
 
 Call = tuple[str, object]
-PATIENCE_S = 60
-"""For what will come, also while others have the processors."""
 NEVER_S = 3600.0
 
 

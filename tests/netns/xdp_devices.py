@@ -25,8 +25,10 @@ FOLDER = Path("/sys/fs/bpf") / f"ebpflb-t-xdp-{os.getpid()}"
 def bpf_folder() -> Iterator[Path]:
     """Make a folder on bpffs for programs and links."""
     FOLDER.mkdir()
-    yield FOLDER
-    shutil.rmtree(FOLDER)
+    try:
+        yield FOLDER
+    finally:
+        shutil.rmtree(FOLDER)
 
 
 @contextmanager
