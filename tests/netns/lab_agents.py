@@ -3,6 +3,7 @@
 manifests (text) -> write_manifests -> folder -> agents_on(lab, folder) -> Agents, ready
 """
 
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,18 @@ TCP_PORT = 8080
 UDP_PORT = 5353
 WITH_CTRL_C = ("env", "--default-signal=INT")
 """Before a command that shall be interrupted: what a shell starts in the background ignores SIGINT, and so do we."""
+
+_UNHURRIED = """
+from ebpflb.files import config_file, folder
+from ebpflb.host import netlink, opt_out_watcher
+config_file.RESCAN_MS = folder.RESCAN_MS = 3_600_000
+netlink.CHECK_SECONDS = opt_out_watcher.PERIOD_S = 3600
+from ebpflb.cli import main
+main()
+"""
+UNHURRIED = (sys.executable, "-c", _UNHURRIED)
+"""An agent that does not look again, just because time has passed, at manifests, its configuration file, devices,
+addresses and namespaces that are opted out: what it follows of these, it was told of. It still sweeps flows."""
 
 
 def write_manifests(folder: Path, manifests: Mapping[str, str]) -> None:

@@ -30,22 +30,14 @@ from ebpflb.host.tc import Attached, list_ours
 from ebpflb.reconcile.status import Status, StatusFile
 from tests.kube.objects import make_service, make_slice
 from tests.kube.store import Object
+from tests.netns.lab_agents import UNHURRIED, write_manifests
 
 T = TypeVar("T")
 
 EBPFLB = (sys.executable, "-m", "ebpflb")
-_UNHURRIED = """
-import ebpflb.files.folder, ebpflb.host.netlink
-ebpflb.files.folder.RESCAN_MS = 3_600_000
-ebpflb.host.netlink.CHECK_SECONDS = 3600
-from ebpflb.cli import main
-main()
-"""
-UNHURRIED = (sys.executable, "-c", _UNHURRIED)
-"""An agent that looks at nothing again just because time has passed: what it follows, it was told of."""
 SOON_S = 60.0
 """Within this a lone change is in the maps, and a new device has its programs. That takes a fraction of a second, if
-nobody else has the machine. It may be long, as an ``UNHURRIED`` agent would look by itself in an hour only."""
+nobody else has the machine. It may be long, as an ``UNHURRIED`` agent has to be told of either."""
 POLL_S = 0.02
 NAMESPACE = "life"
 
@@ -110,9 +102,7 @@ def slice_of(service: str, *backends: Place, udp: bool = False) -> Object:
 def write_objects(folder: Path, **files: Sequence[Object]) -> None:
     """Write each list of objects into the file of that name, replacing it in one step."""
     for name, objects in files.items():
-        aside = folder / f".{name}.new"
-        aside.write_text("\n---\n".join(json.dumps(each) for each in objects), encoding="utf-8")
-        aside.rename(folder / f"{name}.yaml")
+        write_manifests(folder, {f"{name}.yaml": "\n---\n".join(json.dumps(each) for each in objects)})
 
 
 @dataclass
@@ -139,7 +129,7 @@ class LifeAgent:
         devices = ["--uplink-devices", ",".join(self.node.uplinks), "--pod-devices", pod_devices]
         where = ["--node-name", self.node.name, "--cgroup", str(self.node.cgroup)]
         families = ["--ip-family", ip_family(self.node)]  # of two, the later one counts: the source's flags may differ
-        self.running = self.node.popen([*program, "run", *families, *self.source, *devices, *where, *self._scope()])
+        self.running = self.node.popen([*program, "run", *families, *self.source, *devices, *where, *self.scope()])
 
     def wait_ready(self) -> None:
         self.process.wait_for_line(lambda line: READY.search(line) is not None, READY_SECONDS)
@@ -157,8 +147,8 @@ class LifeAgent:
 
     def ebpflb(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a verb for this instance, at its node; nothing is checked."""
-        flags = {"dump-maps": self._scope()[:4], "status": self._scope()[2:]}
-        scope = flags.get(verb, self._scope())
+        flags = {"dump-maps": self.scope()[:4], "status": self.scope()[2:]}
+        scope = flags.get(verb, self.scope())
         return self.node.run([*EBPFLB, verb, *scope, *arguments], check=False)
 
     def cleanup(self) -> None:
@@ -186,7 +176,14 @@ class LifeAgent:
 
     def backends_of(self, cluster_ip: str) -> list[str]:
         """Return where the frontend of a ClusterIP leads."""
-        rows = [row for row in self.rows("frontends") if row["address"] == cluster_ip]
+        return self._backends_where("address", cluster_ip)
+
+    def backends_of_kind(self, kind: str) -> list[str]:
+        """Return where all frontends of a kind lead; a backend of two comes twice."""
+        return self._backends_where("kind", kind)
+
+    def _backends_where(self, column: str, value: str) -> list[str]:
+        rows = [row for row in self.rows("frontends") if row[column] == value]
         # While the agent writes, a slot may be seen before its backend is.
         return sorted(str(backend) for row in rows for backend in row["cluster"]["backends"])
 
@@ -209,7 +206,8 @@ class LifeAgent:
     def qdiscs_on(self, device: str) -> str:
         return self.node.run(["tc", "qdisc", "show", "dev", device]).stdout
 
-    def _scope(self) -> list[str]:
+    def scope(self) -> list[str]:
+        """Return the flags that name the instance."""
         return ["--bpffs", str(BPFFS), "--instance", self.instance, "--state-dir", str(self.state)]
 
 

@@ -92,9 +92,8 @@ def at(lab: Lab, *pods: int) -> list[str]:
 
 
 def who_answers(lab: Lab, address: str) -> set[str]:
-    report = measure(
-        lab.pod(1, 2), "tcp", f"{address}:80", "--count", "40"
-    )  # that one of two is never chosen has a chance of 1 in 10^12
+    # That one of two is never chosen among 40 has a chance of 1 in 10^12.
+    report = measure(lab.pod(1, 2), "tcp", f"{address}:80", "--count", "40")
     assert report.failures == {}
     return set(report.by_backend)
 
@@ -108,13 +107,13 @@ def test_what_the_server_holds_is_served(lab: Lab, agent: LifeAgent, server: Mor
 def test_a_change_of_a_slice_alone_is_in_the_maps_soon(lab: Lab, agent: LifeAgent, server: MortalServer) -> None:
     for pods in ((2,), (1, 2), (1,)):
         server.put("endpointslices", slice_of("web", *(lab.pod(1, pod) for pod in pods)))
-        until(partial(leads_to, agent, at(lab, *pods)))
+        until(partial(serves_exactly, agent, at(lab, *pods)))
     server.put("endpointslices", slice_of("web", *lab.node(1).pods))
-    until(partial(leads_to, agent, at(lab, 1, 2)))
+    until(partial(serves_exactly, agent, at(lab, 1, 2)))
     assert who_answers(lab, WEB) == {"node-1-pod-1", "node-1-pod-2"}
 
 
-def leads_to(agent: LifeAgent, backends: list[str]) -> bool:
+def serves_exactly(agent: LifeAgent, backends: list[str]) -> bool:
     return agent.backends_of(WEB) == backends
 
 

@@ -135,7 +135,7 @@ def test_without_pod_cidrs_the_agent_waits(lab: Lab, agent: LifeAgent, folder: P
 def test_init_only_pins_and_attaches_nothing(lab: Lab, agent: LifeAgent) -> None:
     agent.cleanup()
     assert not agent.pins.root.exists()
-    with agent.node.popen([*EBPFLB, "run", "--init-only", "--ip-family", "ipv4", *agent._scope()]) as init:
+    with agent.node.popen([*EBPFLB, "run", "--init-only", "--ip-family", "ipv4", *agent.scope()]) as init:
         assert init.wait(READY_SECONDS) == 0, init.tail()
         assert "event=initialized" in init.lines()[-1]
     names = {pin.name for pin in agent.pins.root.rglob("*")}

@@ -61,12 +61,6 @@ def backend(lab: Lab) -> str:
     return f"{lab.pod(1, 1).address}:8080/TCP"
 
 
-def leads_to(agent: LifeAgent, kind: str) -> list[str]:
-    """Return where all frontends of a kind lead, one after the other."""
-    rows = [row for row in agent.rows("frontends") if row["kind"] == kind]
-    return [str(each) for row in rows for each in row["cluster"]["backends"]]
-
-
 def test_what_does_not_fit_is_refused_by_name_and_the_rest_is_served(lab: Lab, agent: LifeAgent) -> None:
     left_out = refused(agent)
     assert len(left_out) == WISHED - ROOM
@@ -100,7 +94,7 @@ def test_a_full_flow_table_refuses_nobody(lab: Lab, agent: LifeAgent, folder: Pa
     node_port = tcp_service("web-0", ADDRESSES["web-0"], NODE_PORT)
     write_objects(folder, **{"web-0": [node_port, slice_of("web-0", lab.pod(1, 1))]})
     # One way by the ClusterIP, one by the NodePort: those of the others are gone.
-    until(lambda: leads_to(agent, "ClusterIP") == leads_to(agent, "NodePort") == [backend(lab)])
+    until(lambda: agent.backends_of_kind("ClusterIP") == agent.backends_of_kind("NodePort") == [backend(lab)])
     until(lambda: len(agent.tables().frontends) == 3)
     outside = [f"{lab.node(1).address}:{NODE_PORT}", "--timeout", "10"]
     report = measure(lab.client, "tcp", *outside, "--count", str(FLOWS + 4))

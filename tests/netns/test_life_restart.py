@@ -16,9 +16,9 @@ from ebpflb.bench.report import Report
 from ebpflb.bench.topology import Lab, Pod
 from ebpflb.core.abi import Family
 from ebpflb.datapath.programs import SOCKET_PROGRAMS, programs_of
+from tests.netns.lab_agents import UNHURRIED
 from tests.netns.life_helpers import (
     SOON_S,
-    UNHURRIED,
     LifeAgent,
     addressed_otherwise,
     agent_on,

@@ -9,6 +9,7 @@ import pytest
 
 from ebpflb.bench.control import measure, start_server
 from ebpflb.bench.topology import Lab
+from tests.netns.lab_agents import write_manifests
 from tests.netns.life_helpers import LifeAgent, agent_on, slice_of, tcp_service, until, write_objects
 
 pytestmark = pytest.mark.root
@@ -45,13 +46,6 @@ def agent(lab: Lab, running: LifeAgent, folder: Path) -> LifeAgent:
     until(lambda: running.backends_of(WEB) == [f"{lab.pod(1, 1).address}:8080/TCP"])
     until(lambda: running.cluster_ips() == {WEB} and running.status().source_error == "")
     return running
-
-
-def put(file: Path, text: str) -> None:
-    """Replace a file in one step: one that is written in place is empty at first, and empty is not broken."""
-    aside = file.with_name(f".{file.name}.new")
-    aside.write_text(text)
-    aside.rename(file)
 
 
 def who_answers(lab: Lab, address: str) -> dict[str, int]:
@@ -92,13 +86,14 @@ def test_a_service_without_backends_refuses_at_once(lab: Lab, agent: LifeAgent, 
 
 def test_a_broken_file_is_named_and_its_last_good_state_stays(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     good = (folder / "web.yaml").read_text()
-    put(folder / "web.yaml", "kind: Service\nmetadata: {name: web\n")
+    # In one step: a file that is written in place is empty at first, and empty is not broken.
+    write_manifests(folder, {"web.yaml": "kind: Service\nmetadata: {name: web\n"})
     until(lambda: agent.status().source_error)
     assert "web.yaml:" in agent.ebpflb("status").stdout
     assert who_answers(lab, WEB) == {"node-1-pod-1": 3}
     write_objects(folder, other=[tcp_service("other", OTHER), slice_of("other", lab.pod(1, 2))])
     until(lambda: agent.cluster_ips() == {WEB, OTHER})
-    put(folder / "web.yaml", good)
+    write_manifests(folder, {"web.yaml": good})
     until(lambda: agent.status().source_error == "" and agent.status().healthy)
     shown = agent.ebpflb("status")
     assert (shown.returncode, "web.yaml" in shown.stdout) == (0, False)

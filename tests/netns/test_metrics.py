@@ -103,12 +103,6 @@ def until_told(lab: Lab, before: Scrape, *, services: int, endpoints: int) -> No
     until(are_told)
 
 
-def leads_to(agent: LifeAgent, kind: str) -> list[str]:
-    """Return the backends of the frontends of a kind, each once."""
-    rows = [row for row in agent.rows("frontends") if row["kind"] == kind]
-    return sorted({str(backend) for row in rows for backend in row["cluster"]["backends"]})
-
-
 def until_shown(lab: Lab, agent: LifeAgent, name: str, used: int) -> None:
     """Wait until the metrics and the status have so many entries of a map: each of them hears last of a round."""
     until(lambda: scrape(lab).value("ebpflb_map_entries", V4, map=name) == used)
@@ -166,7 +160,8 @@ def test_the_metrics_tell_what_is_in_the_maps(lab: Lab, agent: LifeAgent, folder
 def test_traffic_and_flows_are_counted(lab: Lab, agent: LifeAgent, folder: Path) -> None:
     service = tcp_service("web", WEB, 30080)
     write_objects(folder, web=[service, slice_of("web", lab.pod(1, 1))])
-    until(lambda: leads_to(agent, "NodePort") == leads_to(agent, "ClusterIP") == [f"{lab.pod(1, 1).address}:8080/TCP"])
+    behind = [f"{lab.pod(1, 1).address}:8080/TCP"]
+    until(lambda: agent.backends_of_kind("NodePort") == agent.backends_of_kind("ClusterIP") == behind)
     before = scrape(lab)
     assert measure(lab.pod(1, 2), "tcp", f"{WEB}:80", "--count", "5").by_backend == {"node-1-pod-1": 5}
     assert measure(lab.client, "tcp", f"{lab.node(1).address}:30080", "--count", "4").by_backend == {"node-1-pod-1": 4}

@@ -1,6 +1,6 @@
 """A node with an agent and its clients, and another one whose pods go, one after the other.
 
-with stale_world(folder) as world: world.serve(victim); readers...; world.remove(victim)
+with stale_world(folder) as world: world.write(victim); readers...; world.write(), world.delete()
 
 The Service has TCP and UDP on one port, as DNS does, and an address of each family.
 """
@@ -171,13 +171,16 @@ def stale_world(manifests: Path) -> Iterator[StaleWorld]:
                 start(agent)
                 yield StaleWorld(lab, agent, manifests)
             finally:
-                agent.cleanup()
+                try:
+                    agent.cleanup()
+                finally:
+                    agent.pins.remove()  # also if its own cleanup fails
 
 
 def start(agent: LifeAgent, *flags: str) -> None:
     """Start the agent, without devices, and wait until it is ready."""
     node = agent.node
     where = ["--node-name", node.name, "--cgroup", str(node.cgroup)]
-    command = [sys.executable, "-c", _SOCKETS_ONLY, "run", *agent.source, *where, *agent._scope(), *flags]
+    command = [sys.executable, "-c", _SOCKETS_ONLY, "run", *agent.source, *where, *agent.scope(), *flags]
     agent.running = node.popen(command)
     agent.wait_ready()
