@@ -143,7 +143,9 @@ def test_a_kept_connection_that_loses_its_server_is_reported(lab: Lab) -> None:
 
 
 def test_steady_load_has_no_failures(lab: Lab) -> None:
-    with Load(lab.pod(1, 1), "udp", "10.244.2.11:5353", "--rate", "500", "--connected", "--keep") as load:
+    with Load(
+        lab.pod(1, 1), "udp", "10.244.2.11:5353", "--rate", "500", "--timeout", "10", "--connected", "--keep"
+    ) as load:
         report = load.stop()
     assert report.failed == 0
     assert report.breaks == 0

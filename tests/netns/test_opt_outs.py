@@ -217,7 +217,8 @@ def test_a_restart_never_translates_the_sockets_of_an_opted_out_pod(agent: LifeA
     opt_out(agent, folder, LEFT_ALONE)
     before = counters(agent, FAMILIES[0])
     rows = set(opt_outs(agent))
-    with loads(Load(pod, "tcp", join_port(SERVICE[FAMILIES[0]], 80), "--rate", "100")) as reports:
+    target = join_port(SERVICE[FAMILIES[0]], 80)
+    with loads(Load(pod, "tcp", target, "--rate", "100", "--timeout", "10")) as reports:
         agent.kill()
         assert set(opt_outs(agent)) == rows
         agent.restart()
