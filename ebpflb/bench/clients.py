@@ -68,6 +68,11 @@ class _Session:
 
     _socket: socket.socket
 
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for what no method here does."""
+        return self._socket
+
     def __enter__(self) -> Self:
         """Return itself."""
         return self

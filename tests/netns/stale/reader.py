@@ -50,7 +50,7 @@ def main() -> None:
     kind, host, port, *rest = sys.argv[1:]
     with open_session(kind, host, int(port), Path(rest[0]) if rest else None) as session:
         say(f"asked {session.ask().backend}")
-        ending = wait_for_the_end(session._socket)
+        ending = wait_for_the_end(session.socket)
         say(f"ended {ending} {time.monotonic()}")
 
 
