@@ -22,6 +22,9 @@ from tests.netns.traffic.endings import hang_up
 Session = TcpSession | UdpSession
 Answer = dict[str, Any]
 
+TIMEOUT = "timeout"
+"""What ``failure_reason`` calls it."""
+
 _sessions: dict[int, Session] = {}
 
 
@@ -39,8 +42,13 @@ def answered(session: Session) -> Answer:
 
 
 def ask_fresh(kind: str, target: list[Any], count: int) -> Answer:
-    """Ask ``count`` times, each on its own socket."""
-    return {"answers": [attempt(lambda: _ask_once(kind, Target(*target))) for _ in range(count)]}
+    """Ask ``count`` times, each on its own socket, but never again after a timeout: whoever waits would give up."""
+    answers: list[Answer] = []
+    for _ in range(count):
+        answers.append(attempt(lambda: _ask_once(kind, Target(*target))))
+        if answers[-1].get("error") == TIMEOUT:
+            break
+    return {"answers": answers}
 
 
 def _ask_once(kind: str, target: Target) -> Answer:
@@ -54,7 +62,7 @@ def _ask_once(kind: str, target: Target) -> Answer:
 def open_session(kind: str, target: list[Any]) -> Answer:
     """Open a session that stays open."""
     session = connect(kind, Target(*target))
-    handle = session._socket.fileno()
+    handle = session.socket.fileno()
     _sessions[handle] = session
     return {"handle": handle}
 
@@ -62,7 +70,7 @@ def open_session(kind: str, target: list[Any]) -> Answer:
 def ask_session(handle: int, timeout: float) -> Answer:
     """Ask on an open session."""
     session = _sessions[handle]
-    session._socket.settimeout(timeout)
+    session.socket.settimeout(timeout)
     return answered(session)
 
 
@@ -70,7 +78,7 @@ def close_session(handle: int, *, reset: bool) -> Answer:
     """Close a session, with RST instead of FIN if asked."""
     with _sessions.pop(handle) as session:
         if reset:
-            session._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            session.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return {}
 
 

@@ -15,9 +15,10 @@ from ebpflb.bench.load import parse_target
 from ebpflb.bench.topology import Place
 
 KINDS = ("tcp", "udp", "udp-connected")
-COMMAND_SECONDS = 60.0
 ANSWER_SECONDS = 30.0
 """For what will come, however long the machine has other things to do."""
+COMMAND_SECONDS = 4 * ANSWER_SECONDS
+"""One socket may wait for its connection, for the answer and for the end; none is asked after one that gave up."""
 ASKED_AT_ONCE, MOST_ASKED = 20, 200
 """Of three backends, one is missed by so many asks once in 10^35 times."""
 CLOSED = {"ECONNABORTED", "EDESTADDRREQ"}
@@ -43,6 +44,13 @@ class Outcome:
         return self.client.rpartition(":")[0].strip("[]")
 
 
+def backends(outcomes: Collection[Outcome]) -> set[str]:
+    """Return who answered; nobody may have failed to."""
+    failed = [outcome for outcome in outcomes if outcome.error]
+    assert not failed, failed
+    return {outcome.backend for outcome in outcomes}
+
+
 class Caller:
     """A process at a place that opens sockets there for as long as the test wants."""
 
@@ -62,7 +70,7 @@ class Caller:
         port: int = 0,
         timeout: float = ANSWER_SECONDS,
     ) -> list[Outcome]:
-        """Ask ``count`` times, each on its own socket."""
+        """Ask ``count`` times, each on its own socket; a timeout is the last outcome."""
         done = self.command(do="ask", kind=kind, target=_target(target, source, port, timeout), count=count)
         return [Outcome(**answer) for answer in done["answers"]]
 

@@ -10,7 +10,7 @@ from ebpflb.cli.pinned import decode_maps, read_tables
 from ebpflb.core.abi import Counter
 from ebpflb.datapath.pins import Pins
 from tests.netns.services import NAMESPACE, Spec
-from tests.netns.traffic.callers import KINDS, Outcome
+from tests.netns.traffic.callers import KINDS, backends
 from tests.netns.traffic.world import CLIENTS, World, until
 
 pytestmark = pytest.mark.root
@@ -18,8 +18,6 @@ pytestmark = pytest.mark.root
 LONG = 3600
 SHORT = 2
 """Seconds."""
-EVERYWHERE = 80
-"""Calls in which each of three backends is asked, but for once in 10^13 times."""
 CALLERS = ("covered", "uncovered", "host", "outside")
 
 
@@ -39,11 +37,6 @@ def seconds_left(world: World, spec: Spec) -> float:
     pins = Pins(BPFFS, world.agents[1].instance)
     rows = decode_maps(pins, read_tables(pins, world.family), ["affinity"], f"{NAMESPACE}/{spec.name}")
     return max(float(row["seconds_left"]) for row in rows["affinity"])
-
-
-def backends(outcomes: list[Outcome]) -> set[str]:
-    assert {outcome.error for outcome in outcomes} == {""}
-    return {outcome.backend for outcome in outcomes}
 
 
 @pytest.mark.parametrize("caller", CALLERS)
@@ -128,9 +121,9 @@ def test_switching_affinity_takes_effect_for_new_connections(routed: World, call
     everyone = {pod.name for pod in spec.backends}
     with routed.service(loose):
         dialled = routed.target(spec, "ClusterIP", "tcp")
-        assert backends(call.ask("tcp", dialled, count=EVERYWHERE)) == everyone
+        assert backends(call.ask_each("tcp", dialled, everyone)) == everyone
         for _ in range(2):
             routed.put(spec)
             assert len(backends(call.ask("tcp", dialled, count=20))) == 1
             routed.put(loose)
-            assert backends(call.ask("tcp", dialled, count=EVERYWHERE)) == everyone
+            assert backends(call.ask_each("tcp", dialled, everyone)) == everyone
