@@ -119,11 +119,11 @@ def test_local_backends_that_see_the_node_are_left_to_tc(
     served: World, kind: str, protocol: str, family: Family
 ) -> None:
     """XDP cannot send to a pod's device what is masqueraded; the flow is known to both."""
-    sent = transmitted(served.lab)
+    sent = served.traffic().transmitted
     report = call(served.lab, frontend(served.lab, "hiding", kind, protocol, family), protocol)
     assert report.by_backend == {"node-1-pod-1": 5}, report
     assert report.clients == [served.lab.node(1).address_of(family)]
-    assert transmitted(served.lab) == sent
+    assert served.traffic().transmitted == sent
 
 
 @pytest.mark.parametrize("family", Family, ids=lambda family: family.name)
@@ -151,7 +151,8 @@ def test_a_far_end_that_would_lose_frames_is_left_to_tc_at_once(served: World) -
     """Connections that XDP carried go on at tc, and come back: the two share all state."""
     agent, lab = served.agent, served.lab
     targets = [frontend(lab, "far", "NodePort", "tcp", family) for family in Family]
-    keep = ["--rate", "50", "--keep", "--timeout", "60"]  # TCP repeats what is lost until the agent knows, ever slower
+    # TCP repeats what is lost until the agent knows, ever slower; who stops a load waits for 30 seconds.
+    keep = ["--rate", "50", "--keep", "--timeout", "20"]
     with loads(*(Load(lab.client, "tcp", target, *keep) for target in targets)) as reports:
         set_far_end(lab, lab.node(1), "off")
         try:

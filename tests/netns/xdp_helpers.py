@@ -29,6 +29,7 @@ from tests.kube.objects import make_service, make_slice
 from tests.kube.store import Object
 from tests.netns.host_helpers import device_stats, inside, run, set_offload, xdp_program
 from tests.netns.life_helpers import NAMESPACE, LifeAgent
+from tests.netns.traffic.settled import settled
 
 SERVICES = {"near": 1, "far": 2, "hiding": 3}
 LOCAL_POLICY = {"near"}
@@ -157,11 +158,8 @@ class Traffic:
 
 
 def traffic(agent: LifeAgent, lab: Lab) -> Traffic:
-    """Look until two looks are alike: the end of an earlier connection may be on its way."""
-    found = None
-    while found != (found := Traffic({family: counters(agent, family) for family in Family}, transmitted(lab))):
-        """Again."""
-    return found
+    """Return what node-1 has done when it does nothing more, as far as can be seen."""
+    return settled(lambda: Traffic({family: counters(agent, family) for family in Family}, transmitted(lab)))
 
 
 def xdp_on(place: Place, device: str = UPLINK) -> tuple[str, str] | None:

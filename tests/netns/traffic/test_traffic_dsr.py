@@ -21,6 +21,7 @@ from tests.netns.traffic.capture import Packet, captured
 from tests.netns.traffic.datagrams import SECONDS, ask, udp_client
 from tests.netns.traffic.endings import hang_up
 from tests.netns.traffic.offers import TCP_PORT
+from tests.netns.traffic.settled import settled
 from tests.netns.traffic.sizes import MTU, OUTER_BYTES, TCP_HEADERS, VXLAN_BYTES
 from tests.netns.traffic.wide import Wide
 
@@ -42,7 +43,7 @@ def world(request: pytest.FixtureRequest) -> Wide:
 
 @contextmanager
 def connected(place: Place, host: str, port: int) -> Iterator[TcpSession]:
-    """Give a connection from a place, as no socket hook sees it; after the block nothing of it is under way."""
+    """Give a connection from a place, as no socket hook sees it; after the block at most our last ACK is under way."""
     with inside(namespace_path(place.netns)):
         session = TcpSession(Target(host, port, SECONDS))
     with session:
@@ -54,6 +55,11 @@ def asked(place: Place, host: str, port: int) -> Exchange:
     """Ask once from a place."""
     with connected(place, host, port) as session:
         return session.ask()
+
+
+def counted(world: Wide, family: Family) -> dict[Counter, int]:
+    """Return node-1's counters, with what earlier connections ended by."""
+    return settled(lambda: world.counters(1, family))
 
 
 def bare(end: str) -> str:
@@ -87,7 +93,7 @@ def test_answers_come_from_the_services_address_past_the_node_that_was_called(
 @pytest.mark.parametrize("kind", ["NodePort", "balancer IP"])
 def test_datagrams_too(world: Wide, family: Family, kind: str) -> None:
     place, called = world.place("outside"), world.lab.node(1)
-    before = world.counters(1, family)
+    before = counted(world, family)
     with (
         captured(called, called.uplink) as passed,
         udp_client(place, world.dialled("dsr-remote", kind, family)) as client,
@@ -95,7 +101,7 @@ def test_datagrams_too(world: Wide, family: Family, kind: str) -> None:
         for length in (0, 1, 1000):
             sent = secrets.token_bytes(length)
             assert ask(client, sent) == sent
-    after = world.counters(1, family)
+    after = counted(world, family)
     assert after[Counter.ENCAPSULATED] - before[Counter.ENCAPSULATED] == 3
     assert after[Counter.REPLY_RESTORED] == before[Counter.REPLY_RESTORED]
     assert not answers_on(passed, place.address_of(family))
@@ -113,31 +119,31 @@ def test_much_data_arrives_intact(world: Wide, family: Family, caller: str, kind
 def test_the_mss_leaves_room_for_the_outer_header(world: Wide, family: Family) -> None:
     """So no packet of TCP is ever too big, and none needs an answer."""
     host, port = world.dialled("dsr-remote", "NodePort", family, TCP_PORT)
-    before = world.counters(1, family)
+    before = counted(world, family)
     with connected(world.lab.client, host, port) as session:
-        segment = session._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        segment = session.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         assert session.upload(BULK_BYTES) == expected(BULK_BYTES)
     overlay = VXLAN_BYTES if len(world.lab.node(1).uplinks) > 1 else 0
     assert segment + TIMESTAMPS + TCP_HEADERS[family] == MTU - overlay - OUTER_BYTES[family]
-    after = world.counters(1, family)
+    after = counted(world, family)
     assert after[Counter.TOO_BIG_ANSWERED] == before[Counter.TOO_BIG_ANSWERED]
 
 
 @pytest.mark.parametrize("kind", ["NodePort", "balancer IP"])
 def test_a_local_backend_needs_no_outer_header(world: Wide, family: Family, kind: str) -> None:
     host, port = world.dialled("dsr-local", kind, family, TCP_PORT)
-    before = world.counters(1, family)[Counter.ENCAPSULATED]
+    before = counted(world, family)[Counter.ENCAPSULATED]
     assert asked(world.lab.client, host, port).backend == "node-1-pod-3"
-    assert world.counters(1, family)[Counter.ENCAPSULATED] == before
+    assert counted(world, family)[Counter.ENCAPSULATED] == before
 
 
 def test_pods_call_as_ever(world: Wide, family: Family) -> None:
     """Who needs no masquerading needs no direct return."""
     host, port = world.dialled("dsr-remote", "ClusterIP", family, TCP_PORT)
-    before = world.counters(1, family)[Counter.ENCAPSULATED]
+    before = counted(world, family)[Counter.ENCAPSULATED]
     exchange = asked(world.place("uncovered"), host, port)
     assert bare(exchange.client) == world.place("uncovered").address_of(family)
-    assert world.counters(1, family)[Counter.ENCAPSULATED] == before
+    assert counted(world, family)[Counter.ENCAPSULATED] == before
 
 
 def test_a_service_says_by_its_annotation_what_it_wants(world: Wide, family: Family) -> None:
@@ -163,15 +169,15 @@ def test_hybrid_answers_tcp_directly_and_masquerades_udp(overlaid: Wide, family:
     """For Services that say nothing: datagrams may be as long as the overlay takes, with no outer header."""
     client, called = overlaid.lab.client, overlaid.lab.node(1)
     address = client.address_of(family)
-    before = overlaid.counters(1, family)[Counter.ENCAPSULATED]
+    before = counted(overlaid, family)[Counter.ENCAPSULATED]
     with (
         captured(called, called.uplink) as passed,
         udp_client(client, overlaid.dialled("remote", kind, family)) as sender,
     ):
         assert ask(sender, b"this way") == b"this way"
     assert answers_on(passed, address)
-    assert overlaid.counters(1, family)[Counter.ENCAPSULATED] == before
+    assert counted(overlaid, family)[Counter.ENCAPSULATED] == before
     with captured(called, called.uplink) as passed:
         assert bare(asked(client, *overlaid.dialled("remote", kind, family, TCP_PORT)).client) == address
     assert not answers_on(passed, address)
-    assert overlaid.counters(1, family)[Counter.ENCAPSULATED] > before
+    assert counted(overlaid, family)[Counter.ENCAPSULATED] > before

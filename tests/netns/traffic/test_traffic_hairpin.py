@@ -6,6 +6,7 @@ from ebpflb.agent.run import HAIRPIN_ADDRESSES
 from ebpflb.core.abi import Counter
 from ebpflb.core.model import format_address
 from tests.netns.traffic.callers import KINDS
+from tests.netns.traffic.settled import settled
 from tests.netns.traffic.world import World
 
 pytestmark = pytest.mark.root
@@ -19,7 +20,7 @@ OWN, HAIRPIN = "own", "hairpin"
 def test_a_pod_reaches_itself(world: World, pod: str, seen_as: str, destination: str, kind: str) -> None:
     """At the socket the pod talks to itself over its loopback; on the wire it would not believe its own address."""
     dialled = world.target(world.specs[f"self-{pod}"], destination, kind)
-    before = world.counters(1)
+    before = settled(lambda: world.counters(1))
     caller = world.place(pod)
     outcomes = world.caller(pod).ask(kind, dialled, count=3)
     assert {outcome.error for outcome in outcomes} == {""}

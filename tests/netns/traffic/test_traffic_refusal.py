@@ -6,16 +6,14 @@ import pytest
 
 from ebpflb.core.abi import Counter
 from tests.netns.services import Spec
+from tests.netns.traffic.rules import AT_ONCE, SILENCE
+from tests.netns.traffic.settled import settled
 from tests.netns.traffic.world import World
 
 pytestmark = pytest.mark.root
 
-AT_ONCE = 0.9
-"""Seconds: less than TCP takes to try again."""
 TRIES = 10
 """A stall of the machine slows one attempt down, a lost refusal each of them."""
-SILENCE = 0.3
-"""A caller that hears nothing for so long was dropped: answers take milliseconds here."""
 KINDS = ("tcp", "udp-connected")
 CALLERS = ("covered", "uncovered", "host", "hostNetwork", "outside")
 
@@ -45,11 +43,12 @@ def test_a_service_without_backends_refuses_at_once(world: World, caller: str, d
     ],
 )
 def test_refusals_are_counted_where_they_happen(world: World, caller: str, counter: Counter) -> None:
-    before = world.counters(1)
     for kind in KINDS:
+        before = settled(lambda: world.counters(1))[counter]
         world.caller(caller).ask(kind, world.target(world.specs["nobody"], "ClusterIP", kind))
-    after = world.counters(1)
-    assert after[counter] == before[counter] + 2
+        refused = world.counters(1)[counter] - before
+        # A SYN that a stall of the machine held up is repeated, and refused again.
+        assert refused >= 1 if (kind, counter) == ("tcp", Counter.REJECTED) else refused == 1, kind
 
 
 @pytest.mark.parametrize("caller", CALLERS)
