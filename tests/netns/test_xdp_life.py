@@ -180,7 +180,7 @@ def test_another_version_takes_over_without_a_loss(lab: Lab, native: LifeAgent) 
     (pin,) = native.pins.xdp_links.iterdir()
     link = bpf_links.read_pinned(pin)
     targets = [
-        ["tcp", frontend(lab, service, "NodePort", "tcp", family), "--rate", "50", *keep]
+        ["tcp", frontend(lab, service, "NodePort", "tcp", family), "--rate", "50", "--timeout", "10", *keep]
         for family in Family
         for service in ("near", "far")
         for keep in ([], ["--keep"])

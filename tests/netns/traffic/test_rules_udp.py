@@ -8,7 +8,7 @@ from ebpflb.core.abi import Family
 from tests.netns.services import Spec
 from tests.netns.traffic.callers import Conversation
 from tests.netns.traffic.rules import MOVED_UDP_PORT, SILENCE, moved
-from tests.netns.traffic.world import DETECTOR, OWN_UDP_PORT, World, until
+from tests.netns.traffic.world import DETECTOR, OWN_UDP_PORT, SWEEP_SECONDS, World, until
 
 pytestmark = pytest.mark.root
 
@@ -19,8 +19,6 @@ SPEAKERS = [
 ]
 """Callers whose socket follows by itself: the socket hooks cannot change the peer of one that is connected."""
 DESTINATIONS = ("ClusterIP", "NodePort of node-1")
-SOON_S = 8.0
-"""Less than the sweep's period of ten: what changes is swept when it changes."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,7 +53,7 @@ def test_a_socket_older_than_the_service_is_answered(rules: World, caller: str, 
         with rules.service(replace(spec, backends=())):
             assert is_unanswered(early)
             rules.put(spec)
-            until(lambda: answers(early, rules.local.name), "it is never answered", SOON_S)
+            until(lambda: answers(early, rules.local.name), "it is never answered", SWEEP_SECONDS)
             assert who_answer(early, 3) == {rules.local.name}
 
 
@@ -68,7 +66,7 @@ def test_a_connected_socket_older_than_the_service_is_answered(rules: World, cal
     with rules.caller(caller).open("udp-connected", dialled) as early:
         assert is_unanswered(early)
         with rules.service(spec):
-            until(lambda: answers(early, rules.local.name), "it is never answered", SOON_S)
+            until(lambda: answers(early, rules.local.name), "it is never answered", SWEEP_SECONDS)
 
 
 @pytest.mark.parametrize(("caller", "kind"), SPEAKERS)
@@ -81,7 +79,7 @@ def test_datagrams_follow_a_target_port_that_changes(rules: World, caller: str, 
         with rules.caller(caller).open(kind, dialled) as conversation:
             assert who_answer(conversation, 1) == {pod.name}
             rules.put(replace(spec, udp_port=MOVED_UDP_PORT))
-            until(lambda: answers(conversation, moved(pod.name)), "it stays at the old port", SOON_S)
+            until(lambda: answers(conversation, moved(pod.name)), "it stays at the old port", SWEEP_SECONDS)
             assert who_answer(conversation, 3) == {moved(pod.name)}
 
 
@@ -94,9 +92,9 @@ def test_datagrams_leave_a_backend_that_vanished(rules: World, caller: str, kind
         with rules.caller(caller).open(kind, dialled) as conversation:
             assert who_answer(conversation, 1) == {rules.remote[0].name}
             rules.put(replace(spec, backends=()))
-            until(lambda: is_unanswered(conversation), "it is answered by who is gone", SOON_S)
+            until(lambda: is_unanswered(conversation), "it is answered by who is gone", SWEEP_SECONDS)
             rules.put(replace(spec, backends=(rules.local,)))
-            until(lambda: answers(conversation, rules.local.name), "it finds nobody", SOON_S)
+            until(lambda: answers(conversation, rules.local.name), "it finds nobody", SWEEP_SECONDS)
 
 
 @pytest.mark.parametrize(("caller", "kind"), SPEAKERS)
@@ -129,4 +127,4 @@ def test_both_families_of_a_service_move_alone(rules: World) -> None:
         assert who_answer(kept, 1) == {rules.local.name}
         rules.put(replace(spec, slices_of=(other,)))
         assert who_answer(kept, 1) == {rules.local.name}
-        until(lambda: is_unanswered(gone), "it is answered by who is gone", SOON_S)
+        until(lambda: is_unanswered(gone), "it is answered by who is gone", SWEEP_SECONDS)

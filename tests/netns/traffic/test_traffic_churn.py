@@ -11,7 +11,7 @@ import pytest
 from ebpflb.bench.control import Load
 from tests.netns.services import Spec
 from tests.netns.traffic.callers import CLOSED, conversation_with
-from tests.netns.traffic.world import OWN_TCP_PORT, OWN_UDP_PORT, World, until
+from tests.netns.traffic.world import OWN_TCP_PORT, OWN_UDP_PORT, SWEEP_SECONDS, World, until
 
 pytestmark = pytest.mark.root
 
@@ -86,7 +86,7 @@ def test_a_connected_udp_socket_of_a_removed_backend_gets_an_error(routed: World
         dialled = routed.target(spec, "ClusterIP", "udp")
         with conversation_with(routed.caller(caller), "udp-connected", dialled, pod.name) as conversation:
             routed.put(replace(spec, backends=(routed.local,)))
-            until(lambda: conversation.ask().error in CLOSED, "the socket lives on")
+            until(lambda: conversation.ask().error in CLOSED, "the socket lives on", SWEEP_SECONDS)
         (outcome,) = routed.caller(caller).ask("udp-connected", dialled)
         assert outcome.backend == routed.local.name
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.netns.traffic.callers import ANSWER_SECONDS
+from tests.netns.traffic.rules import SILENCE
 from tests.netns.traffic.world import World
 
 pytestmark = pytest.mark.root
@@ -38,7 +40,7 @@ def test_a_call_raises_the_counters_of_its_verdicts_and_no_others(
 ) -> None:
     call = routed.caller(caller)
     before = counters(routed)
-    timeout = 0.3 if "drop_no_local_backend" in expected else 3.0
+    timeout = SILENCE if "drop_no_local_backend" in expected else ANSWER_SECONDS
     call.ask("tcp", routed.target(routed.specs[service], destination, "tcp"), timeout=timeout)
     after = counters(routed)
     assert {name for name in TRAFFIC if after[name] > before[name]} == expected

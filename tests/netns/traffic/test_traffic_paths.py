@@ -4,6 +4,7 @@ import pytest
 
 from ebpflb.core.abi import Counter
 from tests.netns.traffic.callers import ANSWER_SECONDS, KINDS
+from tests.netns.traffic.rules import SILENCE
 from tests.netns.traffic.sources import IN_CLUSTER, Call, seen_as
 from tests.netns.traffic.world import World
 
@@ -52,7 +53,7 @@ def test_a_pods_loopback_is_its_own(world: World, caller: str, destination: str,
     before = world.counters(1)
     spec = world.specs["local"]
     # An unconnected UDP socket never hears of the refusal.
-    error, timeout = ("timeout", 0.3) if kind == "udp" else ("ECONNREFUSED", ANSWER_SECONDS)
+    error, timeout = ("timeout", SILENCE) if kind == "udp" else ("ECONNREFUSED", ANSWER_SECONDS)
     (outcome,) = world.caller(caller).ask(kind, world.target(spec, destination, kind), timeout=timeout)
     assert outcome.error == error
     assert world.counters(1)[Counter.SOCK_TRANSLATED] == before[Counter.SOCK_TRANSLATED]

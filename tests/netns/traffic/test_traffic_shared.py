@@ -13,7 +13,7 @@ import pytest
 from ebpflb.bench.topology import Pod
 from tests.netns.services import Spec
 from tests.netns.traffic.callers import CLOSED, Conversation, conversation_with
-from tests.netns.traffic.world import World, until
+from tests.netns.traffic.world import SWEEP_SECONDS, World, until
 
 pytestmark = pytest.mark.root
 
@@ -65,7 +65,7 @@ def test_udp_leaves_a_backend_that_left_its_service(world: World, caller: str, k
         )
         world.put(pair.left_behind)
         # That this takes no period of the sweep is for its own tests to say, where no clock of a busy machine runs.
-        until(lambda: answered_by(moving) == pair.staying.name, "it stays where it was")
+        until(lambda: answered_by(moving) == pair.staying.name, "it stays where it was", SWEEP_SECONDS)
         assert {answered_by(moving) for _ in range(3)} == {pair.staying.name}
         assert {answered_by(staying) for _ in range(3)} == {pair.leaving.name}
 
@@ -83,7 +83,7 @@ def test_a_connected_socket_of_a_backend_that_left_gets_an_error(world: World, c
             for spec in (pair.left, pair.other)
         )
         world.put(pair.left_behind)
-        until(lambda: answered_by(told) in CLOSED, "the socket lives on")
+        until(lambda: answered_by(told) in CLOSED, "the socket lives on", SWEEP_SECONDS)
         (outcome,) = world.caller(caller).ask("udp-connected", world.target(pair.left, "ClusterIP", "udp"))
         assert outcome.backend == pair.staying.name
         assert {answered_by(untold) for _ in range(3)} == {pair.leaving.name}
