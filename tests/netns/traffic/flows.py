@@ -3,7 +3,7 @@
 UDP has no end: a flow stays for two minutes, for whichever socket gets its port next. Where what is expected of a
 caller changes, an earlier call's flow would answer once in some thousand tests.
 
-pins, family -> leads_to(dialled, addresses) -> bool        pins -> forget_datagrams()
+pins, family, protocol -> leads_to(dialled, addresses) -> bool        pins, families -> forget_datagrams()
 """
 
 from collections.abc import Iterable, Iterator
