@@ -164,7 +164,7 @@ def _count(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ebpflb.bench.scaling", description=__doc__)
-    parser.add_argument("--measure", action="store_true", help="measure the points here, as root: two minutes")
+    parser.add_argument("--measure", action="store_true", help="measure the points here, as root: a minute")
     parser.add_argument(
         "--record", type=Path, metavar="PAGE", help="keep the points in this repository, and the tables in its page"
     )

@@ -52,13 +52,21 @@ def traces_in_chains(chains: Iterable[Chain]) -> list[str]:
 
 def probe_kube_proxy() -> list[Finding]:
     """Look for each of kube-proxy's modes in the calling thread's network namespace."""
-    iptables = [f"chain {_CHAIN} in {tool}" for tool in _legacy_with_chain()]
     devices = [f"device {name}" for _, name in socket.if_nameindex() if name == _IPVS_DEVICE]
     return [
         _finding("kube-proxy nftables", traces_in_chains(_nft_chains())),
-        _finding("kube-proxy iptables", iptables),
+        _probe_iptables(),
         _finding("kube-proxy ipvs", devices),
     ]
+
+
+def _probe_iptables() -> Finding:
+    shown, unread = _legacy_with_chain()
+    found = _finding("kube-proxy iptables", [f"chain {_CHAIN} in {tool}" for tool in shown])
+    if found.level is not Level.OK or not unread:
+        return found
+    detail = f"not known: {', '.join(unread)} had to wait {_LOCK_PATIENCE_S} s for the lock that others hold"
+    return Finding(found.name, Level.WARNING, detail, "run `ebpflb doctor` again when nothing writes iptables' rules")
 
 
 def _finding(name: str, traces: list[str]) -> Finding:
@@ -81,9 +89,12 @@ def _nft_chains() -> list[Chain]:
         return []
 
 
-def _legacy_with_chain() -> list[str]:
-    """Return the legacy tools that show the chain. Asks only where a nat table exists: asking would create it."""
-    found = []
+def _legacy_with_chain() -> tuple[list[str], list[str]]:
+    """Return the legacy tools that show the chain, and those that others kept from looking.
+
+    Asks only where a nat table exists: asking would create it.
+    """
+    found, unread = [], []
     for names, tool in _LEGACY.items():
         try:
             tables = (Path("/proc/thread-self/net") / names).read_text().split()
@@ -98,5 +109,5 @@ def _legacy_with_chain() -> list[str]:
         if shown.returncode == 0:
             found.append(tool)
         elif shown.returncode == _RESOURCE_PROBLEM:
-            log.warning("iptables_unreadable tool=%s reason='its lock is held by others'", tool)
-    return found
+            unread.append(tool)
+    return found, unread

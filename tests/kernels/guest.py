@@ -159,7 +159,8 @@ def _summary(name: str, cases: list[ET.Element], code: int) -> Result:
     words = [f"{len(cases)} tests", f"{skipped} skipped"] + ([f"failed: {'; '.join(bad)}"] if bad else [])
     if code and not bad:
         words.append(f"pytest ended with {code}")
-    return Result(name, ok=not code, detail=", ".join(words), tests=len(cases) - skipped)
+    has_run = len(cases) > skipped
+    return Result(name, ok=has_run and not code, detail=", ".join(words), tests=len(cases) - skipped)
 
 
 if __name__ == "__main__":

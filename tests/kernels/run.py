@@ -20,7 +20,7 @@ from rich.console import Console
 from tests.kernels.images import SUITES, Image, KernelError, cache_folder, fetch
 from tests.kernels.machine import GuestError, Patience, Settings, boot, snapshot
 from tests.kernels.result import AT_WORK, END, Result, show
-from tests.kernels.suites import LEFT_OUT
+from tests.kernels.suites import left_out
 
 _REPOSITORY = Path(__file__).parents[2]
 _SILENCE_SECONDS = 300.0
@@ -46,7 +46,7 @@ def main() -> int:
                 settings = Settings(options.accelerator, options.only, options.everything)
                 results[version] = _try(image, tree, console, patience, settings)
     show(console, results)
-    console.print(LEFT_OUT, markup=False, highlight=False, soft_wrap=True)
+    console.print(left_out(everything=options.everything), markup=False, highlight=False, soft_wrap=True)
     return 0 if all(result.ok for found in results.values() for result in found) else 1
 
 

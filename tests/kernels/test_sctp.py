@@ -101,7 +101,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def server(world: World) -> Iterator[socket.socket]:
     """Have the backend's socket listen."""
-    with inside(namespace_of(world, "far")), sctp_socket(world.family) as listening:
+    with inside(namespace_of(world, "far")):
+        listening = sctp_socket(world.family)
+    with listening:
         listening.bind((world.addresses.remote, TARGET_PORT))
         listening.listen()
         yield listening

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -22,9 +22,9 @@ from ebpflb.datapath.build import Build
 from ebpflb.errors import PrerequisiteError
 from ebpflb.host.http_server import open_socket
 from ebpflb.reconcile.inbox import SourceView
+from tests.ports import LOOPBACK, free_ports, until
 
 V4 = Family.IPV4
-ANY = "127.0.0.1"
 SECONDS = 60.0
 
 
@@ -44,31 +44,14 @@ class NoMap:
         return np.empty(0, np.uint32), np.empty((0, 2), np.uint64)
 
 
-def free_ports() -> tuple[int, int]:
-    """Return two: of a port that is free again the kernel may make the next one, too."""
-    with open_socket(ANY, 0) as one, open_socket(ANY, 0) as other:
-        return one.getsockname()[1], other.getsockname()[1]
-
-
 def fetch(port: int, path: str) -> str:
     try:
-        with socket.create_connection((ANY, port), timeout=SECONDS) as connection:
+        with socket.create_connection((LOOPBACK, port), timeout=SECONDS) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
             with connection.makefile("r") as file:
                 return file.read()
     except ConnectionError:
         return ""
-
-
-def until(check: Callable[[], bool]) -> None:
-    over = threading.Event()
-    timer = threading.Timer(SECONDS, over.set)
-    timer.start()
-    try:
-        while not check():
-            assert not over.is_set()
-    finally:
-        timer.cancel()
 
 
 @pytest.fixture(name="config")
@@ -78,8 +61,8 @@ def _config(monkeypatch: pytest.MonkeyPatch) -> AgentConfig:
     return AgentConfig(
         "n1",
         families=(V4,),
-        healthz_bind_address=f"{ANY}:{healthz}",
-        metrics_bind_address=f"{ANY}:{scrapes}",
+        healthz_bind_address=f"{LOOPBACK}:{healthz}",
+        metrics_bind_address=f"{LOOPBACK}:{scrapes}",
         config_text='{"mode": "x"}',
     )
 
@@ -125,7 +108,7 @@ def test_probes_of_the_proxy_of_services_and_scrapes_share_no_server(config: Age
 def test_a_taken_metrics_port_is_a_warning(config: AgentConfig) -> None:
     views: list[HealthView] = []
     stop = threading.Event()
-    with open_socket(ANY, port_of(config.metrics_bind_address)), monitoring(config, views) as each:
+    with open_socket(LOOPBACK, port_of(config.metrics_bind_address)), monitoring(config, views) as each:
         thread = threading.Thread(target=each.run, args=(stop,))
         thread.start()
         try:
@@ -140,7 +123,7 @@ def test_a_taken_metrics_port_is_a_warning(config: AgentConfig) -> None:
 def test_a_taken_metrics_port_that_may_not_be_ends_the_agent(config: AgentConfig) -> None:
     config = replace(config, bind_address_hard_fail=True)
     with (
-        open_socket(ANY, port_of(config.metrics_bind_address)),
+        open_socket(LOOPBACK, port_of(config.metrics_bind_address)),
         monitoring(config, []) as each,
         pytest.raises(PrerequisiteError, match=r"metricsBindAddress 127\.0\.0\.1:\d+: cannot listen"),
     ):

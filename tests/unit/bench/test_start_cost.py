@@ -15,7 +15,7 @@ def test_every_phase_of_a_start_has_its_costs() -> None:
     assert all(cost > 0 for cost in costs.values())
 
 
-def test_what_is_compiled_and_told_is_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_compiled_is_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(start_cost, "_compile", lambda _phases, batch: seen.append(batch))
     start_once(Scale(501, 3))  # a page and one Service
@@ -37,7 +37,10 @@ def test_the_table_has_medians_and_the_last_size_of_the_first() -> None:
     ]
 
 
-def test_each_start_is_a_process_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_start_is_a_process_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start_cost, "start_once", lambda _scale: pytest.fail("in this process"))
     assert main(["--services", "3", "6", "--endpoints", "2", "--rounds", "1"]) == 0
     title, *rows = capsys.readouterr().out.splitlines()
     assert title.split()[-3:] == ["3", "6", "ratio"]

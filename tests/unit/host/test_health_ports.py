@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Queue
@@ -14,19 +14,9 @@ from ebpflb.errors import PrerequisiteError, UsageError
 from ebpflb.host.http_messages import Request, Response
 from ebpflb.host.http_ports import Endpoint, HttpPorts, Wanted, endpoints_of
 from ebpflb.host.http_server import Handler, HttpServer, open_socket
+from tests.ports import LOOPBACK, free_port, free_ports, until
 
-ANY = "127.0.0.1"
 SECONDS = 60.0
-
-
-def free_ports() -> tuple[int, int]:
-    """Return two: of a port that is free again the kernel may make the next one, too."""
-    with open_socket(ANY, 0) as one, open_socket(ANY, 0) as other:
-        return one.getsockname()[1], other.getsockname()[1]
-
-
-def free_port() -> int:
-    return free_ports()[0]
 
 
 def named(name: str) -> Handler:
@@ -36,7 +26,7 @@ def named(name: str) -> Handler:
 def fetch(port: int) -> str:
     """Return what is answered there; empty: nobody listens."""
     try:
-        with socket.create_connection((ANY, port), timeout=SECONDS) as connection:
+        with socket.create_connection((LOOPBACK, port), timeout=SECONDS) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
             with connection.makefile("r") as file:
                 return file.read().partition("\n\n")[2]
@@ -53,7 +43,7 @@ class Desk:
     changes: "Queue[None]"
     failures: "Queue[str]" = field(default_factory=Queue)
 
-    def wanted(self, *ports: int, name: str = "x", address: str = ANY) -> Wanted:
+    def wanted(self, *ports: int, name: str = "x", address: str = LOOPBACK) -> Wanted:
         return Wanted(self.server, tuple(Endpoint(address, port) for port in ports), named(name), self.failures.put)
 
 
@@ -70,17 +60,6 @@ def desk(retry_s: float = 3600.0) -> Iterator[Desk]:
         finally:
             stop.set()
             thread.join()
-
-
-def until(check: Callable[[], bool]) -> None:
-    deadline = threading.Event()
-    timer = threading.Timer(SECONDS, deadline.set)
-    timer.start()
-    try:
-        while not check():
-            assert not deadline.is_set()
-    finally:
-        timer.cancel()
 
 
 def test_ports_open_and_close_as_they_are_wanted() -> None:
@@ -118,10 +97,10 @@ def test_groups_do_not_touch_each_other() -> None:
 
 def test_a_conflict_is_told_once_and_tried_again() -> None:
     port = free_port()
-    with desk(retry_s=0.05) as at, open_socket(ANY, port) as other:
+    with desk(retry_s=0.05) as at, open_socket(LOOPBACK, port) as other:
         at.ports.want("services", {"a": at.wanted(port, name="a")})
         reason = at.failures.get(timeout=SECONDS)
-        assert reason == f"cannot listen at {ANY}:{port}: another process, or another Service, has that port"
+        assert reason == f"cannot listen at {LOOPBACK}:{port}: another process, or another Service, has that port"
         at.changes.get(timeout=SECONDS)
         assert at.ports.failures("services") == {"a": reason}
         assert at.ports.failures("proxy") == {}
@@ -134,7 +113,7 @@ def test_a_conflict_is_told_once_and_tried_again() -> None:
 
 def test_any_change_is_an_occasion_to_try_again() -> None:
     port = free_port()
-    with desk() as at, open_socket(ANY, port) as other:
+    with desk() as at, open_socket(LOOPBACK, port) as other:
         wanted = at.wanted(port, name="a")
         at.ports.want("services", {"a": wanted})
         at.failures.get(timeout=SECONDS)
@@ -146,7 +125,7 @@ def test_any_change_is_an_occasion_to_try_again() -> None:
 def test_one_address_that_fails_does_not_spoil_the_others() -> None:
     port = free_port()
     with desk() as at:
-        both = Wanted(at.server, (Endpoint("192.0.2.1", port), Endpoint(ANY, port)), named("a"), at.failures.put)
+        both = Wanted(at.server, (Endpoint("192.0.2.1", port), Endpoint(LOOPBACK, port)), named("a"), at.failures.put)
         at.ports.want("services", {"a": both})
         reason = at.failures.get(timeout=SECONDS)
         assert reason == f"cannot listen at 192.0.2.1:{port}: this node does not have that address"
@@ -159,9 +138,9 @@ def test_a_failure_that_is_fatal_ends_the_run() -> None:
     def end(reason: str) -> None:
         raise PrerequisiteError(reason)
 
-    with HttpServer("test") as server, open_socket(ANY, port):
+    with HttpServer("test") as server, open_socket(LOOPBACK, port):
         ports = HttpPorts()
-        ports.want("proxy", {"a": Wanted(server, (Endpoint(ANY, port),), named("a"), end)})
+        ports.want("proxy", {"a": Wanted(server, (Endpoint(LOOPBACK, port),), named("a"), end)})
         with pytest.raises(PrerequisiteError, match="has that port"):
             ports.run(threading.Event())
 
@@ -199,7 +178,7 @@ def test_the_handler_hears_what_was_dialled() -> None:
     with desk() as at:
         at.ports.want("services", {"a": Wanted(at.server, (Endpoint("0.0.0.0", port),), handle, at.failures.put)})
         until(lambda: fetch(port) == "" and not heard.empty())
-        assert heard.get().local_address == ANY
+        assert heard.get().local_address == LOOPBACK
 
 
 @pytest.mark.parametrize(
