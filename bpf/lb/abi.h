@@ -150,7 +150,7 @@ struct lb_held_key {
 
 struct lb_held_fragment {
 	u32 length;
-	u32 pad;
+	u32 held_at; /* jiffies, low 32 bits */
 	u8 frame[LB_HELD_BYTES];
 };
 

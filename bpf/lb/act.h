@@ -16,14 +16,13 @@
 
 /*
  * What the node sent to a Service's address passes the egress hook of its backend's device, too, and looks there as if
- * a socket had dialled the backend itself. This tells the two apart. It goes with the packet, over a bridge as well;
- * nothing of the kernel's asks for it on the way, but for classful GRED, and the hook that it is meant for takes it off.
+ * a socket had dialled the backend itself. LB_TC_INDEX, a number of this instance's, tells the two apart. It goes with
+ * the packet, over a bridge as well; nothing of the kernel's asks for it on the way, but for classful GRED, and the hook
+ * that it is meant for takes it off.
  */
-#define LB_TC_INDEX_TRANSLATED 0xeb1b
-
 static __always_inline bool lb_was_translated(lb_ctx *ctx, enum lb_side side)
 {
-	if (side != LB_FROM_NODE || ctx->tc_index != LB_TC_INDEX_TRANSLATED)
+	if (side != LB_FROM_NODE || ctx->tc_index != LB_TC_INDEX)
 		return false;
 	ctx->tc_index = 0;
 	return true;
@@ -128,7 +127,7 @@ static __always_inline int lb_forward(lb_ctx *ctx, const struct lb_packet *packe
 	struct lb_next_hop *hop = &translation->hop;
 
 	if (side == LB_FROM_NODE)
-		ctx->tc_index = LB_TC_INDEX_TRANSLATED;
+		ctx->tc_index = LB_TC_INDEX;
 	if (side == LB_FROM_NODE || !packet->l3_offset || !hop->is_direct)
 		return lb_redirect_neigh(hop->ifindex, &hop->neighbour, sizeof(hop->neighbour), 0);
 	if (lb_store(ctx, 0, hop->macs, sizeof(hop->macs))) {

@@ -34,19 +34,18 @@ static __always_inline void lb_count(u32 counter)
 		*value += 1;
 }
 
-/* Free, unlike bpf_ktime_get_ns(). 32 bits wrap after 49 days at 1000 Hz: compare by signed difference only.
- */
+/* Free, unlike bpf_ktime_get_ns(). 32 bits wrap after 49 days at 1000 Hz: compare by lb_age() only. */
 static __always_inline u32 lb_now(void)
 {
 	return (u32)bpf_jiffies64();
 }
 
-/* Jiffies since a stamp; another CPU's may be younger than our now. */
+/* Jiffies since a stamp; another CPU's may be younger than our now, by less than a second. */
 static __always_inline u32 lb_age(u32 stamp)
 {
-	s32 age = (s32)(lb_now() - stamp);
+	u32 age = lb_now() - stamp;
 
-	return age < 0 ? 0 : age;
+	return age > (u32)-LB_HZ ? 0 : age;
 }
 
 /* How often something has changed that translations rest on: whoever has kept one must ask again. */

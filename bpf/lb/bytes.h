@@ -45,6 +45,8 @@ static __always_inline int lb_store(lb_ctx *ctx, u32 offset, const void *from, u
 	return 0;
 }
 
+#define lb_store_summed lb_store /* a frame that has no skb yet has no sum either */
+
 /* `difference`: lb_csum_difference() of what the sum covers. */
 static __always_inline int lb_csum_l3(lb_ctx *ctx, u32 offset, u64 difference)
 {
@@ -80,6 +82,12 @@ static __always_inline int lb_load(lb_ctx *ctx, u32 offset, void *to, u32 length
 static __always_inline int lb_store(lb_ctx *ctx, u32 offset, const void *from, u32 length)
 {
 	return bpf_skb_store_bytes(ctx, offset, (void *)from, length, 0);
+}
+
+/* Of what no checksum in the packet makes up for: a card's sum of the whole frame (CHECKSUM_COMPLETE) is kept right. */
+static __always_inline int lb_store_summed(lb_ctx *ctx, u32 offset, const void *from, u32 length)
+{
+	return bpf_skb_store_bytes(ctx, offset, (void *)from, length, BPF_F_RECOMPUTE_CSUM);
 }
 
 /*

@@ -15,6 +15,10 @@
 #endif
 #define LB_IS_BEFORE(major, minor) (LB_KERNEL < ((major) << 16) + ((minor) << 8))
 
+#if !defined(LB_TC_INDEX)
+#error "build.py sets LB_TC_INDEX, a number of 16 bits, not 0, that no other instance of this machine has"
+#endif
+
 #if !defined(LB_ANSWER_PING) || !defined(LB_PROTECT_NODE_PORTS) || !defined(LB_CSUM_IPV6)
 #error "build.py sets LB_ANSWER_PING, LB_PROTECT_NODE_PORTS (0, 1) and LB_CSUM_IPV6 (a flag of bpf_l4_csum_replace)"
 #endif

@@ -148,6 +148,16 @@ static __always_inline bool lb_flow_is_same(const struct lb_flow *a, const struc
 }
 
 /*
+ * What the first packet leaves in the request's entry. At XDP nothing, if nobody will see the answers: tc may get the
+ * packet after it, and would take it for the client's second one, by which such a flow is confirmed.
+ */
+#ifdef LB_XDP
+#define LB_FIRST_SEEN(packet, request) (lb_flow_has_partner(request) ? (packet)->seen : 0)
+#else
+#define LB_FIRST_SEEN(packet, request) ((packet)->seen)
+#endif
+
+/*
  * Creates the flow of `packet`, whose translation `request` describes (all but seen, last_seen, the partner
  * and a changed port). When another CPU was faster, its translation is taken over into `request`.
  */
@@ -158,7 +168,7 @@ static __always_inline enum lb_verdict lb_flow_create(lb_ctx *ctx, struct lb_pac
 	int error;
 
 	request->last_seen = lb_now();
-	request->seen = packet->seen;
+	request->seen = LB_FIRST_SEEN(packet, request);
 	if (lb_flow_has_partner(request)) {
 		request->partner_flags =
 			lb_flow_reply_flags(request->flags) | (packet->outer_bytes ? LB_FLOW_DSR : 0);

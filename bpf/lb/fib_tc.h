@@ -32,14 +32,17 @@ static __always_inline u32 lb_longest_segment(lb_ctx *ctx, const struct lb_packe
 	return headers + ctx->gso_size;
 }
 
-/* Linux 5.12 tells the route's MTU, in the field where it was told the length; before, the device's must do.
+/*
+ * Linux 5.12 tells the route's MTU, in the field where it was told the length, if it knows the neighbour as well; else
+ * the device's must do.
  */
-static __always_inline u32 lb_hop_mtu(const struct bpf_fib_lookup *fib, u32 length)
+static __always_inline u32 lb_hop_mtu(const struct bpf_fib_lookup *fib, long result, u32 length)
 {
+	bool is_told = result == BPF_FIB_LKUP_RET_SUCCESS && !LB_IS_BEFORE(5, 12);
 	u32 ifindex = fib->ifindex;
 	struct lb_device *device;
 
-	if (fib->tot_len != (u16)length)
+	if (is_told || fib->tot_len != (u16)length)
 		return fib->tot_len;
 	device = devices.lookup(&ifindex);
 	return device ? device->mtu : length;
@@ -75,7 +78,7 @@ static __always_inline enum lb_verdict lb_fib_lookup(lb_ctx *ctx, const struct l
 	    result != BPF_FIB_LKUP_RET_FRAG_NEEDED)
 		return lb_drop(LB_COUNTER_DROP_NO_ROUTE);
 	hop->ifindex = fib.ifindex;
-	hop->mtu = lb_hop_mtu(&fib, length) - extra;
+	hop->mtu = lb_hop_mtu(&fib, result, length) - extra;
 	if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED || length - extra > hop->mtu)
 		return LB_TOO_BIG;
 	hop->neighbour.nh_family = fib.family;

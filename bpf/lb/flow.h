@@ -197,7 +197,8 @@ static __always_inline void lb_flow_advance(struct lb_tuple *key, struct lb_flow
 	if (packet->kind == LB_ICMP_ERROR || packet->is_syn || packet->is_rst)
 		return;
 	if (!(flow->flags & LB_FLOW_REPLY)) {
-		lb_flow_confirm(key, flow);
+		if (!is_first || lb_flow_has_partner(flow)) /* else tc may see what XDP has seen */
+			lb_flow_confirm(key, flow);
 		return;
 	}
 	if (is_first) {

@@ -44,12 +44,10 @@ static __always_inline int lb_rewrite_ttl(lb_ctx *ctx, const struct lb_packet *p
 	u32 new = bpf_htonl((u32)ttl << 24);
 	int error = lb_csum_l3(ctx, LB_IP_FIELD(packet, check), lb_csum_difference(&old, &new, 1));
 
-	if (error)
-		return error;
+	return error ? error : lb_store(ctx, offset, &ttl, sizeof(ttl));
 #else
-	u32 offset = LB_IP_FIELD(packet, hop_limit);
+	return lb_store_summed(ctx, LB_IP_FIELD(packet, hop_limit), &ttl, sizeof(ttl));
 #endif
-	return lb_store(ctx, offset, &ttl, sizeof(ttl));
 }
 
 /* `from`, `to`: source and destination. The transport checksum is the caller's business. */

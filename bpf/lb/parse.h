@@ -97,7 +97,7 @@ static __always_inline enum lb_verdict lb_parse_l4(lb_ctx *ctx, u32 offset, stru
 		return lb_parse_sctp(ctx, offset, packet);
 	if (protocol == LB_IPPROTO_ICMP && packet->kind == LB_WHOLE)
 		verdict = lb_parse_icmp(ctx, offset, packet);
-	if (verdict != LB_PASS || packet->kind != LB_WHOLE || !lb_is_guarded(&packet->tuple.daddr))
+	if (verdict != LB_PASS || !lb_is_guarded(&packet->tuple.daddr))
 		return verdict;
 	packet->kind = LB_OTHER;
 	return LB_CONTINUE;

@@ -42,6 +42,16 @@ static __always_inline bool lb_addr_lies_in(const addr_t *a, const addr_t *netwo
 	return !difference;
 }
 
+/* False where the detector knows no network. */
+static __always_inline bool lb_is_in_pod_network(const addr_t *address)
+{
+	u32 zero = 0;
+	struct lb_config *row = config.lookup(&zero);
+
+	return row && (row->flags & LB_CONFIG_DETECT_BY_NETWORK) &&
+	       lb_addr_lies_in(address, &row->pod_network, &row->pod_mask);
+}
+
 static __always_inline bool lb_comes_in_from_pods(lb_ctx *ctx)
 {
 #ifdef LB_XDP

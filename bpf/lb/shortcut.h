@@ -20,6 +20,7 @@
 #include "lb/packet.h"
 
 #define LB_SHORTCUT_BITS 10
+#define LB_HOP_LESS	 bpf_htons(1) /* what a hop takes off the word that has IPv6's hop limit */
 
 struct lb_shortcut {
 	addr_t saddr;
@@ -111,6 +112,11 @@ static __always_inline int lb_shortcut_checksum(lb_ctx *ctx, u8 protocol, const 
 	u64 flags = lb_l4_csum_flags(protocol);
 	int error = lb_csum_l4(ctx, offset, shortcut->address_difference,
 			       BPF_F_PSEUDO_HDR | LB_CSUM_IPV6 | flags);
+
+#if FAMILY == 6
+	if (shortcut->ifindex) /* the hop limit has no checksum in the packet that would make up for it */
+		bpf_csum_update(ctx, (u16)~LB_HOP_LESS);
+#endif
 
 	return error ? error : lb_csum_l4(ctx, offset, shortcut->port_difference, flags);
 }

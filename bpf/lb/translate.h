@@ -36,12 +36,14 @@ static __always_inline enum lb_verdict lb_follow(lb_ctx *ctx, const struct lb_pa
 
 /*
  * Would the replies of a packet from `side` be taken for those of `other`, a reply's entry? They are if both are
- * restored at the same place: the node's where packets come in, a pod's where they leave.
+ * restored at the same place: the node's where packets come in, others' where they leave. An uplink may see what XDP,
+ * or a bridge's port, has just translated: only a flow that has ended is certainly another one.
  */
 static __always_inline bool lb_is_in_the_way(const struct lb_flow *other, enum lb_side side)
 {
-	return (other->flags & LB_FLOW_REPLY) &&
-	       !(other->flags & LB_FLOW_AT_EGRESS) == (side == LB_FROM_NODE);
+	if (!(other->flags & LB_FLOW_REPLY) || !(other->flags & LB_FLOW_AT_EGRESS) != (side == LB_FROM_NODE))
+		return false;
+	return side != LB_FROM_UPLINK || (other->seen & (LB_SEEN_FIN | LB_SEEN_RST));
 }
 
 /*
@@ -56,9 +58,7 @@ static __always_inline enum lb_verdict lb_step_aside(struct lb_packet *packet, e
 	struct lb_tuple reply_key;
 	struct lb_found other;
 
-	if (side == LB_FROM_UPLINK)
-		return LB_PASS;
-	if (!packet->is_syn && (side == LB_FROM_POD || packet->tuple.protocol != IPPROTO_UDP))
+	if (!packet->is_syn && (side != LB_FROM_NODE || packet->tuple.protocol != IPPROTO_UDP))
 		return LB_PASS;
 	*flow = (struct lb_flow){
 		.to_saddr = packet->tuple.saddr,
@@ -153,8 +153,10 @@ static __always_inline enum lb_verdict lb_claim(lb_ctx *ctx, struct lb_packet *p
 		verdict = lb_open(ctx, packet, side, frontend, translation);
 	} else {
 		verdict = lb_refuse(packet);
+#ifndef LB_XDP /* tc gets it next */
 		if (verdict == LB_PASS)
 			verdict = lb_step_aside(packet, side, &translation->flow);
+#endif
 	}
 	return verdict == LB_CONTINUE ? lb_flow_create(ctx, packet, &translation->flow) : verdict;
 }

@@ -8,10 +8,12 @@ Knows nothing of what the maps mean. The maps themselves are created and pinned 
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -97,6 +99,11 @@ class BuildSpec:
     """By which the socket hooks know the kernel's own sockets, to leave them alone."""
     sizes: MapSizes = field(default_factory=MapSizes)
 
+    @property
+    def tc_index(self) -> int:
+        """What these programs write into a packet's ``tc_index``: 16 bits, not 0, of this instance alone (ADR 4)."""
+        return zlib.crc32(os.fsencode(self.maps)) & 0xFFFF | 1
+
     def flags(self) -> list[str]:
         """Return the compiler flags of ``bpf/lb/config.h``."""
         words = [self.hairpin_address[i : i + 4] for i in range(0, len(self.hairpin_address), 4)]
@@ -107,6 +114,7 @@ class BuildSpec:
             f'-DLB_PIN_DIR="{self.maps}"',
             f"-DLB_HZ={self.hz}",
             f"-DLB_KERNEL={kernel_version_code()}",
+            f"-DLB_TC_INDEX={self.tc_index}",
             f"-DLB_HOST_NETNS_COOKIE={_INITIAL_NETNS if cookie is None else f'{cookie}ULL'}",
             f"-DLB_HAVE_SET_RETVAL={int(self.have_set_retval)}",
             f"-DLB_CSUM_IPV6={self.csum_ipv6_flag}",

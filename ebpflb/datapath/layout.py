@@ -17,7 +17,7 @@ from ebpflb.core.abi import HELD_BYTES, SERVICE_NAME_BYTES, SLOTS_PER_LINE, Fami
 from ebpflb.datapath.btf import DType
 from ebpflb.errors import LayoutError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Part of every pin's path. Moves on with every change to a key or value of ``bpf/lb/abi.h``."""
 
 
@@ -90,7 +90,7 @@ _SCHEMA: dict[str, tuple[str | dict[Family, str], str]] = {
     "service_cidrs": ("prefix_length:u32 address:addr", "u32"),
     "config": ("u32", "pod_network:addr pod_mask:addr guard_network:addr guard_mask:addr flags:u32"),
     "datagrams": (_DATAGRAM, "sport:be16 dport:be16 is_known:u32 held:u32 released:u32 last_seen:u32"),
-    "held_fragments": ("datagram:datagram number:u32", f"length:u32 pad:u32 frame:u8*{HELD_BYTES}"),
+    "held_fragments": ("datagram:datagram number:u32", f"length:u32 held_at:u32 frame:u8*{HELD_BYTES}"),
     "counters": ("u32", "u64"),
     "marks": ("u32", "u64"),
     "changes": ("u32", "taken_back:u32 written:u32 swept:u32"),

@@ -93,6 +93,8 @@ def _first_reply(work: Work, found: Found) -> None:
 def _confirm(work: Work, found: Found) -> bool:
     """The sender goes on after an answer that is no refusal: the flow moves, unless somebody has its keys already."""
     key, flow, seen = work.packet.key, found.flow, work.packet.seen
+    if not has_partner(flow) and not flow.seen:  # it may be the packet that XDP made the flow for
+        return False
     if has_partner(flow):
         other_key = partner_key(key, flow)
         other = work.flow("pending", other_key)

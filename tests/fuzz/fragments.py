@@ -11,7 +11,7 @@ from ebpflb.core.abi import HELD_BYTES, Counter, FlowSeen
 from tests.fuzz.decision import Act, Decision, Work
 from tests.fuzz.headers import Kind
 from tests.fuzz.packet import TRANSPORTS
-from tests.fuzz.rows import Datagram
+from tests.fuzz.rows import Datagram, Detector, lies_in
 
 _DATA = int(FlowSeen.DATA)
 
@@ -29,7 +29,9 @@ def take(work: Work, frame: bytes, *, may_wait: bool) -> Decision | None:
             _release(work, note, frame)
         return None
     if noted is None or not noted.is_known:
-        return _hold(work, noted or Datagram(0, 0, 0), frame) if may_wait and _concerns_us(work) else _pass(work)
+        if may_wait and _concerns_us(work):
+            return _hold(work, noted or Datagram(0, 0, 0), frame)
+        return None if _is_guarded(work) else _pass(work)
     packet.ends = packet.ends[:-4] + noted.sport.to_bytes(2, "big") + noted.dport.to_bytes(2, "big")
     packet.seen = _DATA
     if may_wait:
@@ -52,8 +54,16 @@ def _concerns_us(work: Work) -> bool:
     packet, size = work.packet, work.world.family.address_bytes
     if packet.protocol not in TRANSPORTS:
         return False
-    address = packet.ends[size : 2 * size]
-    return bool(packet.outer_daddr) or (address, 0, 0) in work.world.frontends or address in work.world.node_addrs
+    address, world = packet.ends[size : 2 * size], work.world
+    if packet.outer_daddr or (address, 0, 0) in world.frontends or address in world.node_addrs:
+        return True
+    return world.config.detector is Detector.NETWORK and lies_in(address, world.config.pods)
+
+
+def _is_guarded(work: Work) -> bool:
+    """Say whether the claim must see it, ports or not: an address of no Service leads nowhere."""
+    size = work.world.family.address_bytes
+    return lies_in(work.packet.ends[size : 2 * size], work.world.config.guard)
 
 
 def _hold(work: Work, note: Datagram, frame: bytes) -> Decision:

@@ -5,6 +5,8 @@
 Semantics.md 1.5 and 1.6, ADR 0004, ADR 0007, architecture.md 6.
 """
 
+from dataclasses import replace
+
 from ebpflb.core.abi import BackendState, Counter, DeviceFlag, Family, FrontendFlag, MemberSet
 from tests.fuzz.decision import Act, Decision, Work
 from tests.fuzz.flowtable import (
@@ -62,6 +64,8 @@ def create(work: Work, flow: Flow) -> Flow:
         work.takes_any_port = not is_free(work, reply_key)
         if not work.takes_any_port:
             work.changes["pending", reply_key] = partner_of(key, flow)
+    elif work.hook is Hook.XDP_IN:
+        flow = replace(flow, seen=0)
     work.changes["pending", key] = flow
     work.counts.append(Counter.FLOW_CREATED)
     return flow

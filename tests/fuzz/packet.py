@@ -142,9 +142,7 @@ def _read_transport(packet: Packet, family: Family) -> Packet | None:
         return _read_udp(packet)
     if protocol == _SCTP:
         return _read_sctp(packet)
-    if packet.kind is not Kind.WHOLE:
-        return None
-    found = _read_icmp(packet, family) if protocol == ICMP[family] else None
+    found = _read_icmp(packet, family) if protocol == ICMP[family] and packet.kind is Kind.WHOLE else None
     return found or replace(packet, kind=Kind.OTHER)
 
 

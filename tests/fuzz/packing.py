@@ -103,9 +103,9 @@ def held_key(key: bytes) -> bytes:
     return flow_key(key[:-4]) + key[-4:]
 
 
-def held_value(frame: bytes) -> bytes:
-    """Return a value of ``held_fragments``."""
-    return struct.pack("=I4x", len(frame)) + frame.ljust(HELD_BYTES, b"\0")
+def held_value(frame: bytes, now: int) -> bytes:
+    """Return a value of ``held_fragments``, put there just now."""
+    return struct.pack("=II", len(frame), now) + frame.ljust(HELD_BYTES, b"\0")
 
 
 def unpack_held(value: bytes) -> bytes:

@@ -35,7 +35,9 @@ _TCP, _UDP = int(Protocol.TCP), int(Protocol.UDP)
 
 def _is_in_the_way(other: Flow, hook: Hook) -> bool:
     """Say whether replies of what passes `hook` would be taken for those of `other`."""
-    return bool(other.flags & REPLY) and bool(other.flags & AT_EGRESS) != (hook is Hook.OUT)
+    if not other.flags & REPLY or bool(other.flags & AT_EGRESS) == (hook is Hook.OUT):
+        return False
+    return hook in {Hook.POD_IN, Hook.OUT} or bool(other.seen & ENDED)
 
 
 class Reference:
@@ -176,7 +178,7 @@ class Reference:
         packet = work.packet
         if packet.outer_daddr:
             return Decision(Act.PASS, work)
-        if found and packet.opens and work.hook in {Hook.POD_IN, Hook.OUT} and self._is_aside(packet, found.flow):
+        if found and packet.opens and self._is_aside(packet, found.flow):
             if self._repeats(work, found.flow):
                 return self._follow_found(work, found)
             end(work, found.flow)
@@ -191,12 +193,11 @@ class Reference:
 
     def _step_aside(self, work: Work, found: Found | None) -> Decision:
         packet = work.packet
-        if work.hook is Hook.POD_IN and packet.opens:
-            flags = SNAT
-        elif work.hook is Hook.OUT and (packet.opens or packet.protocol == _UDP):
-            flags = AT_EGRESS | SNAT
-        else:
+        is_out = work.hook is Hook.OUT
+        may_open = packet.opens or (is_out and packet.protocol == _UDP)
+        if not may_open or work.hook is Hook.XDP_IN:  # tc sees it after XDP
             return Decision(Act.PASS, work)
+        flags = AT_EGRESS | SNAT if is_out else SNAT
         other = find(work, reverse(packet.ends) + packet.key[-1:])
         if other is None or not _is_in_the_way(other.flow, work.hook):
             return Decision(Act.PASS, work)

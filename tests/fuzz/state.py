@@ -132,5 +132,5 @@ class State:
         elif isinstance(row, Datagram):
             value = packing.datagram_value(row, self._now)
         else:
-            value = packing.held_value(row)
+            value = packing.held_value(row, self._now)
         self._maps.put(name, _TABLES[name].key(key), value)

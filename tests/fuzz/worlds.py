@@ -81,6 +81,7 @@ def _add_flows(world: Builder, protocol: Protocol) -> None:
     pair(protocol, ("client:4010", "node:30080"), ("node:4010", "remote:8080"), _FORWARD, halves="request")
     pair(protocol, ("client:4011", "node:30080"), ("node:4011", "remote:8080"), _FORWARD, halves="reply")
     pair(protocol, ("client:4012", "node:30082"), ("node:4012", "remote:8080"), _FORWARD, service="any:30080")
+    pair(protocol, ("client:4015", "node:30080"), ("client:4015", "pod:8080"), local, seen=(_ENDED, _ENDED))
     pair(protocol, ("pod:5000", "cluster:80"), ("pod:5000", "remote:8080"), local)
     pair(protocol, ("pod:5001", "cluster:80"), ("hairpin:5001", "pod:8080"), _HAIRPIN)
     pair(protocol, ("pod2:5002", "node:30081"), ("pod2:5002", "pod:8080"), local, seen=(_ENDED, _ALIVE))
@@ -183,6 +184,8 @@ def _add_strangers(world: Builder) -> None:
             world.say(hook, protocol, "pod:9999", "client:80")
             world.say(hook, protocol, "node:9999", "remote:8080", is_own=hook is Hook.OUT)
             world.say(hook, protocol, "any:9999", "any:30080")
+        for client in ("client:4001", "client:4015", "client:4052"):
+            world.say(Hook.UPLINK_IN, protocol, client, "pod:8080")
         world.say(Hook.POD_IN, protocol, "pod:5000", "remote:8080")
         world.say(Hook.POD_IN, protocol, "pod:5051", "remote:8080")
         for number in (4000, 4051, 40001):

@@ -6,13 +6,12 @@ Client, what it dials --met--> the backends that it is given, and how they see i
 from dataclasses import dataclass
 
 from ebpflb.core.abi import DeviceFlag, FlowFlag, FrontendKind
-from tests.prog.harness import Hook, Verdict
+from tests.prog.harness import NODES_OWN, Hook, Verdict
 from tests.prog.lab import Lab
 from tests.prog.services import BACKEND_IDS, Node
 from tests.prog.wire import Wire
 from tests.prog.world import Device, packed
 
-NODES_OWN = 0
 PORTS = range(10_000, 10_020)
 EXTERNAL = {
     FrontendKind.NODE_PORT: ("any:30080", "node:30080"),

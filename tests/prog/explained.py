@@ -27,14 +27,13 @@ from tests.explain.clusters import random_cluster
 from tests.explain.plan import BRIDGE, NODE, OTHER_DEVICES, POD_DEVICES, POOLS
 from tests.fuzz import segments
 from tests.fuzz.rows import join
-from tests.prog.harness import Datapath, Hook, XdpVerdict
+from tests.prog.harness import NODES_OWN, Datapath, Hook, XdpVerdict
 from tests.prog.harness import Verdict as TcVerdict
 from tests.prog.rows import FlowKey
 from tests.prog.world import GATEWAYS, Device
 
 FLOWS = 100
 """Of both families, for each cluster."""
-NODES_OWN = 0
 UPLINK_ADDRESSES = ("192.0.101.1", "2001:db8:101::1")
 _DEVICES = {
     BRIDGE: Device.POD,

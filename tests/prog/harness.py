@@ -45,14 +45,16 @@ SIZES = MapSizes(
     node_addrs=16,
     devices=16,
     pending=66_000,
-    datagrams=64,
-    held_fragments=64,
+    datagrams=4096,  # more than are in flight at once in any test: none gives way
+    held_fragments=256,
     local_backends=16,
     source_ranges=16,
     opt_outs=16,
     service_cidrs=16,
 )
 HOST_NETNS_COOKIE = 1
+NODES_OWN = 0
+"""By no device: how the node's own packets came in."""
 
 # struct __sk_buff of <linux/bpf.h>: all fields up to gso_size are u32. A test run takes a few and demands that the
 # others be zero.
@@ -131,7 +133,9 @@ class Datapath:
         self._open = ExitStack()
         keep = self._open.enter_context
         try:
-            self.build: Build = build_programs(self._spec())
+            spec = self._spec()
+            self._tc_index = spec.tc_index
+            self.build: Build = build_programs(spec)
             self._programs = {hook: keep(libbpf.obj_get(self.build.pins[hook])) for hook in Hook}
             self._xdp = keep(libbpf.obj_get(self.build.pins[XDP_IN.stem]))
             self._store = keep(PinnedMapStore(self.pins, family))
@@ -195,14 +199,14 @@ class Datapath:
     ) -> Outcome:
         """Run a program on a frame as if a device had received it, or were about to send it.
 
-        What did not come in by a device (0) is the node's own.
+        What did not come in by a device (``NODES_OWN``) is the node's own.
         """
         return self._run(self._programs[hook], frame, device, came_in_by)
 
-    def run_again(self, frame: bytes, device: Device) -> Outcome:
-        """Run ``lb_out`` on what it has translated and sent to another device."""
-        with noting_program(self._programs[Hook.OUT]) as program:
-            return self._run(program, frame, device, came_in_by=0)
+    def run_again(self, frame: bytes, device: Device, *, note: int = 0) -> Outcome:
+        """Run ``lb_out`` on what it has translated and sent to another device; ``note``: another instance's."""
+        with noting_program(self._programs[Hook.OUT], note or self._tc_index) as program:
+            return self._run(program, frame, device, NODES_OWN)
 
     def _run(self, program: libbpf.Handle, frame: bytes, device: Device, came_in_by: int) -> Outcome:
         ctx = bytearray(_SKB_BYTES)
@@ -260,8 +264,13 @@ class Datapath:
         return len(self._maps["held_fragments"].read()[0])
 
     def age_datagrams(self, jiffies: int) -> None:
-        """Have every datagram last seen that long ago."""
+        """Have every datagram last seen, and every fragment put to wait, that long ago."""
         self._age("datagrams", "last_seen", jiffies)
+        self._age("held_fragments", "held_at", jiffies)
+
+    def forget_datagrams(self) -> None:
+        """Lose the notes of all datagrams, as they give way to newer ones; what waits, waits."""
+        assert not self._maps["datagrams"].delete(self._maps["datagrams"].read()[0])
 
     def affinities(self) -> list[Affinity]:
         """Return the rows of ``affinity``."""

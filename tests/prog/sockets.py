@@ -206,7 +206,9 @@ def mapped(text: str) -> str:
 
 def first_asked(servers: Iterable[socket.socket]) -> socket.socket:
     """Wait until something comes, which a busy machine may deliver after the call that sent it; return to whom."""
-    (asked,), _, _ = select.select(list(servers), [], [], PATIENCE_S)
+    found, _, _ = select.select(list(servers), [], [], PATIENCE_S)
+    assert len(found) == 1, found
+    (asked,) = found
     assert isinstance(asked, socket.socket)
     return asked
 

@@ -3,16 +3,15 @@
 The classes are those of docs/pitfalls.md, as in test_pitfalls.py.
 """
 
-from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
 from ebpflb.core.abi import Counter, FlowFlag, FrontendKind
 from ebpflb.datapath.store import open_map
-from ebpflb.datapath.sweep import FlowMaps, FlowSweeper
 from tests.prog.harness import Hook, Verdict
 from tests.prog.lab import SNAT_PORTS, Lab, delivers, forwards
+from tests.prog.later import MARGIN_S, Later
 from tests.prog.services import Service
 from tests.prog.test_tc_own_ports import port_of, socket_on_the_node
 from tests.prog.wire import Wire
@@ -23,8 +22,6 @@ UPLINK, OUT = Hook.UPLINK_IN, Hook.OUT
 REQUEST = Wire("client:4000", "cluster:80")
 ANSWER = Wire("remote:8080", "node:4000", flags="SA")
 TIME_WAIT_S = 60
-MARGIN_S = 20
-"""More than goes by from a packet to a sweep, whatever else the machine does meanwhile."""
 
 
 def cluster_ip(*backends: str) -> Service:
@@ -80,32 +77,15 @@ def test_pitfall_04_lost_half_takes_the_answers_of_another_client(lab: Lab, flag
     lab.play(answer)
 
 
-class LaterClock:
-    """The programs' clock, ahead by some seconds."""
-
-    def __init__(self, lab: Lab, seconds: int) -> None:
-        self.hz = lab.datapath.clock.hz
-        self._now = lab.datapath.clock.now_jiffies() + seconds * self.hz
-
-    def now_jiffies(self) -> int:
-        return self._now & 0xFFFFFFFF
-
-
-def sweep(lab: Lab, after_s: int) -> None:
-    """Sweep the flow maps as if so much time had passed."""
-    with ExitStack() as stack:
-        maps = (stack.enter_context(open_map(lab.datapath.pins, lab.family, name)) for name in FlowMaps._fields)
-        FlowSweeper(FlowMaps(*maps), LaterClock(lab, after_s)).sweep()
-
-
 def test_pitfall_05_source_port_is_reused_in_the_backends_time_wait(tcp: Lab) -> None:
     confirmed(tcp)
     tcp.run(UPLINK, replace(REQUEST, flags="RA"))
     other = Wire("client2:4000", "cluster:80")
-    sweep(tcp, after_s=TIME_WAIT_S - MARGIN_S)
-    tcp.run(UPLINK, other)
-    assert port_of(tcp, other.src, other.dst) != 4000
-    sweep(tcp, after_s=TIME_WAIT_S + 5)
+    with Later.of(tcp) as later:
+        later.sweep(TIME_WAIT_S - MARGIN_S)
+        tcp.run(UPLINK, other)
+        assert port_of(tcp, other.src, other.dst) != 4000
+        later.sweep(TIME_WAIT_S + 5)
     tcp.run(UPLINK, Wire("client2:4000", "cluster:80"))
     assert port_of(tcp, other.src, other.dst) == 4000
 

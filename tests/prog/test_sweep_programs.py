@@ -7,12 +7,10 @@ from dataclasses import replace
 import pytest
 
 from ebpflb.core.abi import FrontendKind
-from ebpflb.datapath.clock import JiffiesClock
 from ebpflb.datapath.expiry import FlowState
-from ebpflb.datapath.store import open_map
-from ebpflb.datapath.sweep import FlowMaps, FlowSweeper
 from tests.prog.harness import Hook
 from tests.prog.lab import Lab, Step, forwards
+from tests.prog.later import MARGIN_S, Later
 from tests.prog.services import Service
 from tests.prog.wire import Wire
 
@@ -20,40 +18,12 @@ pytestmark = pytest.mark.root
 
 REMOTE = Service("cluster:80", ("remote",), FrontendKind.CLUSTER_IP)
 REST_S = 60
-MARGIN_S = 20
-"""More than goes by from a packet to a sweep, whatever else the machine does meanwhile."""
-
-
-class LaterClock:
-    """The kernel's clock, some seconds ahead."""
-
-    def __init__(self, clock: JiffiesClock) -> None:
-        self.hz = clock.hz
-        self.seconds = 0.0
-        self._clock = clock
-
-    def now_jiffies(self) -> int:
-        return (self._clock.now_jiffies() + int(self.seconds * self.hz)) & 0xFFFFFFFF
-
-
-class Later:
-    """Sweeps a lab's maps as if time had passed."""
-
-    def __init__(self, lab: Lab, stack: ExitStack) -> None:
-        self._clock = LaterClock(lab.datapath.clock)
-        maps = (stack.enter_context(open_map(lab.datapath.pins, lab.family, name)) for name in FlowMaps._fields)
-        self.sweeper = FlowSweeper(FlowMaps(*maps), self._clock)
-
-    def sweep(self, seconds: float) -> dict[str, int]:
-        """Sweep that many seconds from now; return what was removed."""
-        self._clock.seconds = seconds
-        return dict(self.sweeper.sweep().removed)
 
 
 @pytest.fixture
 def later(tcp: Lab) -> Iterator[Later]:
-    with ExitStack() as stack:
-        yield Later(tcp, stack)
+    with Later.of(tcp) as opened:
+        yield opened
 
 
 def to(flags: str, source: str = "client:4000", port: str = "node:4000") -> Step:

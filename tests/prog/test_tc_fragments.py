@@ -5,9 +5,10 @@ What is let go comes in once more by its device: it is read there, as a program 
 
 import itertools
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -17,7 +18,8 @@ from scapy.packet import Packet, Raw
 from ebpflb.core.abi import Counter, Family, FrontendKind
 from tests.prog.harness import Hook, Outcome, Verdict
 from tests.prog.lab import Lab
-from tests.prog.services import Service
+from tests.prog.races import side_by_side
+from tests.prog.services import Node, Service
 from tests.prog.wire import ETHERNET_BYTES, SENDER_MAC, Wire, ethernet, network
 from tests.prog.world import Device
 
@@ -29,6 +31,8 @@ PIECE = 1024
 ETH_P_ALL = 3
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23  # linux/socket.h, linux/if_packet.h
 HELD_BYTES = 2040
+RACES = 2_000
+"""Of which some hundred are close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,10 @@ def counted(lab: Lab, counter: Counter) -> int:
     return lab.datapath.counters().get(counter, 0)
 
 
+def run_one(lab: Lab, frames: Sequence[bytes], number: int) -> None:
+    lab.datapath.run(UPLINK, frames[number])
+
+
 @pytest.fixture
 def remote(udp: Lab) -> Lab:
     """Give a lab whose Service has a backend on another node."""
@@ -155,6 +163,52 @@ def test_who_waited_too_long_waits_for_ever(remote: Lab) -> None:
     before = counted(remote, Counter.FRAGMENT_RELEASED)
     assert remote.datapath.run(UPLINK, first).verdict is Verdict.REDIRECT
     assert counted(remote, Counter.FRAGMENT_RELEASED) == before
+
+
+@pytest.mark.parametrize("has_note", [True, False], ids=["its note is there", "its note gave way"])
+def test_what_an_earlier_datagram_left_is_not_let_go_for_a_later_one(remote: Lab, has_note: bool) -> None:
+    """Numbers are used again: what waited for a first fragment that never came is somebody else's."""
+    old, *_rest = fragments(remote, DIALLED, payload=bytes(1500))[1:]
+    first, new = fragments(remote, DIALLED, payload=PAYLOAD[:1500])
+    with entrance(remote) as tap:
+        assert remote.datapath.run(UPLINK, old).verdict is Verdict.DROP
+        remote.datapath.age_datagrams(31 * remote.datapath.clock.hz)
+        if not has_note:
+            remote.datapath.forget_datagrams()
+        assert remote.datapath.run(UPLINK, new).verdict is Verdict.DROP
+        assert remote.datapath.run(UPLINK, first).verdict is Verdict.REDIRECT
+        assert let_go(tap) == new
+        before = counted(remote, Counter.FRAGMENT_RELEASED)
+        assert remote.datapath.run(UPLINK, new).verdict is Verdict.REDIRECT
+        assert counted(remote, Counter.FRAGMENT_RELEASED) == before
+
+
+def test_replies_to_pods_wait_too(udp: Lab) -> None:
+    """A pod that no socket hook covers sees the Service as its peer: each fragment must be restored."""
+    udp.load(Service("cluster:80", ("remote",), FrontendKind.CLUSTER_IP))
+    udp.run(Hook.POD_IN, Wire("pod:4000", "cluster:80"))
+    first, second, *_rest = fragments(udp, Ends("remote:8080", "pod:4000"))
+    with entrance(udp) as tap:
+        assert udp.datapath.run(UPLINK, second).verdict is Verdict.DROP
+        assert udp.datapath.run(UPLINK, first) == Outcome(Verdict.NEXT, first)
+        assert let_go(tap) == second
+    assert udp.datapath.run(UPLINK, second) == Outcome(Verdict.NEXT, second)
+
+
+def test_without_a_network_of_pods_theirs_pass(udp: Lab) -> None:
+    udp.load(Service("cluster:80", ("remote",), FrontendKind.CLUSTER_IP), node=Node(pods=None))
+    frame = fragments(udp, Ends("remote:8080", "pod:4000"))[1]
+    assert udp.datapath.run(UPLINK, frame) == Outcome(Verdict.NEXT, frame)
+
+
+def test_none_is_lost_between_two_processors(remote: Lab) -> None:
+    """A card may hand the first fragment, which has ports, to another processor than the rest."""
+    datagrams = [fragments(remote, replace(DIALLED, id=number), bytes(1500)) for number in range(RACES)]
+    before = counted(remote, Counter.FRAGMENT_HELD), counted(remote, Counter.FRAGMENT_RELEASED)
+    side_by_side([partial(run_one, remote, list(frames)) for frames in zip(*datagrams, strict=True)], RACES)
+    held, released = counted(remote, Counter.FRAGMENT_HELD), counted(remote, Counter.FRAGMENT_RELEASED)
+    assert held - before[0] <= released - before[1]
+    assert not remote.datapath.held_fragments()
 
 
 def test_datagrams_do_not_mix(remote: Lab) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from ebpflb.core.abi import Counter, FlowFlag, FrontendKind, Protocol
-from tests.prog.harness import Hook, Outcome, Verdict
+from tests.prog.harness import NODES_OWN, Hook, Outcome, Verdict
 from tests.prog.lab import Lab
 from tests.prog.services import Service
 from tests.prog.wire import Wire
@@ -11,7 +11,6 @@ from tests.prog.world import Device
 
 pytestmark = pytest.mark.root
 
-NODES_OWN = 0
 REQUEST = Wire("node:4000", "cluster:80")
 
 
@@ -40,6 +39,12 @@ def test_what_was_translated_is_left_alone_by_the_device_it_is_sent_to(lab: Lab,
     flows = lab.datapath.flows()
     assert lab.datapath.run_again(translated, device) == Outcome(Verdict.NEXT, translated)
     assert lab.datapath.flows().keys() == flows.keys()
+
+
+def test_what_another_instance_has_translated_is_nothing_special(lab: Lab) -> None:
+    lab.load(Service("cluster:80", ("remote",), FrontendKind.CLUSTER_IP))
+    again = lab.datapath.run_again(lab.frame(REQUEST), Device.UPLINK, note=0xFFFE)
+    assert again == Outcome(Verdict.REDIRECT, lab.frame(Wire("node:4000", "remote:8080")))
 
 
 def test_a_backend_on_the_node_itself_is_a_hairpin(lab: Lab) -> None:

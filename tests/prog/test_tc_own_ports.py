@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from ebpflb.core.abi import Family, FrontendKind, Protocol
-from tests.prog.harness import Hook, Outcome, Verdict
+from tests.prog.harness import NODES_OWN, Hook, Outcome, Verdict
 from tests.prog.lab import SNAT_PORTS, Lab, forwards, passes
 from tests.prog.services import Service
 from tests.prog.wire import Wire
@@ -16,8 +16,6 @@ from tests.prog.world import Device
 pytestmark = pytest.mark.root
 
 REMOTE = Service("cluster:80", ("remote",), FrontendKind.CLUSTER_IP)
-NODES_OWN = 0
-"""Came in by no device."""
 
 
 @contextmanager

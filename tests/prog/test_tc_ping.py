@@ -6,7 +6,7 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest
 from scapy.packet import Packet, Raw
 
 from ebpflb.core.abi import Counter, Family, FrontendKind
-from tests.prog.harness import Hook, Outcome, Verdict
+from tests.prog.harness import NODES_OWN, Hook, Outcome, Verdict
 from tests.prog.lab import Lab
 from tests.prog.services import Service
 from tests.prog.wire import Wire, ethernet, network
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.root
 
 SERVED = Service("cluster:80", ("remote",), FrontendKind.CLUSTER_IP)
 PAYLOAD = Raw(b"is anybody there?")
-NODES_OWN = 0
 
 
 def ping(lab: Lab, source: str, destination: str, *, is_reply: bool = False, ttl: int = 64) -> bytes:

@@ -11,7 +11,8 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
 from ebpflb.core.abi import Counter, Family, FrontendKind, Protocol
-from tests.prog.harness import Hook, Outcome, Verdict, XdpOutcome, XdpVerdict
+from tests.prog.fragment_frames import fragments_of
+from tests.prog.harness import NODES_OWN, Hook, Outcome, Verdict, XdpOutcome, XdpVerdict
 from tests.prog.lab import Lab, delivers, drops, passes
 from tests.prog.services import Node, Service
 from tests.prog.test_tc_ping import ping
@@ -22,7 +23,6 @@ from tests.prog.world import Device
 pytestmark = pytest.mark.root
 
 UPLINK, POD, OUT = Hook.UPLINK_IN, Hook.POD_IN, Hook.OUT
-NODES_OWN = 0
 CLUSTER_IP = Service("cluster:80", ("pod",), FrontendKind.CLUSTER_IP)
 CIDR = Node(cidrs=(("cluster", 16),))
 CLIENTS = {UPLINK: "client", POD: "pod", OUT: "node"}
@@ -219,6 +219,27 @@ def test_no_protocol_circles_between_a_node_and_its_router(lab: Lab, number: int
     for dialled in ("cluster", "nearby"):
         frame = of_another_protocol(lab, dialled, number)
         assert lab.datapath.run(UPLINK, frame) == Outcome(Verdict.NEXT, frame)
+
+
+ICMP = {Family.IPV4: 1, Family.IPV6: 58}
+
+
+@pytest.mark.parametrize("hook", CLIENTS)
+@pytest.mark.parametrize("protocol", ["udp", "icmp", "gre"])
+def test_no_fragment_circles_either(udp: Lab, hook: Hook, protocol: str) -> None:
+    """The first one has no port that anybody translates, or none that is known; the others have none."""
+    number = {"udp": 17, "icmp": ICMP[udp.family], "gre": GRE}[protocol]
+    udp.load(CLUSTER_IP, node=CIDR)
+    device = Device.POD if hook is POD else Device.UPLINK
+    came_in_by = NODES_OWN if hook is OUT else device
+    for frame in fragments_of(udp.family, Wire(f"{CLIENTS[hook]}:4000", "unused:80"), number):
+        before = counted(udp)
+        assert udp.datapath.run(hook, frame, device, came_in_by=came_in_by).verdict is Verdict.DROP
+        assert raised(before, counted(udp)) == {Counter.DROP_UNUSED_ADDRESS: 1}
+    for frame in fragments_of(udp.family, Wire(f"{CLIENTS[hook]}:4000", "nearby:80"), number):
+        assert udp.datapath.run(hook, frame, device, came_in_by=came_in_by) == Outcome(Verdict.NEXT, frame)
+    assert not udp.datapath.flows()
+    assert not udp.datapath.held_fragments()
 
 
 def test_xdp_leaves_other_protocols_to_tc_where_they_may_circle(lab: Lab) -> None:

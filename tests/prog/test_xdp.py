@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ebpflb.core.abi import Counter, Family, FrontendKind, Protocol
-from tests.prog.harness import Hook, XdpOutcome, XdpVerdict
+from tests.prog.harness import Hook, Verdict, XdpOutcome, XdpVerdict
 from tests.prog.lab import Lab, forwards
 from tests.prog.services import Service
 from tests.prog.wire import Wire, build
@@ -100,6 +100,21 @@ def test_a_device_that_takes_no_frames_of_xdp_gets_them_from_tc(lab: Lab) -> Non
     flows = lab.datapath.flows()
     lab.play(forwards(REQUEST, Wire("node:4000", "remote:8080")))
     assert lab.datapath.flows() == flows
+
+
+def test_a_packet_that_passes_xdp_and_tc_is_one_packet(udp: Lab) -> None:
+    """Under DSR nobody sees answers: the second packet of a client confirms its flow, and no flood sends one."""
+    udp.load(cluster_ip("remote", dsr=True))
+    too_big = replace(
+        REQUEST, payload=bytes({Family.IPV4: 1470, Family.IPV6: 1450}[udp.family])
+    )  # with an outer header
+    frame = udp.frame(too_big)
+    assert sends(udp, too_big, Counter.XDP_TO_TC, Counter.FLOW_CREATED) == XdpOutcome(XdpVerdict.PASS, frame)
+    assert udp.datapath.run(Hook.UPLINK_IN, frame).verdict is Verdict.REDIRECT
+    assert udp.datapath.counters()[Counter.TOO_BIG_ANSWERED]
+    assert not udp.datapath.confirmed()
+    udp.run(Hook.UPLINK_IN, REQUEST)
+    assert len(udp.datapath.confirmed()) == 1
 
 
 def test_sctp_is_left_to_tc(udp: Lab) -> None:

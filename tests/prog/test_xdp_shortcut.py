@@ -19,8 +19,8 @@ pytestmark = pytest.mark.root
 ONWARD = replace(REQUEST, flags="A")
 SENT_ON = Wire("node:4000", "remote:8080", flags="A")
 OTHER_MAC = "02:00:00:00:00:fd"
-SOON_S = 60
-"""Many times as long as a shortcut holds, on a machine that is busy with something else."""
+SOON_S = 1
+"""Many times as long as a shortcut holds."""
 
 
 def run(lab: Lab, wire: Wire) -> XdpOutcome:
@@ -87,9 +87,10 @@ def test_a_neighbour_that_moves_is_followed_soon(tcp: Lab) -> None:
     gateway, namespace = GATEWAYS[tcp.family], tcp.datapath.namespace
     namespace.configure([f"neighbour replace {gateway} lladdr {OTHER_MAC} dev uplink nud permanent"])
     try:
-        deadline = time.monotonic() + SOON_S
+        moved = began = time.monotonic()
         while run(tcp, ONWARD).frame[:6].hex(":") != OTHER_MAC:
-            assert time.monotonic() < deadline, "the old neighbour still gets the frames"
+            assert began - moved < SOON_S, "the old neighbour still gets the frames"
+            began = time.monotonic()  # what begins so late goes the new way, however long it is kept waiting
     finally:
         namespace.configure([f"neighbour replace {gateway} lladdr {GATEWAY_MAC} dev uplink nud permanent"])
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ebpflb.bench.addresses import node_address
+from ebpflb.bench.addresses import join_port, node_address
 from tests.netns.services import Spec
 from tests.netns.traffic.sources import forwarding_address
 from tests.netns.traffic.world import World
@@ -61,6 +61,23 @@ def test_two_flows_of_one_port_to_one_backend_stay_apart(
     assert len({outcome.client for outcome in outcomes}) == 2
 
 
+@pytest.mark.parametrize(
+    ("caller", "service", "destination", "port"),
+    [("neighbour", "local-here", "NodePort of node-1", 20013), ("uncovered", "remote", "ClusterIP", 20014)],
+)
+def test_a_backend_is_dialled_itself_from_the_port_that_dialled_its_service(
+    world: World, caller: str, service: str, destination: str, port: int
+) -> None:
+    """To the backend both look the same. It was shown the caller's own address, and its answers go there directly."""
+    spec = world.specs[service]
+    (pod,) = spec.backends
+    itself = join_port(world.address(pod), spec.tcp_port)
+    for dialled in (world.target(spec, destination, "tcp"), itself) * 2:
+        (outcome,) = world.caller(caller).ask("tcp", dialled, port=port)
+        assert (outcome.error, outcome.backend, outcome.peer) == ("", pod.name, dialled)
+        assert outcome.seen_as == world.address(world.place(caller))
+
+
 DIALLED = {"host": "ClusterIP", "uncovered host": "ClusterIP", "outside": "NodePort of node-1"}
 
 
@@ -78,16 +95,19 @@ def test_the_nodes_own_calls_and_those_it_masquerades_stay_apart(
 ) -> None:
     """All call the same backend from the same port: one socket has its address, others get it by packet hooks."""
     spec = world.specs[service]
-    first, second = ((world.caller(name), world.target(spec, DIALLED[name], kind)) for name in callers)
-    with first[0].open(kind, first[1], port=port) as one:
+    (pod,) = spec.backends
+    first, second = callers
+    calls = {name: (world.caller(name), world.target(spec, DIALLED[name], kind)) for name in callers}
+    with calls[first][0].open(kind, calls[first][1], port=port) as one:
         outcomes = [one.ask()]
-        with second[0].open(kind, second[1], port=port) as other:
+        with calls[second][0].open(kind, calls[second][1], port=port) as other:
             outcomes += [conversation.ask() for _ in range(3) for conversation in (other, one)]
             other.close(reset=True)
         outcomes.append(one.ask())
         one.close(reset=True)
-    assert {outcome.error for outcome in outcomes} == {""}
-    assert {outcome.backend for outcome in outcomes} == {spec.backends[0].name}
-    nodes_own = {node_address(1, world.family), forwarding_address(world, 1, spec.backends[0])}
-    assert {outcome.seen_as for outcome in outcomes} <= nodes_own
+    assert {(outcome.error, outcome.backend) for outcome in outcomes} == {("", pod.name)}
+    # Routes choose the address of who dials itself; that of an uncovered process was chosen for the ClusterIP.
+    seen = dict.fromkeys(DIALLED, forwarding_address(world, 1, pod)) | {"uncovered host": node_address(1, world.family)}
+    order = [first, *[second, first] * 3, first]
+    assert [outcome.seen_as for outcome in outcomes] == [seen[name] for name in order]
     assert len({outcome.client for outcome in outcomes}) == 2

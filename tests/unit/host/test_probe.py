@@ -145,6 +145,19 @@ def test_what_kube_proxy_left_is_a_warning() -> None:
     assert (found.level, "device kube-ipvs0" in found.detail) == (Level.WARNING, True)
 
 
+@pytest.mark.parametrize("has_chain", [True, False])
+def test_what_could_not_be_looked_for_is_a_warning(monkeypatch: pytest.MonkeyPatch, has_chain: bool) -> None:
+    """Others hold the lock that all users of iptables-legacy share: nothing was seen, and not because nothing is there."""
+    shown = ["ip6tables-legacy"] if has_chain else []
+    monkeypatch.setattr(kube_proxy, "_legacy_with_chain", lambda: (shown, ["iptables-legacy"]))
+    found = kube_proxy._probe_iptables()
+    assert found.level is Level.WARNING
+    assert found.detail.startswith(
+        "chain KUBE-SERVICES in ip6" if has_chain else "not known: iptables-legacy had to wait"
+    )
+    assert "kube-proxy --cleanup" in found.remedy or not has_chain
+
+
 def test_traces_of_kube_proxy() -> None:
     ip, ip6 = int(socket.AF_INET), int(socket.AF_INET6)
     assert traces_in_chains([(ip, "nat", "PREROUTING"), (1, "kube-proxy", "x"), (ip, "filter", "KUBE-SERVICES")]) == []
