@@ -147,7 +147,7 @@ def test_what_kube_proxy_left_is_a_warning() -> None:
 
 @pytest.mark.parametrize("has_chain", [True, False])
 def test_what_could_not_be_looked_for_is_a_warning(monkeypatch: pytest.MonkeyPatch, has_chain: bool) -> None:
-    """Others hold the lock that all users of iptables-legacy share: nothing was seen, and not because nothing is there."""
+    """Others hold the lock that all users of iptables-legacy share: that nothing was seen means nothing."""
     shown = ["ip6tables-legacy"] if has_chain else []
     monkeypatch.setattr(kube_proxy, "_legacy_with_chain", lambda: (shown, ["iptables-legacy"]))
     found = kube_proxy._probe_iptables()
