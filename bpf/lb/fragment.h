@@ -69,14 +69,14 @@ static __always_inline struct lb_datagram *lb_datagram_obtain(struct lb_datagram
 
 /* Lets one waiting fragment go: the frame at hand lends its skb to a copy of it. Returns false if that went
  * wrong. */
-static __always_inline bool lb_fragment_release(lb_ctx *ctx, struct lb_held_key *key)
+static __always_inline bool lb_fragment_release(lb_ctx *ctx, struct lb_held_key *key,
+						struct lb_held_fragment *held)
 {
-	struct lb_held_fragment *held = held_fragments.lookup(key);
 	u32 zero = 0;
 	struct lb_held_fragment *own = scratch.lookup(&zero);
 	int error;
 
-	if (!held || !own || ctx->len > LB_HELD_BYTES)
+	if (!own)
 		return true;
 	own->length = ctx->len;
 	if (bpf_skb_load_bytes(ctx, 0, own->frame, lb_bounded(own->length, LB_HELD_BYTES)))
@@ -98,7 +98,8 @@ static __always_inline bool lb_fragment_release(lb_ctx *ctx, struct lb_held_key 
 
 /*
  * A plain store (atomics that return a value need 5.12): two CPUs in the same moment let the same fragment go twice,
- * which a receiver takes for the duplicate that it is, and skip none.
+ * which a receiver takes for the duplicate that it is, and skip none. Numbers that nobody has are passed over: who had
+ * them gave way to others.
  *
  * Only where packets come in: what passes by on its way out (under DSR the same datagram once more, in its
  * outer header) is not where the waiting ones came from.
@@ -107,12 +108,20 @@ static __always_inline enum lb_verdict lb_fragment_release_next(lb_ctx *ctx, str
 								struct lb_datagram *datagram, bool is_ingress)
 {
 	struct lb_held_key held_key = {.datagram = *key};
+	struct lb_held_fragment *held = NULL;
 
-	if (!is_ingress || datagram->released == datagram->held)
+	if (!is_ingress || ctx->len > LB_HELD_BYTES) /* too long a frame lends itself to nobody */
 		return LB_CONTINUE;
-	held_key.number = datagram->released;
-	datagram->released = held_key.number + 1;
-	return lb_fragment_release(ctx, &held_key) ? LB_CONTINUE : lb_drop(LB_COUNTER_DROP_REWRITE);
+	for (int i = 0; i < LB_HOLD_ATTEMPTS && !held; i++) {
+		if (datagram->released == datagram->held)
+			break;
+		held_key.number = datagram->released;
+		datagram->released = held_key.number + 1;
+		held = held_fragments.lookup(&held_key);
+	}
+	if (!held)
+		return LB_CONTINUE;
+	return lb_fragment_release(ctx, &held_key, held) ? LB_CONTINUE : lb_drop(LB_COUNTER_DROP_REWRITE);
 }
 
 /*
@@ -130,8 +139,11 @@ static __always_inline bool lb_fragment_concerns_us(const struct lb_packet *pack
 	       lb_is_in_pod_network(&key.address);
 }
 
-/* Takes the next free number for a fragment that waits. One that is taken is another CPU's, of this moment; or it was
- * left by an earlier datagram of the same number, and is overwritten. Returns 0, or a negative errno. */
+/*
+ * Takes the next free number for a fragment that waits. One that is taken is another CPU's, of this moment, or from
+ * before the datagram's row gave way; what an earlier datagram of the same number has left is overwritten. Returns 0, or
+ * a negative errno.
+ */
 static __always_inline int lb_fragment_keep(struct lb_held_key *key, struct lb_held_fragment *copy)
 {
 	u32 next = key->number;
@@ -159,6 +171,7 @@ static __always_inline enum lb_verdict lb_fragment_hold(lb_ctx *ctx, struct lb_d
 	struct lb_held_key held_key = {.datagram = *key};
 	u32 zero = 0;
 	struct lb_held_fragment *copy = scratch.lookup(&zero);
+	u32 next;
 
 	if (!copy || ctx->len > LB_HELD_BYTES) { /* the stack may have a use for it */
 		lb_count(LB_COUNTER_PASSED_FRAGMENT);
@@ -168,11 +181,12 @@ static __always_inline enum lb_verdict lb_fragment_hold(lb_ctx *ctx, struct lb_d
 	copy->held_at = lb_now();
 	if (bpf_skb_load_bytes(ctx, 0, copy->frame, lb_bounded(copy->length, LB_HELD_BYTES)))
 		return lb_drop(LB_COUNTER_DROP_FRAGMENT);
-	held_key.number = datagram->held;
+	next = held_key.number = datagram->held;
 	if (lb_fragment_keep(&held_key, copy))
 		return lb_drop(LB_COUNTER_DROP_FRAGMENT);
-	/* Atomic: another CPU counts its own. And nothing that follows is read before. */
-	__sync_fetch_and_add(&datagram->held, 1);
+	/* Atomic: another CPU counts its own. Numbers are rather passed over than left out. And nothing that follows
+	 * is read before. */
+	__sync_fetch_and_add(&datagram->held, held_key.number + 1 - next);
 	datagram->last_seen = copy->held_at;
 	return lb_drop(LB_COUNTER_FRAGMENT_HELD);
 }

@@ -14,6 +14,7 @@ from tests.fuzz.packet import TRANSPORTS
 from tests.fuzz.rows import Datagram, Detector, lies_in
 
 _DATA = int(FlowSeen.DATA)
+_HOLD_ATTEMPTS = 4
 
 
 def take(work: Work, frame: bytes, *, may_wait: bool) -> Decision | None:
@@ -77,12 +78,14 @@ def _hold(work: Work, note: Datagram, frame: bytes) -> Decision:
 
 
 def _release(work: Work, note: Datagram, frame: bytes) -> None:
-    """Let one waiting fragment go: it comes in once more, by itself."""
-    if note.released == note.held:
+    """Let one waiting fragment go: it comes in once more, by itself. Numbers that nobody has are passed over."""
+    if len(frame) > HELD_BYTES:
         return
     key = work.packet.datagram
-    work.changes["datagrams", key] = replace(note, released=note.released + 1)
-    waiting = held_key(key, note.released)
-    if waiting in work.world.held and len(frame) <= HELD_BYTES:
-        work.changes["held_fragments", waiting] = None
-        work.counts.append(Counter.FRAGMENT_RELEASED)
+    for number in range(note.released, min(note.held, note.released + _HOLD_ATTEMPTS)):
+        work.changes["datagrams", key] = replace(note, released=number + 1)
+        waiting = held_key(key, number)
+        if waiting in work.world.held:
+            work.changes["held_fragments", waiting] = None
+            work.counts.append(Counter.FRAGMENT_RELEASED)
+            return

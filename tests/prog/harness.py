@@ -272,6 +272,11 @@ class Datapath:
         """Lose the notes of all datagrams, as they give way to newer ones; what waits, waits."""
         assert not self._maps["datagrams"].delete(self._maps["datagrams"].read()[0])
 
+    def forget_fragment(self, number: int) -> None:
+        """Lose the waiting fragment of this number, of each datagram."""
+        keys, _values = self._maps["held_fragments"].read()
+        assert not self._maps["held_fragments"].delete(keys[keys["number"] == number])
+
     def affinities(self) -> list[Affinity]:
         """Return the rows of ``affinity``."""
         keys, values = self._maps["affinity"].read()

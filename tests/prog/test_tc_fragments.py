@@ -183,6 +183,28 @@ def test_what_an_earlier_datagram_left_is_not_let_go_for_a_later_one(remote: Lab
         assert counted(remote, Counter.FRAGMENT_RELEASED) == before
 
 
+def test_a_fragment_that_gave_way_does_not_keep_the_others(remote: Lab) -> None:
+    first, gone, waiting, *_rest = fragments(remote, DIALLED)
+    with entrance(remote) as tap:
+        for frame in (gone, waiting):
+            assert remote.datapath.run(UPLINK, frame).verdict is Verdict.DROP
+        remote.datapath.forget_fragment(0)
+        assert remote.datapath.run(UPLINK, first).verdict is Verdict.REDIRECT
+        assert let_go(tap) == waiting
+
+
+def test_a_note_that_gave_way_leaves_no_fragment_behind(remote: Lab) -> None:
+    first, early, late, *_rest = fragments(remote, DIALLED)
+    with entrance(remote) as tap:
+        assert remote.datapath.run(UPLINK, early).verdict is Verdict.DROP
+        remote.datapath.forget_datagrams()
+        assert remote.datapath.run(UPLINK, late).verdict is Verdict.DROP
+        assert remote.datapath.run(UPLINK, first).verdict is Verdict.REDIRECT
+        assert let_go(tap) == early
+        assert remote.datapath.run(UPLINK, early).verdict is Verdict.REDIRECT
+        assert let_go(tap) == late
+
+
 def test_replies_to_pods_wait_too(udp: Lab) -> None:
     """A pod that no socket hook covers sees the Service as its peer: each fragment must be restored."""
     udp.load(Service("cluster:80", ("remote",), FrontendKind.CLUSTER_IP))
