@@ -122,6 +122,23 @@ def test_fragments_out_of_order_cilium_25709(wide: Wide, family: Family, way: Wa
     assert counts[Counter.DROP_FRAGMENT] == 0
 
 
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: "".join(map(str, order)))
+@pytest.mark.parametrize("caller", ["uncovered", "outside"])
+def test_replies_out_of_order_come_from_the_service(
+    wide: Wide, family: Family, caller: str, order: tuple[int, ...]
+) -> None:
+    """A connected socket hears nobody else; the pod sees no other peer than the one it has dialled."""
+    place, backend = wide.place(caller), wide.lab.pod(2, 1)
+    with udp_client(place, wide.dialled("remote", "ClusterIP", family)) as client:
+        ask(client, b"who")
+        seen_as = place if caller == "uncovered" else wide.lab.node(1)
+        asker = source_of(seen_as, client.getpeername(), client.getsockname()[1])
+        sent = secrets.token_bytes(3000)
+        made = fragments((backend.address_of(family), UDP_TARGET), asker, sent, 3)
+        send_raw(backend, asker, [made[number] for number in order])
+        assert client.recv(65_536) == sent
+
+
 def test_many_fragments_the_last_one_first(wide: Wide, family: Family) -> None:
     place, target = wide.place("outside"), wide.dialled("remote", "NodePort", family)
     with udp_client(place, target) as client:
