@@ -26,6 +26,7 @@ from tests.netns.traffic.datagrams import (
     send_raw,
     udp_client,
 )
+from tests.netns.traffic.flows import forget_datagrams
 from tests.netns.traffic.offers import UDP_TARGET
 from tests.netns.traffic.sizes import LONGEST_DATAGRAM, MTU, UDP_HEADERS
 from tests.netns.traffic.wide import Wide
@@ -129,6 +130,9 @@ def test_replies_out_of_order_come_from_the_service(
 ) -> None:
     """A connected socket hears nobody else; the pod sees no other peer than the one it has dialled."""
     place, backend = wide.place(caller), wide.lab.pod(2, 1)
+    forget_datagrams(
+        Pins(BPFFS, wide.agents[1].instance), [family]
+    )  # a flow that has the client's port would change it
     with udp_client(place, wide.dialled("remote", "ClusterIP", family)) as client:
         ask(client, b"who")
         seen_as = place if caller == "uncovered" else wide.lab.node(1)
