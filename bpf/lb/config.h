@@ -16,7 +16,7 @@
 #define LB_IS_BEFORE(major, minor) (LB_KERNEL < ((major) << 16) + ((minor) << 8))
 
 #if !defined(LB_TC_INDEX)
-#error "build.py sets LB_TC_INDEX, a number of 16 bits, not 0, that no other instance of this machine has"
+#error "build.py sets LB_TC_INDEX, a number of 16 bits, not 0, by which instances of one machine differ"
 #endif
 
 #if !defined(LB_ANSWER_PING) || !defined(LB_PROTECT_NODE_PORTS) || !defined(LB_CSUM_IPV6)

@@ -101,7 +101,10 @@ class BuildSpec:
 
     @property
     def tc_index(self) -> int:
-        """What these programs write into a packet's ``tc_index``: 16 bits, not 0, of this instance alone (ADR 4)."""
+        """What these programs write into a packet's ``tc_index`` (ADR 4): 16 bits, not 0, a hash of where the maps are.
+
+        Two instances of one machine have the same once in 32,768 times.
+        """
         return zlib.crc32(os.fsencode(self.maps)) & 0xFFFF | 1
 
     def flags(self) -> list[str]:

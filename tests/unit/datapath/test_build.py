@@ -55,6 +55,12 @@ def test_flags_set_every_constant_that_config_h_demands() -> None:
     assert given == demanded
 
 
+def test_instances_differ_by_what_they_note_in_packets() -> None:
+    numbers = {replace(SPEC, maps=Path(f"/sys/fs/bpf/ebpflb/{name}/maps")).tc_index for name in ("a", "b", "default")}
+    assert len(numbers) == 3
+    assert all(0 < number <= 0xFFFF for number in numbers)
+
+
 def test_flags_carry_their_values() -> None:
     assert set(SPEC.flags()) >= {
         "-DFAMILY=4",
